@@ -1,0 +1,159 @@
+//! Entity keys as bytes: typed, order-preserving, prefix-free, so that composite keys sort as tuples and `1` and `"1"` differ.
+//! The same bytes are the log record's key, the hash input that picks vnode and partition, and part of every state row key.
+
+use crate::error::{Error, Result};
+use crate::schema::DataType;
+use crate::value::Value;
+
+const TAG_BOOL: u8 = 1;
+const TAG_INT: u8 = 2;
+const TAG_STR: u8 = 3;
+const TAG_BYTES: u8 = 4;
+const TAG_TIME: u8 = 5;
+
+/// How many hash slices there are; a partition is a contiguous range of them.
+pub const VNODES: u16 = 256;
+/// Partitions of a dataset unless it says otherwise; the same everywhere, because lateness is decided per partition.
+pub const DEFAULT_PARTITIONS: u16 = 4;
+
+/// Whether a column of this type may be a key.
+pub fn is_key_type(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Bool | DataType::Int | DataType::Str | DataType::Bytes | DataType::Time)
+}
+
+/// Encodes the components of a key, in the order of the dataset's key fields. `None` if one is null or of no key type.
+pub fn encode_key(components: &[Value]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(16);
+    for component in components {
+        match component {
+            Value::Bool(flag) => out.extend_from_slice(&[TAG_BOOL, u8::from(*flag)]),
+            Value::Int(number) => put_ordered(&mut out, TAG_INT, *number),
+            Value::Time(micros) => put_ordered(&mut out, TAG_TIME, *micros),
+            Value::Str(text) => put_escaped(&mut out, TAG_STR, text.as_bytes()),
+            Value::Bytes(bytes) => put_escaped(&mut out, TAG_BYTES, bytes),
+            Value::Null | Value::Float(_) | Value::List(_) | Value::Map(_) => return None,
+        }
+    }
+    Some(out)
+}
+
+fn put_ordered(out: &mut Vec<u8>, tag: u8, number: i64) {
+    out.push(tag);
+    out.extend_from_slice(&((number as u64) ^ (1 << 63)).to_be_bytes());
+}
+
+fn put_escaped(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    out.push(tag);
+    for byte in bytes {
+        out.push(*byte);
+        if *byte == 0 {
+            out.push(0xff);
+        }
+    }
+    out.extend_from_slice(&[0, 0]);
+}
+
+/// Reads back what [`encode_key`] wrote.
+pub fn decode_key(mut bytes: &[u8]) -> Result<Vec<Value>> {
+    let broken = || Error::data_loss("a stored key does not decode");
+    let mut components = Vec::new();
+    while let Some((tag, rest)) = bytes.split_first() {
+        bytes = rest;
+        match *tag {
+            TAG_BOOL => {
+                let (flag, rest) = bytes.split_first().ok_or_else(broken)?;
+                components.push(Value::Bool(*flag != 0));
+                bytes = rest;
+            }
+            TAG_INT | TAG_TIME => {
+                let (head, rest) = bytes.split_first_chunk::<8>().ok_or_else(broken)?;
+                let number = (u64::from_be_bytes(*head) ^ (1 << 63)) as i64;
+                components.push(if *tag == TAG_INT { Value::Int(number) } else { Value::Time(number) });
+                bytes = rest;
+            }
+            TAG_STR | TAG_BYTES => {
+                let mut plain = Vec::new();
+                loop {
+                    match bytes {
+                        [0, 0, rest @ ..] => {
+                            bytes = rest;
+                            break;
+                        }
+                        [0, 0xff, rest @ ..] => {
+                            plain.push(0);
+                            bytes = rest;
+                        }
+                        [byte, rest @ ..] if *byte != 0 => {
+                            plain.push(*byte);
+                            bytes = rest;
+                        }
+                        _ => return Err(broken()),
+                    }
+                }
+                components.push(if *tag == TAG_STR {
+                    Value::str(String::from_utf8(plain).map_err(|_| broken())?)
+                } else {
+                    Value::Bytes(plain.into())
+                });
+            }
+            _ => return Err(broken()),
+        }
+    }
+    Ok(components)
+}
+
+/// The hash slice of a key: the top byte of XXH3-64 over its bytes.
+pub fn vnode(key: &[u8]) -> u8 {
+    (xxhash_rust::xxh3::xxh3_64(key) >> 56) as u8
+}
+
+/// The partition of a hash slice: slices are dealt out in contiguous ranges.
+pub fn partition_of_vnode(vnode: u8, partitions: u16) -> u16 {
+    ((u32::from(vnode) * u32::from(partitions)) / u32::from(VNODES)) as u16
+}
+
+/// The partition a key belongs to.
+pub fn partition(key: &[u8], partitions: u16) -> u16 {
+    partition_of_vnode(vnode(key), partitions)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn component() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            any::<bool>().prop_map(Value::Bool),
+            any::<i64>().prop_map(Value::Int),
+            any::<i64>().prop_map(Value::Time),
+            "[\\x00-\\x03a-c]{0,4}".prop_map(Value::str),
+            proptest::collection::vec(0u8..3, 0..4).prop_map(|bytes| Value::Bytes(bytes.into())),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn round_trips(components in proptest::collection::vec(component(), 1..4)) {
+            let bytes = encode_key(&components).unwrap();
+            prop_assert_eq!(decode_key(&bytes).unwrap(), components);
+        }
+
+        #[test]
+        fn strings_and_ints_sort_as_values(a in "[\\x00-\\x02ab]{0,4}", b in "[\\x00-\\x02ab]{0,4}", i: i64, j: i64) {
+            let ab = encode_key(&[Value::str(a.as_str()), Value::Int(i)]).unwrap();
+            let bb = encode_key(&[Value::str(b.as_str()), Value::Int(j)]).unwrap();
+            prop_assert_eq!(ab.cmp(&bb), (a, i).cmp(&(b, j)));
+        }
+    }
+
+    #[test]
+    fn types_differ_and_partitions_cover_their_range() {
+        assert_ne!(encode_key(&[Value::Int(1)]), encode_key(&[Value::str("1")]));
+        assert_eq!(encode_key(&[Value::Null]), None);
+        for partitions in [1u16, 3, 4, 256] {
+            assert_eq!(partition_of_vnode(0, partitions), 0);
+            assert_eq!(partition_of_vnode(255, partitions), partitions - 1);
+        }
+    }
+}

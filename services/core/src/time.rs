@@ -1,0 +1,89 @@
+//! Event time: UTC microseconds since 1970 as `i64`. Parsing and printing ISO-8601. The clock is passed in.
+
+use crate::error::{Error, Result};
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+pub type Micros = i64;
+
+/// The wall clock, passed in; the engine itself reads none.
+pub trait Clock: Send + Sync {
+    /// Now, in microseconds since 1970 UTC.
+    fn now(&self) -> Micros;
+}
+
+/// Which clock decides what "now" is for a query without `ts`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ClockMode {
+    /// The injected wall clock.
+    #[default]
+    Wall,
+    /// The greatest accepted event time over all datasets in the answering state.
+    Event,
+}
+
+/// ISO-8601 with `Z`, an offset, a space or a `T`, with or without a fraction; text without a zone is UTC; finer than a
+/// microsecond is floored. A blank before a trailing `hh:mm` offset is read as `+` (a `+` in a URL arrives as a blank).
+pub fn parse_time(text: &str) -> Result<Micros> {
+    let wrong = || {
+        Error::invalid(format!("not a time: '{text}'"))
+            .hint("write ISO-8601 in UTC, for example 2024-01-15T12:00:00Z")
+    };
+    let mut owned = text.trim().to_string();
+    let bytes = owned.as_bytes();
+    let n = bytes.len();
+    if n > 16 && bytes[n - 3] == b':' && bytes[n - 6] == b' ' {
+        owned.replace_range(n - 6..n - 5, "+");
+    }
+    if owned.len() == 10 {
+        owned.push_str("T00:00:00");
+    }
+    if let Ok(stamp) = owned.parse::<jiff::Timestamp>() {
+        return Ok(floor_micros(stamp));
+    }
+    let civil = owned.parse::<jiff::civil::DateTime>().map_err(|_| wrong())?;
+    let has_zone_letters = owned.contains('[');
+    if has_zone_letters {
+        return Err(wrong());
+    }
+    let stamp = civil.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?.timestamp();
+    Ok(floor_micros(stamp))
+}
+
+fn floor_micros(stamp: jiff::Timestamp) -> Micros {
+    let nanos = stamp.as_nanosecond();
+    i64::try_from(nanos.div_euclid(1000)).unwrap_or(i64::MAX)
+}
+
+/// ISO-8601 in UTC with `Z`; a fraction only when there is one, without trailing zeros.
+pub fn format_time(micros: Micros) -> String {
+    match jiff::Timestamp::from_microsecond(micros) {
+        Ok(stamp) => stamp.to_string(),
+        Err(_) => format!("{micros}us"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_documented_forms() {
+        let noon = 1_705_320_000_000_000;
+        for text in [
+            "2024-01-15T12:00:00Z", "2024-01-15 12:00:00", "2024-01-15T12:00:00", "2024-01-15T14:00:00+02:00",
+            "2024-01-15T14:00:00 02:00", "2024-01-15T12:00:00.000000Z", "2024-01-15 12:00:00.000000999",
+        ] {
+            assert_eq!(parse_time(text).unwrap(), noon, "{text}");
+        }
+        assert_eq!(parse_time("2024-01-15").unwrap(), noon - 12 * 3_600_000_000);
+        assert_eq!(parse_time("1969-12-31T23:59:59.9999999Z").unwrap(), -1);
+        assert!(parse_time("yesterday").is_err());
+        assert!(parse_time("").is_err());
+    }
+
+    #[test]
+    fn prints_with_z() {
+        assert_eq!(format_time(1_705_320_000_000_000), "2024-01-15T12:00:00Z");
+        assert_eq!(format_time(1_705_320_000_000_001), "2024-01-15T12:00:00.000001Z");
+    }
+}
