@@ -37,7 +37,8 @@ impl PositionSet {
 
     pub fn decode(text: &str) -> Result<PositionSet> {
         let wrong = || {
-            Error::invalid(format!("not a position: '{text}'")).hint("pass the 'position' of an earlier answer unchanged")
+            Error::invalid(format!("not a position: '{text}'"))
+                .hint("pass the 'position' of an earlier answer unchanged")
         };
         let body = text.strip_prefix('p').ok_or_else(wrong)?;
         let bytes = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(body).map_err(|_| wrong())?;

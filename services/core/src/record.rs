@@ -33,13 +33,30 @@ pub enum EventId {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record<'a> {
-    Event { append_time: i64, event_time: i64, id: EventId, row: &'a [u8] },
-    Erase { append_time: i64 },
+    Event {
+        append_time: i64,
+        event_time: i64,
+        id: EventId,
+        row: &'a [u8],
+    },
+    Erase {
+        append_time: i64,
+    },
     /// A record of a repartition log: an accepted event with its original place.
-    Routed { append_time: i64, event_time: i64, origin: Position, row: &'a [u8] },
+    Routed {
+        append_time: i64,
+        event_time: i64,
+        origin: Position,
+        row: &'a [u8],
+    },
     /// In a repartition log: everything of `partition` of the dataset's own log below `next_offset` has been routed; the
     /// greatest event time there (`i64::MIN` if none) moves the watermark of this shard.
-    Progress { append_time: i64, partition: u16, next_offset: u64, max_event_time: i64 },
+    Progress {
+        append_time: i64,
+        partition: u16,
+        next_offset: u64,
+        max_event_time: i64,
+    },
 }
 
 impl Record<'_> {
@@ -97,7 +114,9 @@ impl Record<'_> {
         let mut rest = bytes;
         let version = take_byte(&mut rest)?;
         if version != VERSION {
-            return Err(Error::data_loss(format!("a log record has format version {version}, this build reads {VERSION}")));
+            return Err(Error::data_loss(format!(
+                "a log record has format version {version}, this build reads {VERSION}"
+            )));
         }
         let kind = take_byte(&mut rest)?;
         let append_time = take_i64(&mut rest)?;
@@ -317,12 +336,26 @@ mod tests {
         let mut map = BTreeMap::new();
         map.insert(Arc::from("a"), Value::Float(1.5));
         let values = vec![
-            Value::str("user"), Value::Int(-7), Value::Null, Value::Float(2.5), Value::Time(99), Value::Bool(true),
-            Value::List(vec![Value::Int(1), Value::Null].into()), Value::Map(Arc::new(map)), Value::Bytes(vec![1u8, 0].into()),
+            Value::str("user"),
+            Value::Int(-7),
+            Value::Null,
+            Value::Float(2.5),
+            Value::Time(99),
+            Value::Bool(true),
+            Value::List(vec![Value::Int(1), Value::Null].into()),
+            Value::Map(Arc::new(map)),
+            Value::Bytes(vec![1u8, 0].into()),
         ];
         let types = vec![
-            DataType::Str, DataType::Int, DataType::Str, DataType::Float, DataType::Time, DataType::Bool,
-            DataType::List(Box::new(DataType::Int)), DataType::Map(Box::new(DataType::Float)), DataType::Bytes,
+            DataType::Str,
+            DataType::Int,
+            DataType::Str,
+            DataType::Float,
+            DataType::Time,
+            DataType::Bool,
+            DataType::List(Box::new(DataType::Int)),
+            DataType::Map(Box::new(DataType::Float)),
+            DataType::Bytes,
         ];
         (values, types)
     }
@@ -347,10 +380,20 @@ mod tests {
         let row = [1u8, 2, 3];
         let records = [
             Record::Event { append_time: 5, event_time: -6, id: EventId::None, row: &row },
-            Record::Event { append_time: 5, event_time: 6, id: EventId::Call { call: u128::MAX, row: 70_000 }, row: &row },
+            Record::Event {
+                append_time: 5,
+                event_time: 6,
+                id: EventId::Call { call: u128::MAX, row: 70_000 },
+                row: &row,
+            },
             Record::Event { append_time: 5, event_time: 6, id: EventId::Given(b"abc".as_slice().into()), row: &[] },
             Record::Erase { append_time: 9 },
-            Record::Routed { append_time: 1, event_time: 2, origin: Position { partition: 3, offset: 1 << 40 }, row: &row },
+            Record::Routed {
+                append_time: 1,
+                event_time: 2,
+                origin: Position { partition: 3, offset: 1 << 40 },
+                row: &row,
+            },
             Record::Progress { append_time: 1, partition: 3, next_offset: 77, max_event_time: i64::MIN },
         ];
         for record in records {

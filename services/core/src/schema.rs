@@ -38,13 +38,13 @@ impl DataType {
                     DataType::List(Box::new(DataType::parse(item)?))
                 } else if let Some(entry) = inner("dict[") {
                     let item = entry.strip_prefix("str,").ok_or_else(|| {
-                        Error::definition(format!("unsupported type '{text}'")).hint("a dict has str keys: dict[str, T]")
+                        Error::definition(format!("unsupported type '{text}'"))
+                            .hint("a dict has str keys: dict[str, T]")
                     })?;
                     DataType::Map(Box::new(DataType::parse(item)?))
                 } else {
-                    return Err(Error::definition(format!("unsupported type '{text}'")).hint(
-                        "allowed: bool, int, float, str, bytes, datetime, list[T], dict[str, T], Optional[T]",
-                    ));
+                    return Err(Error::definition(format!("unsupported type '{text}'"))
+                        .hint("allowed: bool, int, float, str, bytes, datetime, list[T], dict[str, T], Optional[T]"));
                 }
             }
         })

@@ -100,14 +100,12 @@ impl Value {
             (_, Json::Null) => Value::Null,
             (DataType::Bool, Json::Bool(flag)) => Value::Bool(*flag),
             (DataType::Int, Json::Number(number)) => Value::Int(number.as_i64().ok_or_else(wrong)?),
-            (DataType::Float, Json::Number(number)) => {
-                number.as_f64().and_then(Value::float).ok_or_else(wrong)?
-            }
+            (DataType::Float, Json::Number(number)) => number.as_f64().and_then(Value::float).ok_or_else(wrong)?,
             (DataType::Str, Json::String(text)) => Value::str(text.as_str()),
             (DataType::Bytes, Json::String(text)) => {
-                let bytes = base64::engine::general_purpose::STANDARD.decode(text).map_err(|_| {
-                    wrong().hint("bytes travel as base64 in JSON")
-                })?;
+                let bytes = base64::engine::general_purpose::STANDARD
+                    .decode(text)
+                    .map_err(|_| wrong().hint("bytes travel as base64 in JSON"))?;
                 Value::Bytes(bytes.into())
             }
             (DataType::Time, Json::String(text)) => Value::Time(parse_time(text)?),

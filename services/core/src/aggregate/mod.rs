@@ -32,14 +32,48 @@ pub enum AggregateOp {
     Min,
     Max,
     /// Without `pct`: mid-rank (0..1) of the newest value; with it: the value at that percentile (0..100).
-    ApproxPercentile { #[serde(default)] pct: Option<f64> },
-    Last { #[serde(default)] dropnull: bool },
-    First { #[serde(default)] dropnull: bool },
-    LastK { k: u32, #[serde(default)] dedup: bool, #[serde(default)] dropnull: bool },
-    FirstK { k: u32, #[serde(default)] dedup: bool, #[serde(default)] dropnull: bool },
-    Stddev { #[serde(default)] sample: bool },
-    Variance { #[serde(default)] sample: bool },
-    CountDistinct { #[serde(default)] approx: bool },
-    TopK { k: u32 },
-    ExpDecaySum { half_life: String },
+    ApproxPercentile {
+        #[serde(default)]
+        pct: Option<f64>,
+    },
+    Last {
+        #[serde(default)]
+        dropnull: bool,
+    },
+    First {
+        #[serde(default)]
+        dropnull: bool,
+    },
+    LastK {
+        k: u32,
+        #[serde(default)]
+        dedup: bool,
+        #[serde(default)]
+        dropnull: bool,
+    },
+    FirstK {
+        k: u32,
+        #[serde(default)]
+        dedup: bool,
+        #[serde(default)]
+        dropnull: bool,
+    },
+    Stddev {
+        #[serde(default)]
+        sample: bool,
+    },
+    Variance {
+        #[serde(default)]
+        sample: bool,
+    },
+    CountDistinct {
+        #[serde(default)]
+        approx: bool,
+    },
+    TopK {
+        k: u32,
+    },
+    ExpDecaySum {
+        half_life: String,
+    },
 }

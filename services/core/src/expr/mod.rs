@@ -32,9 +32,7 @@ impl Literal {
             Literal::Float(number) => Value::float(*number)?,
             Literal::Str(text) => Value::str(text.as_str()),
             Literal::Datetime(micros) => Value::Time(*micros),
-            Literal::Bytes(text) => {
-                Value::Bytes(base64::engine::general_purpose::STANDARD.decode(text).ok()?.into())
-            }
+            Literal::Bytes(text) => Value::Bytes(base64::engine::general_purpose::STANDARD.decode(text).ok()?.into()),
             Literal::List(items) => {
                 let values: Option<Vec<Value>> = items.iter().map(Literal::value).collect();
                 Value::List(values?.into())
@@ -59,21 +57,70 @@ pub enum Expr {
 #[serde(rename_all = "snake_case")]
 pub enum Op {
     // arithmetic: int with int stays int (overflow is null), else float; div is float division, floordiv floors
-    Add, Sub, Mul, Div, Floordiv, Mod, Neg, Abs, Round, Floor, Ceil, Sqrt, Exp, Log, Pow, Least, Greatest,
+    Add,
+    Sub,
+    Mul,
+    Div,
+    Floordiv,
+    Mod,
+    Neg,
+    Abs,
+    Round,
+    Floor,
+    Ceil,
+    Sqrt,
+    Exp,
+    Log,
+    Pow,
+    Least,
+    Greatest,
     // comparison and logic, three-valued
-    Eq, Ne, Lt, Le, Gt, Ge, And, Or, Not, IsNull, FillNull, IsIn,
+    Eq,
+    Ne,
+    Lt,
+    Le,
+    Gt,
+    Ge,
+    And,
+    Or,
+    Not,
+    IsNull,
+    FillNull,
+    IsIn,
     // text
-    Lower, Upper, Strip, Length, Contains, StartsWith, EndsWith, Replace, Slice, Concat,
+    Lower,
+    Upper,
+    Strip,
+    Length,
+    Contains,
+    StartsWith,
+    EndsWith,
+    Replace,
+    Slice,
+    Concat,
     /// `json_extract(text, "$.a.b[0]")` -> str (numbers and booleans as their JSON text, missing or JSON null is null).
     JsonExtract,
     // casts: a failed cast is null
-    ToInt, ToFloat, ToStr, ToBool,
+    ToInt,
+    ToFloat,
+    ToStr,
+    ToBool,
     // time, UTC
-    Year, Month, Day, Hour, Minute, Second, DayOfWeek, DayOfYear, EpochSeconds, EpochMicros,
+    Year,
+    Month,
+    Day,
+    Hour,
+    Minute,
+    Second,
+    DayOfWeek,
+    DayOfYear,
+    EpochSeconds,
+    EpochMicros,
     /// `truncate(time, "1h")`: floor to a multiple of the length since 1970.
     Truncate,
     /// `time + duration` where the second argument is a literal such as `"1h"`, and minus.
-    AddDuration, SubDuration,
+    AddDuration,
+    SubDuration,
     /// Microseconds from the second time to the first, int.
     DiffMicros,
 }
