@@ -1,0 +1,62 @@
+# Thyme. `make help` lists what there is; `make demo` and `make test` are the two commands to know.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+CARGO_TARGET_DIR ?= $(CURDIR)/target
+export CARGO_TARGET_DIR
+# clang compiles RocksDB a quarter faster than gcc; one compiler everywhere, so that nothing is compiled twice.
+export CC := clang
+export CXX := clang++
+export CARGO_TERM_PROGRESS_WHEN := never
+# The crates that link Python have Python tests; `cargo test` leaves them out.
+RUST_CRATES := --workspace --exclude thyme-python --exclude thyme-extract
+
+.PHONY: help deps install serve demo test test-rust test-python lint check bench soak clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+deps: ## system packages and the virtual environment, where missing
+	@tools/bootstrap.sh $(VENV)
+
+install: deps ## the thyme command in .venv/bin (release build)
+	@tools/install.sh $(VENV)
+
+serve: install ## a server on loopback, data in ./.thyme
+	@$(VENV)/bin/thyme serve
+
+demo: install ## the main job on 336,776 real flights
+	@tools/install.sh $(VENV) demo
+	@$(PYTHON) python/examples/flights/demo.py
+
+test: lint test-rust test-python ## everything
+
+lint: deps ## formatting, clippy, proto lint
+	@tools/lint.sh $(VENV) $(RUST_CRATES)
+
+test-rust: deps ## Rust tests
+	cargo test --release $(RUST_CRATES) --quiet
+
+test-python: install ## Python tests (SDK, CLI, server end to end, examples)
+	@tools/install.sh $(VENV) test
+	$(PYTHON) -m pytest -q python/tests integration
+
+check: deps ## quick: compiles, formatted, unit tests of the domain
+	cargo fmt --all --check
+	cargo check --release $(RUST_CRATES)
+	cargo test --release -p thyme-core --quiet
+
+bench: install ## the measures of docs/benchmarks.md, one JSON line each
+	@tools/install.sh $(VENV) demo
+	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
+
+soak: install ## the long forms of the property, kill and parity tests
+	@tools/install.sh $(VENV) test
+	THYME_SOAK=1 cargo test --release $(RUST_CRATES) --quiet
+	THYME_SOAK=1 $(PYTHON) -m pytest -q python/tests integration
+
+clean: ## build output and the virtual environment
+	rm -rf target $(VENV)
