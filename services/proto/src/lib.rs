@@ -1,1 +1,11 @@
-//! To be written.
+//! The wire: messages and gRPC services generated from `proto/thyme/v1`, their conversion to and from the domain
+//! ([`convert`]), and the one place where an error kind becomes a gRPC status ([`status`]).
+
+/// Generated from `proto/thyme/v1`.
+pub mod v1 {
+    #![expect(clippy::all, clippy::doc_markdown, reason = "generated code")]
+    tonic::include_proto!("thyme.v1");
+}
+
+/// The compiled descriptors of `thyme.v1`, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/thyme.v1.descriptors.bin"));
