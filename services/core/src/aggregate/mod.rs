@@ -1,5 +1,17 @@
 //! Aggregates: what they are ([`AggregateDef`]), the partials they share ([`partial`]), and how a window becomes a value.
 
+mod compile;
+mod count;
+mod layout;
+mod operator;
+mod partial;
+mod plan;
+mod registry;
+
+pub use layout::{MAX_PREDICATES, PartialKind, PartialSpec, Scan, ScanItem, TableLayout, WindowData, WindowRead};
+pub use partial::Partial;
+pub use plan::{ColumnType, Columns, Outcome, OutputPlan, OutputRead, ReadPlan, TablePlan};
+
 use crate::expr::{Expr, Literal};
 use crate::window::Window;
 use serde::{Deserialize, Serialize};

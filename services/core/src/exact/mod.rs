@@ -1,1 +1,12 @@
 //! Exact sums: of i64 in i128, of f64 in a sparse fixed-point accumulator, of squares in twice the range; rounded once at read.
+
+mod accumulator;
+mod float_sum;
+mod int_squares;
+
+pub use float_sum::{FloatSquares, FloatSum};
+pub use int_squares::IntSquares;
+
+/// The result is beyond the range of its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overflow;

@@ -1,0 +1,89 @@
+//! What a stored table holds, and what a question reads from it: the contract between the planner and the state layer.
+
+use super::partial::Partial;
+use crate::position::Position;
+use crate::schema::DataType;
+use crate::time::Micros;
+use crate::value::Value;
+use crate::window::Window;
+use serde::{Deserialize, Serialize};
+
+/// A mergeable summary that a table keeps for every stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PartialKind {
+    /// Rows, or with a column its values that are not null.
+    Count,
+    SumInt,
+    SumFloat,
+    SquaresInt,
+    SquaresFloat,
+    Min,
+    Max,
+}
+
+/// One partial of a table; operators and windows share it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PartialSpec {
+    pub kind: PartialKind,
+    /// Index into [`TableLayout::columns`]; only Count goes without (then it counts rows).
+    pub column: Option<u16>,
+    /// Index of the predicate that a row must fulfil to count.
+    pub predicate: Option<u16>,
+}
+
+/// The most distinct `where=` predicates of one pipeline: an event carries one bit for each.
+pub const MAX_PREDICATES: usize = 64;
+
+/// What a stored table holds per event and per stretch of time. A raw (`index=True`) table has all dataset columns, no
+/// predicates and no partials.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct TableLayout {
+    pub columns: Vec<DataType>,
+    /// How many predicate bits an event carries, at most [`MAX_PREDICATES`].
+    pub predicates: u16,
+    pub partials: Vec<PartialSpec>,
+}
+
+impl TableLayout {
+    /// The layout of a raw table.
+    pub fn raw(columns: Vec<DataType>) -> TableLayout {
+        TableLayout { columns, predicates: 0, partials: Vec::new() }
+    }
+}
+
+/// One distinct window of a question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WindowRead {
+    pub window: Window,
+    /// Indices into [`TableLayout::partials`].
+    pub partials: Vec<u16>,
+    pub scans: Vec<Scan>,
+}
+
+/// Events of a window, one by one, in canonical order: by time, ties by origin (reversed when newest first).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scan {
+    /// Whose values; without a column the items carry null.
+    pub column: Option<u16>,
+    pub predicate: Option<u16>,
+    /// Leave out events whose value is null.
+    pub skip_null: bool,
+    pub newest_first: bool,
+    /// At most this many items (after the predicate and `skip_null`).
+    pub limit: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScanItem {
+    pub time: Micros,
+    pub origin: Position,
+    pub value: Value,
+}
+
+/// What state answers for one [`WindowRead`]: both lists are parallel to its `partials` and `scans`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct WindowData {
+    pub partials: Vec<Partial>,
+    pub scans: Vec<Vec<ScanItem>>,
+}

@@ -1,0 +1,202 @@
+//! Partials: mergeable summaries of a set of rows. All are exact, so that order, batches and merging leave no trace, and equal
+//! partials encode to equal bytes.
+
+use super::layout::{PartialKind, PartialSpec};
+use crate::error::{Error, Result};
+use crate::exact::{FloatSquares, FloatSum, IntSquares};
+use crate::record::{put_varint, take_varint, unzigzag, zigzag};
+use crate::value::Value;
+
+/// The state of one [`PartialSpec`] over some rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Partial {
+    Count(u64),
+    /// Never overflows: 2^64 values of 64 bits.
+    SumInt(i128),
+    SumFloat(FloatSum),
+    SquaresInt(IntSquares),
+    SquaresFloat(FloatSquares),
+    /// The least or greatest value; null when there was none.
+    Extreme(Value),
+}
+
+impl Partial {
+    /// The partial of no rows.
+    pub fn empty(spec: &PartialSpec) -> Partial {
+        match spec.kind {
+            PartialKind::Count => Partial::Count(0),
+            PartialKind::SumInt => Partial::SumInt(0),
+            PartialKind::SumFloat => Partial::SumFloat(FloatSum::default()),
+            PartialKind::SquaresInt => Partial::SquaresInt(IntSquares::default()),
+            PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::default()),
+            PartialKind::Min | PartialKind::Max => Partial::Extreme(Value::Null),
+        }
+    }
+
+    /// Adds one row that fulfils the predicate. `value` is the row's value in `spec.column`; nulls are skipped, except that a
+    /// Count without column counts the row whatever `value` is.
+    #[inline]
+    pub fn add(&mut self, spec: &PartialSpec, value: &Value) {
+        match (self, value) {
+            (Partial::Count(count), _) => *count += u64::from(spec.column.is_none() || !value.is_null()),
+            (_, Value::Null) => {}
+            (Partial::SumFloat(sum), Value::Float(number)) => sum.add(*number),
+            (Partial::SumInt(sum), Value::Int(number)) => *sum += i128::from(*number),
+            (Partial::SquaresFloat(sum), Value::Float(number)) => sum.add(*number),
+            (Partial::SquaresInt(sum), Value::Int(number)) => sum.add(*number),
+            (Partial::Extreme(extreme), _) => take_extreme(spec.kind, extreme, value),
+            // The planner gives each partial a column of its own type.
+            (_, _) => debug_assert!(false, "a {} in a {:?} partial", value.type_name(), spec.kind),
+        }
+    }
+
+    /// Adds the rows of `other`, a partial of the same spec over different rows.
+    pub fn merge(&mut self, spec: &PartialSpec, other: &Partial) {
+        match (self, other) {
+            (Partial::Count(count), Partial::Count(more)) => *count += more,
+            (Partial::SumInt(sum), Partial::SumInt(more)) => *sum += more,
+            (Partial::SumFloat(sum), Partial::SumFloat(more)) => sum.merge(more),
+            (Partial::SquaresInt(sum), Partial::SquaresInt(more)) => sum.merge(more),
+            (Partial::SquaresFloat(sum), Partial::SquaresFloat(more)) => sum.merge(more),
+            (Partial::Extreme(extreme), Partial::Extreme(more)) => take_extreme(spec.kind, extreme, more),
+            (_, _) => debug_assert!(false, "partials of different kinds"),
+        }
+    }
+
+    /// Whether [`Partial::subtract`] works for this spec.
+    pub fn invertible(spec: &PartialSpec) -> bool {
+        !matches!(spec.kind, PartialKind::Min | PartialKind::Max)
+    }
+
+    /// Takes the rows of `other` out again; they must have been added. Exact: leaves the partial of the remaining rows. Only
+    /// for [`Partial::invertible`] specs.
+    pub fn subtract(&mut self, spec: &PartialSpec, other: &Partial) {
+        match (self, other) {
+            (Partial::Count(count), Partial::Count(less)) => *count -= less,
+            (Partial::SumInt(sum), Partial::SumInt(less)) => *sum -= less,
+            (Partial::SumFloat(sum), Partial::SumFloat(less)) => sum.subtract(less),
+            (Partial::SquaresInt(sum), Partial::SquaresInt(less)) => sum.subtract(less),
+            (Partial::SquaresFloat(sum), Partial::SquaresFloat(less)) => sum.subtract(less),
+            (_, _) => debug_assert!(false, "{:?} does not subtract", spec.kind),
+        }
+    }
+
+    /// Appends the canonical bytes: equal partials, equal bytes. Self-delimiting.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Partial::Count(count) => put_varint(out, *count),
+            Partial::SumInt(sum) => put_wide_varint(out, ((sum << 1) ^ (sum >> 127)) as u128),
+            Partial::SumFloat(sum) => sum.encode(out),
+            Partial::SquaresInt(sum) => sum.encode(out),
+            Partial::SquaresFloat(sum) => sum.encode(out),
+            Partial::Extreme(value) => encode_extreme(value, out),
+        }
+    }
+
+    /// Reads what [`Partial::encode`] wrote for a partial of this spec, and moves `bytes` behind it.
+    pub fn decode(spec: &PartialSpec, bytes: &mut &[u8]) -> Result<Partial> {
+        Ok(match spec.kind {
+            PartialKind::Count => Partial::Count(take_varint(bytes)?),
+            PartialKind::SumInt => {
+                let folded = take_wide_varint(bytes)?;
+                Partial::SumInt((folded >> 1) as i128 ^ -((folded & 1) as i128))
+            }
+            PartialKind::SumFloat => Partial::SumFloat(FloatSum::decode(bytes)?),
+            PartialKind::SquaresInt => Partial::SquaresInt(IntSquares::decode(bytes)?),
+            PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::decode(bytes)?),
+            PartialKind::Min | PartialKind::Max => Partial::Extreme(decode_extreme(bytes)?),
+        })
+    }
+}
+
+#[inline]
+fn take_extreme(kind: PartialKind, extreme: &mut Value, value: &Value) {
+    let better = match kind {
+        _ if value.is_null() => false,
+        _ if extreme.is_null() => true,
+        PartialKind::Min => value < extreme,
+        _ => value > extreme,
+    };
+    if better {
+        *extreme = value.clone();
+    }
+}
+
+const EXTREME_NONE: u8 = 0;
+const EXTREME_INT: u8 = 1;
+const EXTREME_FLOAT: u8 = 2;
+const EXTREME_TIME: u8 = 3;
+const EXTREME_STR: u8 = 4;
+
+fn encode_extreme(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Int(number) => {
+            out.push(EXTREME_INT);
+            put_varint(out, zigzag(*number));
+        }
+        Value::Float(number) => {
+            out.push(EXTREME_FLOAT);
+            out.extend_from_slice(&number.to_le_bytes());
+        }
+        Value::Time(micros) => {
+            out.push(EXTREME_TIME);
+            put_varint(out, zigzag(*micros));
+        }
+        Value::Str(text) => {
+            out.push(EXTREME_STR);
+            put_varint(out, text.len() as u64);
+            out.extend_from_slice(text.as_bytes());
+        }
+        Value::Null => out.push(EXTREME_NONE),
+        other => {
+            debug_assert!(false, "a {} is not ordered by Min and Max", other.type_name());
+            out.push(EXTREME_NONE);
+        }
+    }
+}
+
+fn decode_extreme(bytes: &mut &[u8]) -> Result<Value> {
+    let (tag, rest) = bytes.split_first().ok_or_else(broken)?;
+    *bytes = rest;
+    Ok(match *tag {
+        EXTREME_NONE => Value::Null,
+        EXTREME_INT => Value::Int(unzigzag(take_varint(bytes)?)),
+        EXTREME_FLOAT => {
+            let (head, rest) = bytes.split_first_chunk::<8>().ok_or_else(broken)?;
+            *bytes = rest;
+            Value::Float(f64::from_le_bytes(*head))
+        }
+        EXTREME_TIME => Value::Time(unzigzag(take_varint(bytes)?)),
+        EXTREME_STR => {
+            let length = usize::try_from(take_varint(bytes)?).map_err(|_| broken())?;
+            let (head, rest) = bytes.split_at_checked(length).ok_or_else(broken)?;
+            *bytes = rest;
+            Value::str(std::str::from_utf8(head).map_err(|_| broken())?)
+        }
+        _ => return Err(broken()),
+    })
+}
+
+fn put_wide_varint(out: &mut Vec<u8>, mut number: u128) {
+    while number >= 0x80 {
+        out.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    out.push(number as u8);
+}
+
+fn take_wide_varint(bytes: &mut &[u8]) -> Result<u128> {
+    let mut number = 0u128;
+    for (index, byte) in bytes.iter().enumerate().take(19) {
+        number |= u128::from(byte & 0x7f) << (7 * index);
+        if byte & 0x80 == 0 {
+            *bytes = &bytes[index + 1..];
+            return Ok(number);
+        }
+    }
+    Err(broken())
+}
+
+fn broken() -> Error {
+    Error::data_loss("a stored partial does not decode")
+}

@@ -1,0 +1,167 @@
+//! Plans: the aggregates of one pipeline compiled into a table layout ([`TablePlan`]), and a question about some of them
+//! compiled into window reads ([`ReadPlan`]).
+
+use super::AggregateDef;
+use super::layout::{Scan, TableLayout, WindowData, WindowRead};
+use super::operator::{Inputs, Operator};
+use crate::error::{Error, Result};
+use crate::expr::Expr;
+use crate::schema::DataType;
+use crate::time::Micros;
+use crate::value::Value;
+use crate::window::Window;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Type of a column of the rows that are aggregated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnType {
+    pub data_type: DataType,
+    /// Whether a row may carry null here. Must be true where null is possible: for a column that cannot be null, values are
+    /// counted as rows.
+    pub nullable: bool,
+}
+
+/// Columns by name.
+pub type Columns = BTreeMap<String, ColumnType>;
+
+/// What an aggregate is for one key at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    Value(Value),
+    /// No row counts for it; holds the operator's own value for that (0, null, an empty list). A default replaces it.
+    Empty(Value),
+    /// The value does not exist, and why: for example a sum beyond i64.
+    Error(String),
+}
+
+/// One aggregate, compiled.
+#[derive(Debug, Clone)]
+pub struct OutputPlan {
+    /// The field of the aggregated dataset.
+    pub name: String,
+    pub window: Window,
+    /// Indices into the layout's partials, in the operator's own order.
+    pub partials: Vec<u16>,
+    pub scan: Option<Scan>,
+    pub result_type: DataType,
+    /// Whether a null may come out although the window is not empty.
+    pub nullable: bool,
+    /// Value of an empty window.
+    pub empty: Value,
+    /// Replaces the value of an empty window; of `result_type`.
+    pub default: Option<Value>,
+    pub(super) operator: Arc<dyn Operator>,
+}
+
+/// Compiled aggregates of one pipeline version.
+#[derive(Debug, Clone)]
+pub struct TablePlan {
+    pub layout: TableLayout,
+    /// For each of `layout.columns` the name of the row's column that fills it.
+    pub column_sources: Vec<String>,
+    /// Distinct `where=` predicates, in the order of an event's predicate bits.
+    pub predicates: Vec<Expr>,
+    /// In the order of the definition.
+    pub outputs: Vec<OutputPlan>,
+}
+
+/// Which windows to read for a question, and how its outputs come out of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadPlan {
+    pub windows: Vec<WindowRead>,
+    /// One per wanted output, in `wanted` order.
+    pub outputs: Vec<OutputRead>,
+}
+
+/// Where one wanted output finds its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputRead {
+    /// Index into [`TablePlan::outputs`].
+    pub output: usize,
+    /// Index into [`ReadPlan::windows`].
+    pub window: usize,
+    /// Indices into that window's partials.
+    pub partials: Vec<u16>,
+    /// Index into that window's scans.
+    pub scan: Option<u16>,
+}
+
+impl TablePlan {
+    /// Checks and compiles the aggregates of one pipeline over rows with these columns. The first error of
+    /// [`TablePlan::compile_all`].
+    pub fn compile(aggregates: &[AggregateDef], columns: &Columns) -> Result<TablePlan> {
+        TablePlan::compile_all(aggregates, columns).map_err(|errors| {
+            errors.into_iter().next().unwrap_or_else(|| Error::internal("compiling aggregates failed without an error"))
+        })
+    }
+
+    /// Checks and compiles the aggregates of one pipeline over rows with these columns; each error names its aggregate. That a
+    /// predicate is boolean is for the expression checker.
+    pub fn compile_all(aggregates: &[AggregateDef], columns: &Columns) -> std::result::Result<TablePlan, Vec<Error>> {
+        super::compile::compile(aggregates, columns)
+    }
+
+    /// What to read for the outputs with these indices. Windows, partials and scans are shared.
+    pub fn read_plan(&self, wanted: &[usize]) -> ReadPlan {
+        let mut windows: Vec<WindowRead> = Vec::new();
+        let mut outputs = Vec::with_capacity(wanted.len());
+        for &output in wanted {
+            let plan = &self.outputs[output];
+            let window = windows.iter().position(|read| read.window == plan.window).unwrap_or_else(|| {
+                windows.push(WindowRead { window: plan.window, partials: Vec::new(), scans: Vec::new() });
+                windows.len() - 1
+            });
+            let read = &mut windows[window];
+            let partials = plan.partials.iter().map(|partial| place(&mut read.partials, *partial)).collect();
+            let scan = plan.scan.map(|scan| place_scan(&mut read.scans, scan));
+            outputs.push(OutputRead { output, window, partials, scan });
+        }
+        ReadPlan { windows, outputs }
+    }
+}
+
+/// Index of `wanted` in `list`, where it is put if missing.
+fn place(list: &mut Vec<u16>, wanted: u16) -> u16 {
+    let index = list.iter().position(|known| *known == wanted).unwrap_or_else(|| {
+        list.push(wanted);
+        list.len() - 1
+    });
+    index as u16
+}
+
+/// Index of a scan that covers `wanted`: one that differs in its limit is widened.
+fn place_scan(list: &mut Vec<Scan>, wanted: Scan) -> u16 {
+    let same = |known: &Scan| Scan { limit: wanted.limit, ..*known } == wanted;
+    let index = match list.iter().position(same) {
+        Some(index) => {
+            let limits = list[index].limit.zip(wanted.limit);
+            list[index].limit = limits.map(|(known, more)| known.max(more));
+            index
+        }
+        None => {
+            list.push(wanted);
+            list.len() - 1
+        }
+    };
+    index as u16
+}
+
+impl ReadPlan {
+    /// The outcomes, in `wanted` order. `at` is the question's own time T, also when it is exclusive. `data` is parallel to
+    /// `windows`.
+    pub fn finish(&self, plan: &TablePlan, at: Micros, data: &[WindowData]) -> Vec<Outcome> {
+        self.outputs.iter().map(|read| self.finish_one(read, plan, at, data)).collect()
+    }
+
+    fn finish_one(&self, read: &OutputRead, plan: &TablePlan, at: Micros, data: &[WindowData]) -> Outcome {
+        let Some((output, window)) = plan.outputs.get(read.output).zip(data.get(read.window)) else {
+            return Outcome::Error(format!("window {} of the question was not read", read.window));
+        };
+        let inputs = Inputs::new(window, &read.partials, read.scan, at);
+        match output.operator.finish(&inputs) {
+            Some(outcome) => outcome,
+            None => Outcome::Error(format!("the data read for '{}' do not fit its plan", output.name)),
+        }
+    }
+}

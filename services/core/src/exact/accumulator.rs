@@ -1,0 +1,1 @@
+//! A two's-complement fixed-point number wide enough for every sum of floats.
