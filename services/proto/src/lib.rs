@@ -1,9 +1,15 @@
 //! The wire: messages and gRPC services generated from `proto/thyme/v1`, their conversion to and from the domain
-//! ([`convert`]), and the one place where an error kind becomes a gRPC status ([`status`]).
+//! ([`convert`], [`columns`]), and the one place where an error kind becomes a gRPC status ([`status`]).
+
+pub mod columns;
+pub mod convert;
+pub mod status;
+#[cfg(test)]
+mod tests;
 
 /// Generated from `proto/thyme/v1`.
 pub mod v1 {
-    #![expect(clippy::all, clippy::doc_markdown, reason = "generated code")]
+    #![expect(clippy::allow_attributes, reason = "generated code")]
     tonic::include_proto!("thyme.v1");
 }
 
