@@ -1,1 +1,95 @@
-//! To be written.
+//! The event log: the trait with Kafka's shape, the embedded log that needs no broker, and a model with injected faults.
+//!
+//! A topic has a fixed number of partitions; a partition is a sequence of records at strictly increasing offsets (not
+//! necessarily dense: a broker's transaction markers take offsets too). What was appended or committed is durable. A
+//! transaction makes records and consumer offsets visible together or not at all; making a producer fences every earlier one
+//! of the same transactional id.
+
+pub mod embedded;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thyme_core::{Error, Result};
+use tokio::sync::watch;
+
+pub use embedded::EmbeddedLog;
+
+/// A record to append: an encoded key ([`thyme_core::key`]) and the bytes of a [`thyme_core::record::Record`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    pub key: Bytes,
+    pub value: Bytes,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    pub offset: u64,
+    pub key: Bytes,
+    pub value: Bytes,
+}
+
+/// Records for one partition, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    pub topic: String,
+    pub partition: u16,
+    pub records: Vec<NewRecord>,
+}
+
+/// What became of a transaction.
+#[derive(Debug)]
+pub enum CommitOutcome {
+    Committed,
+    /// Nothing of it is or will be visible.
+    NotCommitted(Error),
+    /// Nobody can tell yet: drop the producer, make a new one (which fences this one) and read `committed()`.
+    Unknown(Error),
+}
+
+#[async_trait]
+pub trait EventLog: Send + Sync {
+    /// Idempotent; a topic that exists with another number of partitions is a `Conflict`.
+    fn create_topic(&self, topic: &str, partitions: u16) -> Result<()>;
+
+    /// Deletes the topic, its records and the offsets committed for it. `NotFound` if there is none.
+    fn delete_topic(&self, topic: &str) -> Result<()>;
+
+    /// Names and numbers of partitions, sorted by name.
+    fn topics(&self) -> Result<Vec<(String, u16)>>;
+
+    /// Durable when it returns. The first offset of each batch (of an empty batch: where its first record would have been).
+    /// After an error some of it may have been appended: append is at least once, event ids make it exactly once.
+    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<u64>>;
+
+    /// Committed records at `from` or later, in offset order: at most about `max_records` and `max_bytes` (keys and values),
+    /// but at least one if there is one. Never waits.
+    fn read(
+        &self,
+        topic: &str,
+        partition: u16,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogRecord>>;
+
+    /// One past the offset of the last committed record, 0 if there is none.
+    fn end_offset(&self, topic: &str, partition: u16) -> Result<u64>;
+
+    /// Changes whenever something was committed to any topic.
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// A transactional producer. Fences every earlier one with the same id: their commits end as `NotCommitted`.
+    fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>>;
+}
+
+/// One transaction at a time: begin, send and `send_offset` as often as needed, then commit or abort. All calls block.
+pub trait Producer: Send {
+    /// The next offset to read that `group` has committed for the partition.
+    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>>;
+    fn begin(&mut self) -> Result<()>;
+    fn send(&mut self, batch: Batch) -> Result<()>;
+    /// Records within the transaction that `group` goes on at `next`.
+    fn send_offset(&mut self, group: &str, topic: &str, partition: u16, next: u64) -> Result<()>;
+    fn commit(&mut self) -> CommitOutcome;
+    fn abort(&mut self) -> Result<()>;
+}

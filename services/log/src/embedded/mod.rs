@@ -1,0 +1,232 @@
+//! The embedded log: one journal of checksummed frames over rolling segments, group commit, an index in memory.
+//!
+//! - A frame is one atomic write: everything in it (records of several partitions, committed offsets) is there or not.
+//! - One frame is written at a time and made durable before the next, so only the last frame of the last segment can be
+//!   torn. That one is cut off at open; any other damage is an error (`DataLoss`).
+//! - Nothing is visible before it is durable.
+
+mod block;
+mod disk;
+mod index;
+mod journal;
+mod memory;
+mod producer;
+mod queue;
+mod recover;
+mod state;
+mod store;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use crate::{Batch, EventLog, LogRecord, Producer};
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use thyme_core::{Error, ErrorKind, Result};
+use tokio::sync::{oneshot, watch};
+use writer::{Action, EncodedBatch, Failure, Request};
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A segment that has reached this length is followed by another.
+    pub segment_bytes: u64,
+    /// How many bytes of the most recent records are kept in memory.
+    pub cache_bytes: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { segment_bytes: 256 << 20, cache_bytes: 64 << 20 }
+    }
+}
+
+/// What the log, its producers and its writer thread share.
+struct Shared {
+    store: Box<dyn store::Store>,
+    options: Options,
+    state: RwLock<state::State>,
+    queue: queue::Queue,
+    changes: watch::Sender<u64>,
+    /// Set when nothing may be written any more.
+    broken: Mutex<Option<Error>>,
+}
+
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in a directory, which is made if need be and held until the log is closed or dropped.
+    pub fn open(directory: impl AsRef<Path>) -> Result<EmbeddedLog> {
+        Self::open_with(directory, Options::default())
+    }
+
+    pub fn open_with(directory: impl AsRef<Path>, options: Options) -> Result<EmbeddedLog> {
+        Self::start(Box::new(disk::DiskStore::open(directory.as_ref())?), options)
+    }
+
+    /// The same log over memory: gone when it is dropped.
+    pub fn in_memory() -> Result<EmbeddedLog> {
+        Self::start(Box::new(memory::MemoryStore::default()), Options::default())
+    }
+
+    fn start(store: Box<dyn store::Store>, options: Options) -> Result<EmbeddedLog> {
+        let (state, end) = recover::recover(store.as_ref())?;
+        let changes = watch::Sender::new(state.version);
+        let shared = Arc::new(Shared {
+            store,
+            options,
+            state: RwLock::new(state),
+            queue: queue::Queue::default(),
+            changes,
+            broken: Mutex::new(None),
+        });
+        let of_writer = shared.clone();
+        let spawned =
+            std::thread::Builder::new().name("log-writer".to_string()).spawn(move || writer::run(&of_writer, end));
+        let writer = spawned.map_err(|error| io_error("cannot start the log's writer", &error))?;
+        Ok(EmbeddedLog { shared, writer: Mutex::new(Some(writer)) })
+    }
+
+    /// Finishes what waits and lets the directory go. Later writes fail; producers need not be dropped first.
+    pub fn close(&self) {
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.lock().take() {
+            if writer.join().is_err() {
+                tracing::error!("the log's writer panicked");
+            }
+            self.shared.store.unlock();
+        }
+    }
+}
+
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    /// Hands an action to the writer and blocks until it is durable or failed.
+    fn request(&self, action: Action) -> Result<Vec<u64>, Failure> {
+        let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+        let reply = Box::new(move |outcome| {
+            // The caller waits below; if it is gone, nobody wants to know.
+            let _ = sender.send(outcome);
+        });
+        if self.queue.put(Request { action, reply }).is_err() {
+            return Err(closed());
+        }
+        receiver.recv().unwrap_or_else(|_| Err(writer_gone()))
+    }
+}
+
+fn closed() -> Failure {
+    Failure { error: Error::unavailable("the log is closed"), unknown: false }
+}
+
+fn writer_gone() -> Failure {
+    Failure { error: Error::internal("the log's writer is gone"), unknown: true }
+}
+
+fn encode(batches: Vec<Batch>) -> Vec<EncodedBatch> {
+    let encoded = batches.into_iter().map(|batch| EncodedBatch {
+        chunks: block::encode(&batch.records),
+        topic: batch.topic,
+        partition: batch.partition,
+    });
+    encoded.collect()
+}
+
+#[async_trait]
+impl EventLog for EmbeddedLog {
+    fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
+        self.shared
+            .request(Action::CreateTopic { name: topic.to_string(), partitions })
+            .map_err(|failure| failure.error)?;
+        Ok(())
+    }
+
+    fn delete_topic(&self, topic: &str) -> Result<()> {
+        self.shared.request(Action::DeleteTopic { name: topic.to_string() }).map_err(|failure| failure.error)?;
+        Ok(())
+    }
+
+    fn topics(&self) -> Result<Vec<(String, u16)>> {
+        let state = self.shared.state.read();
+        Ok(state.topics.iter().map(|(name, topic)| (name.to_string(), topic.partitions.len() as u16)).collect())
+    }
+
+    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<u64>> {
+        let action = Action::Write { batches: encode(batches), offsets: Vec::new(), producer: None };
+        let (sender, receiver) = oneshot::channel();
+        let reply = Box::new(move |outcome| {
+            let _ = sender.send(outcome);
+        });
+        if self.shared.queue.put(Request { action, reply }).is_err() {
+            return Err(closed().error);
+        }
+        receiver.await.unwrap_or_else(|_| Err(writer_gone())).map_err(|failure| failure.error)
+    }
+
+    fn read(
+        &self,
+        topic: &str,
+        partition: u16,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogRecord>> {
+        let budget = block::Budget { records: max_records.max(1), bytes: max_bytes.max(1) };
+        let state = self.shared.state.read();
+        let (_, found) = state.partition(topic, partition)?;
+        if from > found.next_offset {
+            return Err(index::past_end(topic, partition, from, found.next_offset));
+        }
+        let plan = found.plan(from, &budget);
+        drop(state);
+        plan.read(self.shared.store.as_ref(), from, budget)
+    }
+
+    fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
+        Ok(self.shared.state.read().partition(topic, partition)?.1.next_offset)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changes.subscribe()
+    }
+
+    fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {
+        let made = self.shared.request(Action::NewProducer { id: transactional_id.to_string() });
+        let epoch = made.map_err(|failure| failure.error)?.first().copied().unwrap_or_default();
+        Ok(Box::new(producer::EmbeddedProducer::new(self.shared.clone(), transactional_id.to_string(), epoch)))
+    }
+}
+
+/// An I/O error as one of ours: what to do decides the kind.
+fn io_error(what: &str, error: &io::Error) -> Error {
+    let message = format!("{what}: {error}");
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            Error::new(ErrorKind::ResourceExhausted, message)
+                .hint("free space on the disk; the log goes on by itself then")
+        }
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            Error::precondition(message).hint("the data directory must be writable by this user")
+        }
+        io::ErrorKind::UnexpectedEof => Error::data_loss(message),
+        _ => Error::unavailable(message),
+    }
+}
+
+/// Stored bytes are not what was written.
+fn damaged(file: &str, position: u64, what: &str) -> Error {
+    Error::data_loss(format!("the log is damaged: {what} file={file} offset={position}"))
+        .hint("restore the data directory from a copy, or delete it to start empty")
+}
