@@ -1,7 +1,26 @@
 //! Definitions as users wrote them: the JSON that a commit carries (format 1), nothing resolved yet.
 //!
-//! The Python SDK writes this form; `validate` checks and compiles it, `diff` compares two of them. The JSON is documented in
-//! `docs/definition-format.md`.
+//! The Python SDK writes this form. [`merge`] adds a commit to what there is, [`compile`] checks it and binds it to indices,
+//! [`diff`] tells what the commit changes. The JSON is documented in `docs/definition-format.md`.
+
+mod compile;
+mod compiled;
+mod dag;
+mod diff;
+mod merge;
+mod plan;
+mod program;
+
+pub use compile::compile;
+pub use compiled::{
+    Compiled, CompiledDataset, CompiledExtractor, CompiledFeature, CompiledFeatureset, CompiledInput, CompiledPipeline,
+    CompiledRef, FeatureKind, OutputRef, RefTarget, Route,
+};
+pub use dag::{FeaturePlan, PlannedCall, PlannedRead, Slot};
+pub use diff::{PublishedIds, diff};
+pub use merge::merge;
+pub use plan::{Plan, PlanItem, Renamed, StateItem};
+pub use program::{Evaluated, KeyProgram, RowProgram};
 
 use crate::aggregate::AggregateDef;
 use crate::expr::Expr;
@@ -164,6 +183,9 @@ pub struct FeatureDef {
     pub default: Option<crate::expr::Literal>,
     #[serde(default)]
     pub deprecated: bool,
+    /// Earlier names of the same id, which answer until they are removed. Kept by [`merge`]; a commit leaves it out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
     #[serde(default)]
     pub description: String,
     #[serde(default)]

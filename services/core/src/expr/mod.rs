@@ -1,6 +1,18 @@
 //! Expressions over the columns of a row, with SQL's three-valued logic. `Expr` is what a commit carries; `check` types it,
 //! `eval` computes it.
 
+mod check;
+mod compile;
+mod eval;
+mod functions;
+mod warnings;
+
+pub use crate::aggregate::{ColumnType, Columns};
+pub use check::check;
+pub use compile::{Scope, bind};
+pub use eval::Bound;
+pub use warnings::Warnings;
+
 use crate::value::Value;
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
