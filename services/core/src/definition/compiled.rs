@@ -178,7 +178,10 @@ pub enum FeatureKind {
     Request,
     Ref(CompiledRef),
     /// `outputs[output]` of `extractors[extractor]`.
-    Extracted { extractor: usize, output: usize },
+    Extracted {
+        extractor: usize,
+        output: usize,
+    },
 }
 
 /// A native lookup.

@@ -136,7 +136,9 @@ fn is_in(args: &[Expr], scope: &Scope) -> Result<Typed> {
 
 fn when(branches: &[(Expr, Expr)], otherwise: &Expr, scope: &Scope) -> Result<Typed> {
     if branches.is_empty() {
-        return Err(Error::definition("'when' without a branch").hint("write when(condition).then(value).otherwise(value)"));
+        return Err(
+            Error::definition("'when' without a branch").hint("write when(condition).then(value).otherwise(value)")
+        );
     }
     let mut conditions = Vec::with_capacity(branches.len());
     let mut values = Vec::with_capacity(branches.len() + 1);

@@ -18,9 +18,14 @@ pub(in crate::expr) fn resolve(op: Op, args: Vec<Typed>) -> Result<Typed> {
     };
     if !castable {
         let is_time = args[0].data_type == Some(DataType::Time);
-        let takes = if op == Op::ToStr { "bool, int, float, str, datetime or bytes" } else { "bool, int, float or str" };
+        let takes =
+            if op == Op::ToStr { "bool, int, float, str, datetime or bytes" } else { "bool, int, float or str" };
         let error = wrong_types(op, takes, &args);
-        return Err(if is_time { error.hint("a datetime as a number is epoch_seconds or epoch_micros") } else { error });
+        return Err(if is_time {
+            error.hint("a datetime as a number is epoch_seconds or epoch_micros")
+        } else {
+            error
+        });
     }
     let from = args[0].data_type.clone();
     let from_text = from == Some(DataType::Str);

@@ -156,7 +156,8 @@ pub(super) fn times_from_text(terms: &mut [Typed]) -> Result<()> {
                 let hint = error.hint_text().unwrap_or_default().to_string();
                 Error::definition(error.message()).hint(hint)
             })?;
-            *term = Typed { node: Bound::Literal(Value::Time(micros)), data_type: Some(DataType::Time), nullable: false };
+            *term =
+                Typed { node: Bound::Literal(Value::Time(micros)), data_type: Some(DataType::Time), nullable: false };
         }
     }
     Ok(())

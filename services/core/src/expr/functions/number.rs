@@ -56,7 +56,9 @@ fn round(mut args: Vec<Typed>, result: DataType) -> Result<Typed> {
     let digits = match args.get(1).map(Typed::literal) {
         None => 0,
         Some(Some(Value::Int(digits @ 0..=15))) => *digits,
-        Some(_) => return Err(wrong_types(Op::Round, "a number and the digits to keep, an int literal 0 to 15", &args)),
+        Some(_) => {
+            return Err(wrong_types(Op::Round, "a number and the digits to keep, an int literal 0 to 15", &args));
+        }
     };
     args.truncate(1);
     if result == DataType::Int || args[0].fits(&DataType::Int) {
@@ -181,7 +183,8 @@ fn floordiv_ints(a: &Value, b: &Value, warnings: &mut Warnings) -> Value {
     if b == 0 {
         return division_by_zero(warnings);
     }
-    let quotient = a.checked_div(b).map(|quotient| if a % b != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient });
+    let quotient =
+        a.checked_div(b).map(|quotient| if a % b != 0 && (a < 0) != (b < 0) { quotient - 1 } else { quotient });
     in_range(quotient, warnings)
 }
 

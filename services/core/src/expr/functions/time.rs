@@ -16,8 +16,12 @@ const DAY: i64 = 86_400 * SECOND;
 pub(in crate::expr) fn resolve(op: Op, args: Vec<Typed>) -> Result<Typed> {
     match op {
         Op::Truncate => return with_duration(op, args, truncate),
-        Op::AddDuration => return with_duration(op, args, |time, length, warnings| shift(time.checked_add(length), warnings)),
-        Op::SubDuration => return with_duration(op, args, |time, length, warnings| shift(time.checked_sub(length), warnings)),
+        Op::AddDuration => {
+            return with_duration(op, args, |time, length, warnings| shift(time.checked_add(length), warnings));
+        }
+        Op::SubDuration => {
+            return with_duration(op, args, |time, length, warnings| shift(time.checked_sub(length), warnings));
+        }
         Op::DiffMicros => {
             arity(op, &args, 2..=2)?;
             all_of(op, &args, &DataType::Time, "two datetimes")?;
@@ -36,11 +40,15 @@ pub(in crate::expr) fn resolve(op: Op, args: Vec<Typed>) -> Result<Typed> {
         Op::DayOfYear => unary(args, DataType::Int, false, |time, _| Value::Int(civil(time).day_of_year)),
         // 1970-01-01 was a Thursday; ISO 8601: Monday is 1, Sunday 7.
         Op::DayOfWeek => unary(args, DataType::Int, false, |time, _| Value::Int((days(time) + 3).rem_euclid(7) + 1)),
-        Op::Hour => unary(args, DataType::Int, false, |time, _| Value::Int(micros(time).rem_euclid(DAY) / (3600 * SECOND))),
+        Op::Hour => {
+            unary(args, DataType::Int, false, |time, _| Value::Int(micros(time).rem_euclid(DAY) / (3600 * SECOND)))
+        }
         Op::Minute => unary(args, DataType::Int, false, |time, _| {
             Value::Int(micros(time).rem_euclid(3600 * SECOND) / (60 * SECOND))
         }),
-        Op::Second => unary(args, DataType::Int, false, |time, _| Value::Int(micros(time).rem_euclid(60 * SECOND) / SECOND)),
+        Op::Second => {
+            unary(args, DataType::Int, false, |time, _| Value::Int(micros(time).rem_euclid(60 * SECOND) / SECOND))
+        }
         Op::EpochSeconds => unary(args, DataType::Int, false, |time, _| Value::Int(micros(time).div_euclid(SECOND))),
         _ => unary(args, DataType::Int, false, |time, _| Value::Int(micros(time))),
     })
@@ -77,8 +85,7 @@ fn civil(value: &Value) -> Civil {
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     let year = year_of_era + era * 400 + i64::from(month <= 2);
     let is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    let day_of_year =
-        if month <= 2 { day_of_march_year - 305 } else { day_of_march_year + 60 + i64::from(is_leap) };
+    let day_of_year = if month <= 2 { day_of_march_year - 305 } else { day_of_march_year + 60 + i64::from(is_leap) };
     Civil { year, month, day, day_of_year }
 }
 
@@ -96,7 +103,11 @@ fn with_duration(op: Op, args: Vec<Typed>, function: fn(i64, i64, &mut Warnings)
     })?;
     let nullable = args[0].nullable || op != Op::Truncate;
     let time = args.into_iter().next().map_or(Bound::Literal(Value::Null), |arg| arg.node);
-    Ok(Typed { node: Bound::TimeAndLength(function, length, Box::new(time)), data_type: Some(DataType::Time), nullable })
+    Ok(Typed {
+        node: Bound::TimeAndLength(function, length, Box::new(time)),
+        data_type: Some(DataType::Time),
+        nullable,
+    })
 }
 
 fn truncate(time: i64, length: i64, warnings: &mut Warnings) -> Value {
