@@ -1,0 +1,33 @@
+//! Waiting until the state has applied a position: read your writes.
+
+use async_trait::async_trait;
+use std::time::Duration;
+use thyme_core::error::{Error, Result};
+use thyme_core::position::PositionSet;
+
+#[async_trait]
+pub trait AppliedWatch: Send + Sync {
+    /// Returns when every consumer of these log partitions has applied what lies below the offsets, through repartition logs
+    /// too, and readers see it. `DeadlineExceeded` after `deadline`.
+    async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()>;
+}
+
+/// For places where every append is applied before anybody asks (tests, MockContext).
+pub struct AlwaysApplied;
+
+#[async_trait]
+impl AppliedWatch for AlwaysApplied {
+    async fn wait_applied(&self, _position: &PositionSet, _deadline: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The error of a wait that ended without success.
+pub fn not_applied(deadline: Duration) -> Error {
+    Error::new(
+        thyme_core::error::ErrorKind::DeadlineExceeded,
+        format!("the position of at_least was not applied within {} ms", deadline.as_millis()),
+    )
+    .field("at_least")
+    .hint("ask again; the engine is behind")
+}
