@@ -1,0 +1,53 @@
+"""Thyme: define features once in Python, stream events, serve the same number online and point-in-time.
+
+Importing a module of definitions runs nothing but registration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from thyme.aggregates import ApproxPercentile, Avg, Count, Max, Min, Sum
+from thyme.aggregates_more import CountDistinct, ExpDecaySum, First, FirstK, Last, LastK, Stddev, TopK, Variance
+from thyme.dataset import dataset, field
+from thyme.errors import ThymeDefinitionError, ThymeError
+from thyme.expression_functions import concat, greatest, least
+from thyme.expressions import Expr, col, lit, when
+from thyme.extractor import extractor, extractor_inputs, extractor_outputs
+from thyme.featureset import feature, featureset
+from thyme.pipeline import inputs, pipeline
+from thyme.sources import LATER as _SOURCES_LATER
+from thyme.sources import FileSource, Secret, source
+from thyme.version import __version__
+
+if TYPE_CHECKING:
+    from thyme.aio import AsyncClient
+    from thyme.client import Client
+    from thyme.result import ThymeResult
+
+__all__ = [
+    "ApproxPercentile", "AsyncClient", "Avg", "Client", "Count", "CountDistinct", "ExpDecaySum", "Expr", "FileSource",
+    "First", "FirstK", "Last", "LastK", "Max", "Min", "Secret", "Stddev", "Sum", "ThymeDefinitionError", "ThymeError",
+    "ThymeResult", "TopK", "Variance", "__version__", "col", "concat", "dataset", "extractor", "extractor_inputs",
+    "extractor_outputs", "feature", "featureset", "field", "greatest", "inputs", "least", "lit", "pipeline", "source",
+    "when",
+]  # fmt: skip
+
+_LAZY = {"Client": "thyme.client", "AsyncClient": "thyme.aio", "ThymeResult": "thyme.result"}
+
+
+def __getattr__(name: str) -> Any:
+    """Clients are imported when first used: definitions and the command line start without gRPC and Arrow."""
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    if name in _SOURCES_LATER:
+        from thyme.errors import NotInThisReleaseError
+
+        raise NotInThisReleaseError(
+            f"{name} is not available in this release ({__version__})",
+            hint="FileSource is; rows from anywhere else can be sent with thyme.Client().log(...)",
+            field=name,
+        )
+    raise AttributeError(f"module 'thyme' has no attribute '{name}'")
