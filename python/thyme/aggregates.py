@@ -148,7 +148,8 @@ class Max(Aggregate):
 class ApproxPercentile(Aggregate):
     """Without `pct`: mid-rank (0..1) of the newest value among the window's; with it the value at that percentile.
 
-    `pct` is from 0 to 100. Exact up to 64 values, else a digest with rank error at most 0.01. Empty window: null. Type float.
+    `pct` is from 0 to 100. Exact up to 64 values, else a digest with rank error at most 0.01. Empty window: null.
+    Type float.
     """
 
     kind, example = "approx_percentile", 'ApproxPercentile(of="amount", window="7d", pct=95)'

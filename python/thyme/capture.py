@@ -47,7 +47,7 @@ def function_source(function: Callable[..., Any]) -> tuple[str, str]:
 
 
 def module_root(module: ModuleType) -> Path | None:
-    """The directory from which a module is imported: of `pkg.features` the one that holds `pkg`. None without a file."""
+    """The directory from which a module is imported: of `pkg.features` the one that holds `pkg`. None if none."""
     file = getattr(module, "__file__", None)
     if file is None:
         return None

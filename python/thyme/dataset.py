@@ -124,6 +124,7 @@ def dataset(cls: Class | None = None, **arguments: Any) -> Class | Callable[[Cla
         ThymeDefinitionError: anything that does not hold together, with file and line.
     """
     location = caller_location()
+    refuse_unknown("@dataset", {name: 0 for name in arguments if name not in _ARGUMENTS}, _ARGUMENTS, location)
     if cls is not None and not isinstance(cls, type):
         raise ThymeDefinitionError(f"@dataset decorates a class, got {cls!r}", location=location)
 
@@ -143,7 +144,6 @@ def dataset_of(value: object) -> DatasetDefinition | None:
 def _declare(cls: Class, arguments: dict[str, Any], local_names: dict[str, object], location: Location | None) -> Class:
     where = f"dataset {cls.__name__}"
     metadata = take_metadata(where, arguments, location, cls)
-    refuse_unknown("@dataset", {name: None for name in arguments if name not in _ARGUMENTS}, _ARGUMENTS, location)
     if arguments.get("history") is not None:
         raise not_in_this_release(f"{where}: history=", "leave it out: everything is kept", location)
     if arguments.get("emit"):
@@ -250,8 +250,6 @@ def _lookup_method(definition: DatasetDefinition) -> classmethod:
         Raises:
             ThymeError: unknown or missing key, no index, a `ts` later than the query's, or no query running.
         """
-        from thyme._runtime import current as runtime
-
         for name in keys:
             if name not in definition.keys:
                 raise ThymeDefinitionError(
@@ -266,6 +264,8 @@ def _lookup_method(definition: DatasetDefinition) -> classmethod:
                     hint=f"write {definition.name}.lookup(ts, {', '.join(f'{key}=...' for key in definition.keys)})",
                     location=caller_location(),
                 )
+        from thyme._runtime import current as runtime
+
         active = runtime()
         if active is None:
             raise ThymeDefinitionError(

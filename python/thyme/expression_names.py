@@ -172,7 +172,10 @@ def spell(node: dict) -> str:
         return f"(-{arguments[0]})"
     if op == "not":
         return f"(~{arguments[0]})"
-    return f"{arguments[0]}.{op}({', '.join(arguments[1:])})"
+    if op.startswith("to_"):
+        return f"{arguments[0]}.cast({op[3:]})"
+    namespace = "str." if hasattr(StringNamespace, op) else "dt." if hasattr(TimeNamespace, op) else ""
+    return f"{arguments[0]}.{namespace}{op}({', '.join(arguments[1:])})"
 
 
 def _spell_literal(value: dict) -> str:

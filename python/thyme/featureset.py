@@ -127,6 +127,9 @@ def featureset(cls: Class | None = None, **arguments: Any) -> Class | Callable[[
         ThymeDefinitionError: anything that does not hold together, with file and line.
     """
     location = caller_location()
+    refuse_unknown(
+        "@featureset", {name: 0 for name in arguments if name not in METADATA_NAMES}, METADATA_NAMES, location
+    )
     if cls is not None and not isinstance(cls, type):
         raise ThymeDefinitionError(f"@featureset decorates a class, got {cls!r}", location=location)
 
@@ -146,7 +149,6 @@ def _declare(
     cls: Class, arguments: dict[str, Any], local_names: Mapping[str, object], location: Location | None
 ) -> Class:
     metadata = take_metadata(f"featureset {cls.__name__}", arguments, location, cls)
-    refuse_unknown("@featureset", arguments, METADATA_NAMES, location)
     features = _features(cls, local_names, location)
     definition = FeaturesetDefinition(cls, cls.__name__, features, metadata=metadata, location=location)
     declared = {name: value for name, value in vars(cls).items() if isinstance(value, FeatureDeclaration)}
