@@ -120,7 +120,10 @@ PIPELINES = [
     (lambda: inputs(5), "@inputs takes dataset classes, got 5"),
     (lambda: inputs(), "@inputs names no dataset"),
     (lambda: inputs(make_order(), make_order()), "@inputs with several datasets is not available in this release"),
-    (lambda: dataset_with(compute=inputs(make_order())(good)), "Order.compute has @inputs but no @pipeline"),
+    (
+        lambda: dataset_with(compute=inputs(make_order())(lambda cls, rows: rows)),
+        "Order.compute has @inputs but no @pipeline",
+    ),
     (lambda: dataset_with(compute=pipeline(lambda cls, rows: rows)), "pipeline Order.compute has no @inputs"),
     (lambda: make_stats(lambda cls: 1), "pipeline Stats.compute takes 1 parameters, needs 2"),
     (lambda: make_stats(lambda cls, rows: None), "pipeline Stats.compute returned nothing"),
