@@ -1,12 +1,26 @@
 //! Aggregates: what they are ([`AggregateDef`]), the partials they share ([`partial`]), and how a window becomes a value.
 
+mod avg;
 mod compile;
 mod count;
+mod decay;
+mod distinct;
+mod extreme;
+mod last;
+mod last_k;
 mod layout;
 mod operator;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod partial;
+mod percentile;
 mod plan;
 mod registry;
+mod sum;
+#[cfg(test)]
+mod tests;
+mod top_k;
+mod variance;
 
 pub use layout::{MAX_PREDICATES, PartialKind, PartialSpec, Scan, ScanItem, TableLayout, WindowData, WindowRead};
 pub use partial::Partial;

@@ -128,3 +128,14 @@ impl<'a> Inputs<'a> {
         Some(self.window.scans.get(usize::from(self.scan?))?)
     }
 }
+
+/// The greatest `k` of LastK, FirstK and TopK: an answer stays small.
+const MAX_K: u32 = 10_000;
+
+/// Checks the `k` of LastK, FirstK and TopK.
+pub(super) fn checked_k(operator: &str, k: u32) -> Result<usize> {
+    if k == 0 || k > MAX_K {
+        return Err(Error::definition(format!("{operator} takes k from 1 to {MAX_K}, got {k}")).field("k"));
+    }
+    Ok(k as usize)
+}

@@ -5,6 +5,7 @@ use super::AggregateDef;
 use super::layout::{Scan, TableLayout, WindowData, WindowRead};
 use super::operator::{Inputs, Operator};
 use crate::error::{Error, Result};
+use crate::exact::Overflow;
 use crate::expr::Expr;
 use crate::schema::DataType;
 use crate::time::Micros;
@@ -33,6 +34,16 @@ pub enum Outcome {
     Empty(Value),
     /// The value does not exist, and why: for example a sum beyond i64.
     Error(String),
+}
+
+impl Outcome {
+    /// A float that was rounded from an exact number; `what` names it for the error.
+    pub(super) fn rounded(number: Result<f64, Overflow>, what: &str) -> Outcome {
+        match number {
+            Ok(number) => Outcome::Value(Value::Float(number)),
+            Err(Overflow) => Outcome::Error(format!("the {what} is beyond a 64-bit float")),
+        }
+    }
 }
 
 /// One aggregate, compiled.

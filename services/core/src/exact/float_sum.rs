@@ -1,56 +1,147 @@
 //! Exact sums of f64 values and of their squares.
 
-use crate::error::{Error, Result};
+use super::accumulator::Accumulator;
+use super::natural::Natural;
+use super::rounding::round_quotient;
+use super::{IntSquares, Overflow};
+use crate::error::Result;
 
-/// The exact sum of f64 values.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct FloatSum(f64);
-impl Eq for FloatSum {}
+/// The exact sum of up to 2^63 f64 values, from 2^-1088 to 2^1088; 2^-128 to 2^127 without an allocation.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FloatSum(Accumulator<4, 34, 17>);
 
-/// The exact sum of squares of f64 values.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct FloatSquares(f64);
-impl Eq for FloatSquares {}
+/// The exact sum of squares of up to 2^63 f64 values.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FloatSquares(Accumulator<6, 67, 34>);
 
-impl FloatSum {
-    /// Adds a finite value.
-    pub fn add(&mut self, number: f64) {
-        self.0 += number;
-    }
-    pub fn merge(&mut self, other: &FloatSum) {
-        self.0 += other.0;
-    }
-    /// Takes out values that had been added.
-    pub fn subtract(&mut self, other: &FloatSum) {
-        self.0 -= other.0;
-    }
-    pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_le_bytes());
-    }
-    pub fn decode(bytes: &mut &[u8]) -> Result<FloatSum> {
-        let (head, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| Error::data_loss("broken"))?;
-        *bytes = rest;
-        Ok(FloatSum(f64::from_le_bytes(*head)))
+/// The exact sum of f64 values that are scaled by powers of two, over the range of [`FloatSquares`].
+#[derive(Debug, Clone, Default)]
+pub struct ScaledSum(Accumulator<6, 67, 34>);
+
+/// Sign, mantissa and the exponent of its last bit. Of what is no value (NaN, infinity), zero.
+#[inline]
+fn split(number: f64) -> (bool, u64, i32) {
+    let bits = number.to_bits();
+    let field = (bits >> 52) as i32 & 0x7ff;
+    let fraction = bits & ((1 << 52) - 1);
+    let negative = bits >> 63 == 1;
+    match field {
+        0 => (negative, fraction, -1074),
+        0x7ff => (negative, 0, 0),
+        _ => (negative, fraction | 1 << 52, field - 1075),
     }
 }
-impl FloatSquares {
-    /// Adds the square of a finite value.
+
+impl FloatSum {
+    /// Adds a value. NaN and the infinities are not values; they are left out.
+    #[inline]
     pub fn add(&mut self, number: f64) {
-        self.0 += number * number;
+        debug_assert!(number.is_finite(), "{number} is not a value");
+        let (negative, mantissa, exponent) = split(number);
+        self.0.add::<2>(negative, u128::from(mantissa), exponent);
     }
-    pub fn merge(&mut self, other: &FloatSquares) {
-        self.0 += other.0;
+
+    pub fn merge(&mut self, other: &FloatSum) {
+        self.0.combine(&other.0, false);
     }
-    /// Takes out squares that had been added.
-    pub fn subtract(&mut self, other: &FloatSquares) {
-        self.0 -= other.0;
+
+    /// Takes out values that had been added. Exact.
+    pub fn subtract(&mut self, other: &FloatSum) {
+        self.0.combine(&other.0, true);
     }
+
+    /// The sum, rounded once to the nearest f64, ties to even.
+    pub fn to_f64(&self) -> Result<f64, Overflow> {
+        self.0.to_f64()
+    }
+
+    /// The sum divided by `count`, rounded once.
+    pub fn mean(&self, count: u64) -> Result<f64, Overflow> {
+        let (negative, magnitude, exponent) = self.0.parts();
+        let mean = round_quotient(magnitude, exponent, count, 1)?;
+        Ok(if negative { 0.0 - mean } else { mean })
+    }
+
+    /// Canonical bytes: equal sums, equal bytes. Self-delimiting.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_le_bytes());
+        self.0.encode(out);
     }
+
+    pub fn decode(bytes: &mut &[u8]) -> Result<FloatSum> {
+        Accumulator::decode(bytes).map(FloatSum)
+    }
+}
+
+impl FloatSquares {
+    /// Adds the square of a value. NaN and the infinities are not values; they are left out.
+    #[inline]
+    pub fn add(&mut self, number: f64) {
+        debug_assert!(number.is_finite(), "{number} is not a value");
+        let (_, mantissa, exponent) = split(number);
+        self.0.add::<3>(false, u128::from(mantissa) * u128::from(mantissa), 2 * exponent);
+    }
+
+    pub fn merge(&mut self, other: &FloatSquares) {
+        self.0.combine(&other.0, false);
+    }
+
+    /// Takes out squares that had been added. Exact.
+    pub fn subtract(&mut self, other: &FloatSquares) {
+        self.0.combine(&other.0, true);
+    }
+
+    /// Canonical bytes: equal sums, equal bytes. Self-delimiting.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        self.0.encode(out);
+    }
+
     pub fn decode(bytes: &mut &[u8]) -> Result<FloatSquares> {
-        let (head, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| Error::data_loss("broken"))?;
-        *bytes = rest;
-        Ok(FloatSquares(f64::from_le_bytes(*head)))
+        Accumulator::decode(bytes).map(FloatSquares)
     }
+}
+
+impl ScaledSum {
+    /// Adds `number * 2^-halvings`. What lies below 2^-2176 is dropped.
+    pub fn add(&mut self, number: f64, halvings: u64) {
+        let (negative, mantissa, exponent) = split(number);
+        // Beyond 5000 halvings nothing is left of any f64.
+        let exponent = exponent - halvings.min(5000) as i32;
+        self.0.add::<3>(negative, u128::from(mantissa), exponent);
+    }
+
+    /// The sum, rounded once to the nearest f64, ties to even.
+    pub fn to_f64(&self) -> Result<f64, Overflow> {
+        self.0.to_f64()
+    }
+}
+
+/// The mean of `count` ints, rounded once. `count` is not zero.
+pub fn mean_of_ints(sum: i128, count: u64) -> Result<f64, Overflow> {
+    let mean = round_quotient(Natural::from_u128(sum.unsigned_abs()), 0, count, 1)?;
+    Ok(if sum < 0 { 0.0 - mean } else { mean })
+}
+
+/// The variance of `count` floats, rounded once: (n·Σx² − (Σx)²) / n², for a sample over n·(n − 1). `count` is at least 1, for a
+/// sample at least 2.
+pub fn variance_of_floats(count: u64, sum: &FloatSum, squares: &FloatSquares, sample: bool) -> Result<f64, Overflow> {
+    let (_, sum, sum_exponent) = sum.0.parts();
+    let (_, squares, squares_exponent) = squares.0.parts();
+    variance(count, (sum, sum_exponent), (squares, squares_exponent), sample)
+}
+
+/// The same of ints.
+pub fn variance_of_ints(count: u64, sum: i128, squares: &IntSquares, sample: bool) -> Result<f64, Overflow> {
+    let sum = Natural::from_u128(sum.unsigned_abs());
+    variance(count, (sum, 0), (Natural::from_limbs(squares.limbs().to_vec()), 0), sample)
+}
+
+fn variance(count: u64, sum: (Natural, i64), squares: (Natural, i64), sample: bool) -> Result<f64, Overflow> {
+    let mut first = squares.0.multiply(&Natural::from_u128(u128::from(count)));
+    let mut second = sum.0.multiply(&sum.0);
+    let exponent = squares.1.min(2 * sum.1);
+    first.shift_left((squares.1 - exponent) as u64);
+    second.shift_left((2 * sum.1 - exponent) as u64);
+    // Never negative (Cauchy-Schwarz), because all of it is exact.
+    let numerator = first.checked_subtract(&second).unwrap_or_default();
+    round_quotient(numerator, exponent, count, if sample { count - 1 } else { count })
 }

@@ -3,8 +3,12 @@
 mod accumulator;
 mod float_sum;
 mod int_squares;
+mod natural;
+mod rounding;
+#[cfg(test)]
+mod tests;
 
-pub use float_sum::{FloatSquares, FloatSum};
+pub use float_sum::{FloatSquares, FloatSum, ScaledSum, mean_of_ints, variance_of_floats, variance_of_ints};
 pub use int_squares::IntSquares;
 
 /// The result is beyond the range of its type.

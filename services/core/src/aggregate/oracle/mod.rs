@@ -1,0 +1,249 @@
+//! What an aggregate must be, computed the most naive way: filter all events, sort them, and do schoolbook arithmetic on exact
+//! rationals. Shares no arithmetic with the real thing; for tests only.
+
+mod rational;
+
+pub use rational::{Integer, round_ratio};
+
+use super::{AggregateDef, AggregateOp, Outcome};
+use crate::position::Position;
+use crate::schema::DataType;
+use crate::time::Micros;
+use crate::value::Value;
+use crate::window::{Window, parse_duration};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One accepted event of a key, as one aggregate sees it.
+#[derive(Debug, Clone)]
+pub struct OracleEvent {
+    pub time: Micros,
+    pub origin: Position,
+    /// The value in `of`; null without one.
+    pub value: Value,
+    /// Whether `where=` is true (true without one).
+    pub counts: bool,
+}
+
+/// The outcome that is expected, and by how much a float may differ from it.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    pub outcome: Outcome,
+    /// 0 where the bits must be equal.
+    pub tolerance: f64,
+}
+
+impl Expected {
+    /// Whether `actual` is right. Of an error only that it is one.
+    pub fn agrees(&self, actual: &Outcome) -> bool {
+        match (&self.outcome, actual) {
+            (Outcome::Error(_), Outcome::Error(_)) => true,
+            (Outcome::Value(Value::Float(wanted)), Outcome::Value(Value::Float(got))) if self.tolerance > 0.0 => {
+                (wanted - got).abs() <= self.tolerance
+            }
+            (wanted, got) => wanted == got,
+        }
+    }
+}
+
+/// The outcome of `definition` at `at` over all accepted events of a key, in any order. `of_type` is the type of its column.
+pub fn expected(
+    definition: &AggregateDef,
+    of_type: Option<&DataType>,
+    events: &[OracleEvent],
+    at: Micros,
+    exclusive: bool,
+) -> Expected {
+    let first = match definition.window {
+        Window::Length(length) => i128::from(at) - i128::from(length),
+        Window::Forever => i128::MIN,
+    };
+    let inside =
+        |event: &&OracleEvent| i128::from(event.time) >= first && (event.time < at || (event.time == at && !exclusive));
+    let mut rows: Vec<&OracleEvent> = events.iter().filter(inside).filter(|event| event.counts).collect();
+    rows.sort_by_key(|event| (event.time, event.origin));
+    let all: Vec<Value> = rows.iter().map(|row| row.value.clone()).collect();
+    let values: Vec<Value> = all.iter().filter(|value| !value.is_null()).cloned().collect();
+    let kept = |dropnull: bool, newest_first: bool| {
+        let mut kept = if dropnull { values.clone() } else { all.clone() };
+        if newest_first {
+            kept.reverse();
+        }
+        kept
+    };
+    let outcome = match &definition.op {
+        AggregateOp::Count => {
+            let count = if definition.of.is_some() { values.len() } else { all.len() };
+            if count == 0 { Outcome::Empty(Value::Int(0)) } else { Outcome::Value(Value::Int(count as i64)) }
+        }
+        AggregateOp::Sum => match (values.is_empty(), of_type) {
+            (true, Some(DataType::Int)) => Outcome::Empty(Value::Int(0)),
+            (true, _) => Outcome::Empty(Value::Float(0.0)),
+            (false, Some(DataType::Int)) => match total(&values).to_i64() {
+                Some(sum) => Outcome::Value(Value::Int(sum)),
+                None => Outcome::Error("sum".to_string()),
+            },
+            (false, _) => rounded(&total(&values), &unit(&values)),
+        },
+        AggregateOp::Avg if values.is_empty() => Outcome::Empty(Value::Null),
+        AggregateOp::Avg => rounded(&total(&values), &unit(&values).times(&count(&values))),
+        AggregateOp::Min => {
+            values.iter().min().map_or(Outcome::Empty(Value::Null), |value| Outcome::Value(value.clone()))
+        }
+        AggregateOp::Max => {
+            values.iter().max().map_or(Outcome::Empty(Value::Null), |value| Outcome::Value(value.clone()))
+        }
+        AggregateOp::ApproxPercentile { pct: None } => mid_rank(&values),
+        AggregateOp::ApproxPercentile { pct: Some(pct) } => value_at(&values, *pct),
+        AggregateOp::Last { dropnull } => edge(&kept(*dropnull, true)),
+        AggregateOp::First { dropnull } => edge(&kept(*dropnull, false)),
+        AggregateOp::LastK { k, dedup, dropnull } => edges(&kept(*dropnull, true), *k, *dedup),
+        AggregateOp::FirstK { k, dedup, dropnull } => edges(&kept(*dropnull, false), *k, *dedup),
+        AggregateOp::Variance { sample } => variance(&values, *sample),
+        AggregateOp::Stddev { sample } => match variance(&values, *sample) {
+            Outcome::Value(Value::Float(variance)) => Outcome::Value(Value::Float(variance.sqrt())),
+            other => other,
+        },
+        AggregateOp::CountDistinct { .. } => {
+            let mut distinct = values;
+            distinct.sort();
+            distinct.dedup();
+            let count = Value::Int(distinct.len() as i64);
+            if distinct.is_empty() { Outcome::Empty(count) } else { Outcome::Value(count) }
+        }
+        AggregateOp::TopK { k } => top_k(values, *k),
+        AggregateOp::ExpDecaySum { half_life } => return decayed(&rows, half_life, at),
+    };
+    Expected { outcome, tolerance: 0.0 }
+}
+
+/// The values' unit: ints count in ones, floats in 2^-1074.
+fn unit(values: &[Value]) -> Integer {
+    match values.first() {
+        Some(Value::Float(_)) => Integer::power_of_two(1074),
+        _ => Integer::from_i64(1),
+    }
+}
+
+/// A value in that unit.
+fn units(value: &Value) -> Integer {
+    match value {
+        Value::Int(number) => Integer::from_i64(*number),
+        Value::Float(number) => Integer::from_f64_units(*number),
+        other => unreachable!("{} is not a number", other.type_name()),
+    }
+}
+
+fn total(values: &[Value]) -> Integer {
+    values.iter().fold(Integer::default(), |sum, value| sum.plus(&units(value)))
+}
+
+fn count(values: &[Value]) -> Integer {
+    Integer::from_i64(values.len() as i64)
+}
+
+fn rounded(numerator: &Integer, denominator: &Integer) -> Outcome {
+    match round_ratio(numerator, denominator) {
+        Some(number) => Outcome::Value(Value::Float(number)),
+        None => Outcome::Error("beyond f64".to_string()),
+    }
+}
+
+/// The mean square distance from the mean: the sum of (n·x − Σx)², over n²·n, for a sample over n²·(n − 1).
+fn variance(values: &[Value], sample: bool) -> Outcome {
+    let divisor = values.len() as i64 - i64::from(sample);
+    if values.is_empty() {
+        return Outcome::Empty(Value::Null);
+    }
+    if divisor == 0 {
+        return Outcome::Value(Value::Null);
+    }
+    let (sum, count, unit) = (total(values), count(values), unit(values));
+    let mut squares = Integer::default();
+    for value in values {
+        let distance = units(value).times(&count).minus(&sum);
+        squares = squares.plus(&distance.times(&distance));
+    }
+    let scale = unit.times(&count);
+    rounded(&squares, &scale.times(&scale).times(&Integer::from_i64(divisor)))
+}
+
+fn mid_rank(values: &[Value]) -> Outcome {
+    let Some(newest) = values.last() else { return Outcome::Empty(Value::Null) };
+    let less = values.iter().filter(|value| *value < newest).count() as i64;
+    let equal = values.iter().filter(|value| *value == newest).count() as i64;
+    rounded(&Integer::from_i64(2 * less + equal), &Integer::from_i64(2 * values.len() as i64))
+}
+
+/// The smallest value such that at least `pct` percent of the values are at most that.
+fn value_at(values: &[Value], pct: f64) -> Outcome {
+    let mut sorted = values.to_vec();
+    sorted.sort();
+    let billionths = (pct * 1e9).round() as u128;
+    let enough = |rank: usize| rank as u128 * 100_000_000_000 >= billionths * sorted.len() as u128;
+    match (0..sorted.len()).find(|index| enough(index + 1)).map(|index| &sorted[index]) {
+        Some(Value::Int(number)) => Outcome::Value(Value::Float(*number as f64)),
+        Some(value) => Outcome::Value(value.clone()),
+        None => Outcome::Empty(Value::Null),
+    }
+}
+
+fn edge(values: &[Value]) -> Outcome {
+    values.first().map_or(Outcome::Empty(Value::Null), |value| Outcome::Value(value.clone()))
+}
+
+fn edges(values: &[Value], k: u32, dedup: bool) -> Outcome {
+    let mut kept: Vec<Value> = Vec::new();
+    for value in values {
+        if !(dedup && kept.contains(value)) {
+            kept.push(value.clone());
+        }
+    }
+    kept.truncate(k as usize);
+    list(kept)
+}
+
+fn list(values: Vec<Value>) -> Outcome {
+    if values.is_empty() {
+        Outcome::Empty(Value::List(values.into()))
+    } else {
+        Outcome::Value(Value::List(values.into()))
+    }
+}
+
+fn top_k(mut values: Vec<Value>, k: u32) -> Outcome {
+    values.sort();
+    let mut runs: Vec<(i64, Value)> = Vec::new();
+    for value in values {
+        match runs.last_mut() {
+            Some((count, last)) if *last == value => *count += 1,
+            _ => runs.push((1, value)),
+        }
+    }
+    // Stable: values of one count stay in order.
+    runs.sort_by_key(|(count, _)| -count);
+    runs.truncate(k as usize);
+    let entry = |(count, value): (i64, Value)| {
+        Value::Map(Arc::new(BTreeMap::from([("count".into(), Value::Int(count)), ("value".into(), value)])))
+    };
+    list(runs.into_iter().map(entry).collect())
+}
+
+fn decayed(rows: &[&OracleEvent], half_life: &str, at: Micros) -> Expected {
+    let half_life = parse_duration(half_life).unwrap_or(1) as f64;
+    let (mut sum, mut magnitude, mut any) = (0.0, 0.0, false);
+    for row in rows {
+        let number = match row.value {
+            Value::Int(number) => number as f64,
+            Value::Float(number) => number,
+            _ => continue,
+        };
+        any = true;
+        // Half the decay twice, so that a weight does not leave the range before its product does.
+        let half_weight = (-((at - row.time) as f64) / half_life / 2.0).exp2();
+        sum += number * half_weight * half_weight;
+        magnitude += (number * half_weight * half_weight).abs();
+    }
+    let outcome = if any { Outcome::Value(Value::Float(sum)) } else { Outcome::Empty(Value::Float(0.0)) };
+    Expected { outcome, tolerance: magnitude * 1e-12 + f64::MIN_POSITIVE }
+}

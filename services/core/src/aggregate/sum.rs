@@ -1,0 +1,47 @@
+//! `Sum(of, window)`: the exact sum, an int of ints and a float of floats, rounded once.
+
+use super::layout::PartialKind;
+use super::operator::{Inputs, Needs, Operator, Request};
+use super::partial::Partial;
+use super::plan::Outcome;
+use crate::error::Result;
+use crate::schema::DataType;
+use crate::value::Value;
+use std::sync::Arc;
+
+#[derive(Debug)]
+struct Sum {
+    empty: Value,
+}
+
+pub(super) fn plan(request: &Request<'_>) -> Result<Needs> {
+    let column = request.required_number("Sum")?;
+    let (kind, empty) = match column.data_type {
+        DataType::Int => (PartialKind::SumInt, Value::Int(0)),
+        _ => (PartialKind::SumFloat, Value::Float(0.0)),
+    };
+    Ok(Needs {
+        operator: Arc::new(Sum { empty: empty.clone() }),
+        partials: vec![PartialKind::Count, kind],
+        scan: None,
+        result_type: column.data_type.clone(),
+        nullable: false,
+        empty,
+    })
+}
+
+impl Operator for Sum {
+    fn finish(&self, inputs: &Inputs<'_>) -> Option<Outcome> {
+        if inputs.count(0)? == 0 {
+            return Some(Outcome::Empty(self.empty.clone()));
+        }
+        Some(match inputs.partial(1)? {
+            Partial::SumInt(sum) => match i64::try_from(*sum) {
+                Ok(sum) => Outcome::Value(Value::Int(sum)),
+                Err(_) => Outcome::Error(format!("the sum {sum} is beyond a 64-bit int")),
+            },
+            Partial::SumFloat(sum) => Outcome::rounded(sum.to_f64(), "sum"),
+            _ => return None,
+        })
+    }
+}

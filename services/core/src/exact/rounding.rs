@@ -1,0 +1,58 @@
+//! Rounding to f64, once: to nearest, ties to even.
+
+use super::Overflow;
+use super::natural::Natural;
+
+/// Rounds `limbs * 2^exponent` (little-endian limbs). `inexact` says that the true number is a little greater, by less than one
+/// unit of the lowest limb; the limbs must then have at least 55 significant bits.
+pub(super) fn round_to_f64(limbs: &[u64], exponent: i64, inexact: bool) -> Result<f64, Overflow> {
+    let Some(top) = limbs.iter().rposition(|limb| *limb != 0) else { return Ok(0.0) };
+    let length = 64 * top as i64 + i64::from(64 - limbs[top].leading_zeros());
+    // The weight of the last bit that f64 keeps: 53 bits, fewer below the normal numbers.
+    let lowest = (exponent + length - 53).max(-1074);
+    let dropped = lowest - exponent;
+    let mut mantissa = match u64::try_from(dropped) {
+        Ok(dropped) => bits_from(limbs, dropped),
+        Err(_) => limbs[0] << dropped.unsigned_abs(),
+    };
+    if dropped > 0 {
+        let half = dropped as u64 - 1;
+        let above_half = inexact || any_below(limbs, half);
+        if bits_from(limbs, half) & 1 == 1 && (above_half || mantissa & 1 == 1) {
+            mantissa += 1;
+        }
+    }
+    // The mantissa's leading bit adds one to the exponent field, and none below the normal numbers.
+    let field = u64::try_from(lowest + 1074).map_err(|_| Overflow)?;
+    if field >= 0x7ff {
+        return Err(Overflow);
+    }
+    let rounded = f64::from_bits((field << 52) + mantissa);
+    if rounded.is_finite() { Ok(rounded) } else { Err(Overflow) }
+}
+
+/// Rounds `numerator * 2^exponent / (first * second)`, both divisors greater than zero.
+pub(super) fn round_quotient(mut numerator: Natural, exponent: i64, first: u64, second: u64) -> Result<f64, Overflow> {
+    // Leaves a quotient of at least 66 bits, so that rounding needs no more than whether a remainder was left.
+    let wanted = 66 + u64::from(128 - first.leading_zeros() - second.leading_zeros());
+    let shift = wanted.saturating_sub(numerator.bits());
+    numerator.shift_left(shift);
+    let first_remainder = numerator.divide(first);
+    let second_remainder = numerator.divide(second);
+    round_to_f64(numerator.limbs(), exponent - shift as i64, first_remainder != 0 || second_remainder != 0)
+}
+
+/// The 64 bits from bit `at` on.
+fn bits_from(limbs: &[u64], at: u64) -> u64 {
+    let (index, shift) = ((at / 64) as usize, at % 64);
+    let low = limbs.get(index).map_or(0, |limb| limb >> shift);
+    let high = limbs.get(index + 1).map_or(0, |limb| (limb << 1) << (63 - shift));
+    low | high
+}
+
+/// Whether any bit below bit `at` is set.
+fn any_below(limbs: &[u64], at: u64) -> bool {
+    let index = (at / 64) as usize;
+    limbs.iter().take(index).any(|limb| *limb != 0)
+        || limbs.get(index).is_some_and(|limb| limb & ((1 << (at % 64)) - 1) != 0)
+}
