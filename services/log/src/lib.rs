@@ -5,7 +5,10 @@
 //! transaction makes records and consumer offsets visible together or not at all; making a producer fences every earlier one
 //! of the same transactional id.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 pub mod embedded;
+pub mod model;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -62,7 +65,7 @@ pub trait EventLog: Send + Sync {
     async fn append(&self, batches: Vec<Batch>) -> Result<Vec<u64>>;
 
     /// Committed records at `from` or later, in offset order: at most about `max_records` and `max_bytes` (keys and values),
-    /// but at least one if there is one. Never waits.
+    /// but at least one if there is one. Never waits. `OutOfRange` if `from` is past the end.
     fn read(
         &self,
         topic: &str,
@@ -72,7 +75,7 @@ pub trait EventLog: Send + Sync {
         max_bytes: usize,
     ) -> Result<Vec<LogRecord>>;
 
-    /// One past the offset of the last committed record, 0 if there is none.
+    /// Where the next record will be, or before: past the last committed record, 0 if there is none.
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64>;
 
     /// Changes whenever something was committed to any topic.

@@ -12,6 +12,8 @@ use std::sync::Arc;
 use thyme_core::{Error, Result};
 
 const LOCK_FILE: &str = "lock";
+/// How many segments are kept open for reading.
+const OPEN_FILES: usize = 64;
 const EXTENSION: &str = "journal";
 
 pub struct DiskStore {
@@ -51,7 +53,13 @@ impl DiskStore {
             return Ok(file.clone());
         }
         let file = Arc::new(OpenOptions::new().read(true).write(true).open(self.path(segment))?);
-        Ok(self.files.write().entry(segment).or_insert(file).clone())
+        let mut files = self.files.write();
+        if files.len() >= OPEN_FILES {
+            // The newest is the one being written.
+            let newest = files.keys().max().copied();
+            files.retain(|other, _| Some(*other) == newest);
+        }
+        Ok(files.entry(segment).or_insert(file).clone())
     }
 
     fn sync_directory(&self) -> io::Result<()> {

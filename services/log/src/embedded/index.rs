@@ -1,55 +1,105 @@
-//! Where the blocks of a partition are, and its most recent ones in memory.
+//! Where the records of a partition are in the journal, and its most recent ones in memory.
+//!
+//! A large block has a span of its own. Small blocks share one: the stretch of whole frames that holds them, so that the
+//! index grows with the bytes of the journal and not with the number of appends.
 
 use super::block::{self, Budget};
+use super::journal::{self, Entry, FRAME_HEADER, FrameHeader};
 use super::store::Store;
 use crate::LogRecord;
 use bytes::Bytes;
 use std::collections::VecDeque;
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 
-/// Blocks this near to each other in a segment are read together.
+/// The longest stretch of frames that one span covers.
+const RUN_BYTES: u64 = 64 << 10;
+/// Spans this near to each other in a segment are read together.
 const GAP: u64 = 4 << 10;
-/// Longest read that joins blocks.
+/// The longest read that joins spans.
 const JOINED: u64 = 1 << 20;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BlockPlace {
+/// Where a block is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    pub segment: u32,
+    /// The frame's first byte and the byte after its last.
+    pub frame: (u64, u64),
+    pub position: u64,
+}
+
+/// A block's own facts.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockFacts {
     pub base: u64,
     pub count: u32,
     pub length: u32,
     pub crc: u32,
-    pub segment: u32,
-    pub position: u64,
 }
 
-impl BlockPlace {
-    fn end(&self) -> u64 {
-        self.position + u64::from(self.length)
-    }
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    base: u64,
+    count: u32,
+    segment: u32,
+    start: u64,
+    end: u64,
+    /// The checksum if the bytes are one block; `None` if they are whole frames.
+    block_crc: Option<u32>,
 }
 
-#[derive(Debug, Default)]
+/// A block whose bytes are in memory.
+#[derive(Debug, Clone)]
+struct Cached {
+    base: u64,
+    count: u32,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
 pub struct Partition {
+    topic: u32,
+    number: u16,
     pub next_offset: u64,
-    blocks: Vec<BlockPlace>,
-    /// The bytes of the last blocks.
-    tail: VecDeque<Bytes>,
+    spans: Vec<Span>,
+    /// The last blocks, without a hole.
+    tail: VecDeque<Cached>,
 }
 
 /// What a read needs, taken under the lock and read without it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ReadPlan {
-    stored: Vec<BlockPlace>,
-    cached: Vec<(BlockPlace, Bytes)>,
+    topic: u32,
+    partition: u16,
+    spans: Vec<Span>,
+    cached: Vec<Cached>,
 }
 
 impl Partition {
-    pub fn add(&mut self, place: BlockPlace, bytes: Option<Bytes>) {
-        self.next_offset = place.base + u64::from(place.count);
-        self.blocks.push(place);
+    pub fn new(topic: u32, number: u16) -> Partition {
+        Partition { topic, number, next_offset: 0, spans: Vec::new(), tail: VecDeque::new() }
+    }
+
+    pub fn add(&mut self, block: BlockFacts, place: Place, bytes: Option<Bytes>) {
+        let BlockFacts { base, count, length, crc } = block;
+        self.next_offset = base + u64::from(count);
         match bytes {
-            Some(bytes) => self.tail.push_back(bytes),
+            Some(bytes) => self.tail.push_back(Cached { base, count, bytes }),
             None => self.tail.clear(),
+        }
+        let (start, end) = place.frame;
+        let segment = place.segment;
+        if end - start > RUN_BYTES {
+            let start = place.position;
+            let end = start + u64::from(length);
+            self.spans.push(Span { base, count, segment, start, end, block_crc: Some(crc) });
+            return;
+        }
+        match self.spans.last_mut() {
+            Some(last) if last.block_crc.is_none() && last.segment == segment && end - last.start <= RUN_BYTES => {
+                last.count += count;
+                last.end = end;
+            }
+            _ => self.spans.push(Span { base, count, segment, start, end, block_crc: None }),
         }
     }
 
@@ -59,22 +109,32 @@ impl Partition {
     }
 
     pub fn plan(&self, from: u64, budget: &Budget) -> ReadPlan {
-        let mut plan = ReadPlan::default();
-        let first = self.blocks.partition_point(|place| place.base + u64::from(place.count) <= from);
-        let first_cached = self.blocks.len() - self.tail.len();
+        let mut plan = ReadPlan { topic: self.topic, partition: self.number, spans: Vec::new(), cached: Vec::new() };
         let mut records = 0;
         let mut bytes = 0;
-        for (index, place) in self.blocks.iter().enumerate().skip(first) {
-            if records >= budget.records || bytes >= budget.bytes {
+        let mut next = from;
+        let first_cached = self.tail.front().map_or(self.next_offset, |block| block.base);
+        let first_span = self.spans.partition_point(|span| span.base + u64::from(span.count) <= from);
+        for span in &self.spans[first_span..] {
+            if span.base >= first_cached || next >= first_cached || records >= budget.records || bytes >= budget.bytes {
                 break;
             }
-            match index.checked_sub(first_cached) {
-                Some(at) => plan.cached.push((*place, self.tail[at].clone())),
-                None => plan.stored.push(*place),
+            // Of the first span, most may lie before `from`: it counts as one record.
+            records += if next == from { 1 } else { span.count as usize };
+            bytes += if next == from { 1 } else { (span.end - span.start) as usize };
+            next = span.base + u64::from(span.count);
+            plan.spans.push(*span);
+        }
+        let first_block = self.tail.partition_point(|block| block.base + u64::from(block.count) <= next);
+        for block in self.tail.range(first_block..) {
+            if next < first_cached || records >= budget.records || bytes >= budget.bytes {
+                break;
             }
-            // Of the first block, some may lie before `from`: it counts as one record.
-            records += if index == first { 1 } else { place.count as usize };
-            bytes += if index == first { 1 } else { place.length as usize };
+            let skipped = next.max(block.base) - block.base;
+            records += (u64::from(block.count) - skipped) as usize;
+            bytes += if skipped > 0 { 1 } else { block.bytes.len() };
+            next = block.base + u64::from(block.count);
+            plan.cached.push(block.clone());
         }
         plan
     }
@@ -82,59 +142,102 @@ impl Partition {
 
 impl ReadPlan {
     pub fn read(&self, store: &dyn Store, from: u64, mut budget: Budget) -> Result<Vec<LogRecord>> {
-        let expected: usize = self
-            .stored
-            .iter()
-            .chain(self.cached.iter().map(|(place, _)| place))
-            .map(|place| place.count as usize)
-            .sum();
+        let in_spans = self.spans.iter().map(|span| span.count as usize);
+        let in_memory = self.cached.iter().map(|block| block.count as usize);
+        let expected: usize = in_spans.chain(in_memory).sum();
         let mut out = Vec::with_capacity(expected.min(budget.records));
-        let mut rest = self.stored.as_slice();
+        let mut rest = self.spans.as_slice();
         while !rest.is_empty() && !budget.is_spent() {
             let (joined, tail) = rest.split_at(joinable(rest));
             rest = tail;
-            let start = joined[0].position;
-            let length = (joined[joined.len() - 1].end() - start) as usize;
-            let segment = joined[0].segment;
-            let name = || store.name(segment);
+            let (segment, start) = (joined[0].segment, joined[0].start);
+            let length = joined.iter().map(|span| span.end - start).max().unwrap_or_default();
             let bytes = store
-                .read(segment, start, length)
-                .map_err(|error| super::io_error(&format!("cannot read {}", name()), &error))?;
-            for place in joined {
-                let at = (place.position - start) as usize;
-                let block = bytes.slice(at..at + place.length as usize);
-                if crc32fast::hash(&block) != place.crc {
-                    return Err(super::damaged(&name(), place.position, "a block fails its checksum"));
-                }
-                block::decode(&block, place.base, place.count, from, &mut budget, &mut out)
-                    .map_err(|error| error.context(format_args!("{} at {}", name(), place.position)))?;
+                .read(segment, start, length as usize)
+                .map_err(|error| super::io_error(&format!("cannot read {}", store.name(segment)), &error))?;
+            for span in joined {
+                let slice = bytes.slice((span.start - start) as usize..(span.end - start) as usize);
+                let read = match span.block_crc {
+                    Some(crc) => read_block(&slice, span.base, span.count, crc, from, &mut budget, &mut out),
+                    None => self.read_frames(&slice, span, from, &mut budget, &mut out),
+                };
+                read.map_err(|what| super::damaged(&store.name(segment), span.start, what.message()))?;
             }
         }
-        for (place, block) in &self.cached {
+        for block in &self.cached {
             if budget.is_spent() {
                 break;
             }
-            block::decode(block, place.base, place.count, from, &mut budget, &mut out)?;
+            // A span may reach into what is in memory as well.
+            let next = out.last().map_or(from, |record| record.offset + 1);
+            block::decode(&block.bytes, block.base, block.count, next, &mut budget, &mut out)?;
         }
         Ok(out)
     }
+
+    /// The blocks of this partition in a stretch of whole frames.
+    fn read_frames(
+        &self,
+        bytes: &Bytes,
+        span: &Span,
+        from: u64,
+        budget: &mut Budget,
+        out: &mut Vec<LogRecord>,
+    ) -> Result<()> {
+        let mut at = 0;
+        while at < bytes.len() && !budget.is_spent() {
+            let position = span.start + at as u64;
+            let header = FrameHeader::decode(&bytes[at..], span.segment, position)
+                .ok_or_else(|| Error::data_loss("a frame has no valid header"))?;
+            let end = at + header.frame_length() as usize;
+            let meta = at + FRAME_HEADER..at + FRAME_HEADER + header.meta_length as usize;
+            let mut block_at = meta.end;
+            if end > bytes.len() || crc32fast::hash(&bytes[meta.clone()]) != header.meta_crc {
+                return Err(Error::data_loss("a frame's meta fails its checksum"));
+            }
+            for entry in journal::decode_entries(&bytes[meta])? {
+                let Entry::Block { topic, partition, base, count, length, crc } = entry else { continue };
+                let block_end = block_at + length as usize;
+                if topic == self.topic && partition == self.partition && base + u64::from(count) > from {
+                    read_block(&bytes.slice(block_at..block_end), base, count, crc, from, budget, out)?;
+                }
+                block_at = block_end;
+            }
+            at = end;
+        }
+        Ok(())
+    }
 }
 
-/// How many of the first blocks lie close enough together for one read; at least one.
-fn joinable(places: &[BlockPlace]) -> usize {
-    let start = places[0].position;
-    let near = places.windows(2).take_while(|pair| {
+fn read_block(
+    block: &Bytes,
+    base: u64,
+    count: u32,
+    crc: u32,
+    from: u64,
+    budget: &mut Budget,
+    out: &mut Vec<LogRecord>,
+) -> Result<()> {
+    if crc32fast::hash(block) != crc {
+        return Err(Error::data_loss("a block fails its checksum"));
+    }
+    block::decode(block, base, count, from, budget, out)
+}
+
+/// How many of the first spans lie close enough together for one read; at least one.
+fn joinable(spans: &[Span]) -> usize {
+    let start = spans[0].start;
+    let near = spans.windows(2).take_while(|pair| {
         pair[0].segment == pair[1].segment
-            && pair[1].position.saturating_sub(pair[0].end()) <= GAP
-            && pair[1].end() - start <= JOINED
+            && pair[1].start >= start
+            && pair[1].start.saturating_sub(pair[0].end) <= GAP
+            && pair[1].end - start <= JOINED
     });
     1 + near.count()
 }
 
-/// For a message about a partition that was read past its end.
+/// A read that begins beyond the last record.
 pub fn past_end(topic: &str, partition: u16, from: u64, end: u64) -> Error {
-    Error::new(
-        thyme_core::ErrorKind::OutOfRange,
-        format!("offset {from} is past the end of topic '{topic}' partition {partition}, which is {end}"),
-    )
+    let message = format!("offset {from} is past the end of topic '{topic}' partition {partition}, which is {end}");
+    Error::new(ErrorKind::OutOfRange, message)
 }

@@ -5,11 +5,12 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 /// Per segment: what was written, by position. Reads within one write are slices of it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct MemoryStore {
-    segments: RwLock<BTreeMap<u32, BTreeMap<u64, Bytes>>>,
+    segments: Arc<RwLock<BTreeMap<u32, BTreeMap<u64, Bytes>>>>,
 }
 
 fn end_of(writes: &BTreeMap<u64, Bytes>) -> u64 {

@@ -40,6 +40,11 @@ impl Queue {
         Some(std::mem::take(&mut inner.requests))
     }
 
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.inner.lock().requests.len()
+    }
+
     pub fn close(&self) {
         self.inner.lock().closed = true;
         self.filled.notify_all();

@@ -1,7 +1,7 @@
 //! Opening a journal: every frame's meta is read and checked, payloads are skipped but for the last frame's.
 
 use super::journal::{self, BadSegment, Entry, FRAME_HEADER, FrameHeader, SEGMENT_HEADER};
-use super::state::State;
+use super::state::{FramePlace, State};
 use super::store::Store;
 use super::writer::End;
 use super::{damaged, io_error};
@@ -21,9 +21,9 @@ pub fn recover(store: &dyn Store) -> Result<(State, End)> {
             return Err(damaged(&store.name(index as u32), 0, "a segment is missing"));
         }
     }
-    // A crash while a segment was being made leaves one without frames, perhaps without a header: it is made anew.
-    if let Some(last) = segments.last().copied()
-        && length(store, last)? < SEGMENT_HEADER as u64
+    let newest = segments.last().copied();
+    if let Some(newest) = newest
+        && is_unfinished(store, newest)?
     {
         segments.pop();
     }
@@ -33,9 +33,19 @@ pub fn recover(store: &dyn Store) -> Result<(State, End)> {
     };
     let mut end = End { segment: last, position: 0 };
     for segment in segments {
-        end = scan(store, segment, segment == last, &mut state)?;
+        end = scan(store, segment, Some(segment) == newest, &mut state)?;
     }
     Ok((state, end))
+}
+
+/// Whether a crash came while the segment was being made: it holds no frame and no valid header, and is made anew.
+fn is_unfinished(store: &dyn Store, segment: u32) -> Result<bool> {
+    let length = length(store, segment)?;
+    if length < SEGMENT_HEADER as u64 {
+        return Ok(true);
+    }
+    let header = store.read(segment, 0, SEGMENT_HEADER).map_err(|error| io_error("cannot read the log", &error))?;
+    Ok(length == SEGMENT_HEADER as u64 && journal::check_segment_header(&header, segment) == Err(BadSegment::Damaged))
 }
 
 fn create(store: &dyn Store, segment: u32) -> Result<()> {
@@ -96,7 +106,7 @@ fn scan(store: &dyn Store, segment: u32, is_last: bool, state: &mut State) -> Re
         match read_frame(&mut reader, position)? {
             FrameRead::Intact { entries, payload_at, end } => {
                 state
-                    .apply(&entries, segment, payload_at, None)
+                    .apply(&entries, FramePlace { segment, frame_at: position, payload_at, frame_end: end }, None)
                     .map_err(|error| damaged(&name, position, error.message()))?;
                 position = end;
             }

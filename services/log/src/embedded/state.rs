@@ -1,7 +1,7 @@
 //! What the journal amounts to: topics, where their blocks are, producer epochs, committed offsets. Rebuilt at open by
 //! applying every frame's entries, kept up to date by the writer applying each frame that became durable.
 
-use super::index::{BlockPlace, Partition};
+use super::index::{BlockFacts, Partition, Place};
 use super::journal::Entry;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -12,6 +12,15 @@ use thyme_core::{Error, Result, suggest};
 pub struct Topic {
     pub id: u32,
     pub partitions: Vec<Partition>,
+}
+
+/// Where a frame is.
+#[derive(Debug, Clone, Copy)]
+pub struct FramePlace {
+    pub segment: u32,
+    pub frame_at: u64,
+    pub payload_at: u64,
+    pub frame_end: u64,
 }
 
 #[derive(Debug, Default)]
@@ -52,22 +61,23 @@ impl State {
         }
     }
 
-    /// Applies a frame whose payload begins at `payload_at` of `segment`. Where the payload is at hand, its blocks go into the
-    /// tail cache. Refuses what no writer would have written.
-    pub fn apply(&mut self, entries: &[Entry], segment: u32, payload_at: u64, payload: Option<&Bytes>) -> Result<()> {
+    /// Applies a frame. Where its payload is at hand, the blocks go into the tail cache. Refuses what no writer would have
+    /// written.
+    pub fn apply(&mut self, entries: &[Entry], at: FramePlace, payload: Option<&Bytes>) -> Result<()> {
+        let FramePlace { segment, frame_at, payload_at, frame_end } = at;
         let mut position = payload_at;
         for entry in entries {
             match entry {
                 Entry::Block { topic, partition, base, count, length, crc } => {
-                    let place =
-                        BlockPlace { base: *base, count: *count, length: *length, crc: *crc, segment, position };
+                    let block = BlockFacts { base: *base, count: *count, length: *length, crc: *crc };
+                    let place = Place { segment, frame: (frame_at, frame_end), position };
                     let start = (position - payload_at) as usize;
                     position += u64::from(*length);
                     let found = self.partition_of(*topic, *partition).ok_or_else(broken)?;
                     if *base != found.next_offset {
                         return Err(broken());
                     }
-                    found.add(place, payload.map(|bytes| bytes.slice(start..start + *length as usize)));
+                    found.add(block, place, payload.map(|bytes| bytes.slice(start..start + *length as usize)));
                     if payload.is_some() {
                         self.cached.push_back((*topic, *partition, *length));
                         self.cached_bytes += *length as usize;
@@ -75,7 +85,7 @@ impl State {
                 }
                 Entry::CreateTopic { topic, name, partitions } => {
                     let name: Arc<str> = name.as_str().into();
-                    let partitions = (0..*partitions).map(|_| Partition::default()).collect();
+                    let partitions = (0..*partitions).map(|number| Partition::new(*topic, number)).collect();
                     if self.topics.insert(name.clone(), Topic { id: *topic, partitions }).is_some() {
                         return Err(broken());
                     }

@@ -3,7 +3,7 @@
 
 use super::block::{Chunk, TARGET_BYTES};
 use super::journal::{self, Entry, SEGMENT_HEADER};
-use super::state::State;
+use super::state::{FramePlace, State};
 use super::{Shared, io_error};
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -98,6 +98,8 @@ struct Frame {
 
 /// Runs until the log is closed and nothing waits any more.
 pub fn run(shared: &Shared, mut end: End) {
+    // Also if this thread panics: whoever waits gets an error rather than no answer.
+    let _close_at_exit = CloseAtExit(shared);
     while let Some(requests) = shared.queue.take() {
         let mut frame = Frame::default();
         for request in requests {
@@ -116,6 +118,15 @@ pub fn run(shared: &Shared, mut end: End) {
             }
         }
         write_frame(shared, &mut end, frame);
+    }
+}
+
+struct CloseAtExit<'a>(&'a Shared);
+
+impl Drop for CloseAtExit<'_> {
+    fn drop(&mut self) {
+        self.0.queue.close();
+        drop(self.0.queue.take());
     }
 }
 
@@ -245,10 +256,12 @@ fn persist(shared: &Shared, end: &mut End, entries: &[Entry], payload: &[Vec<u8>
     }
     let payload_length: usize = parts.iter().map(|part| part.len()).sum();
     let payload_start = frame.len() - payload_length;
-    let payload_at = end.position + payload_start as u64;
+    let frame_at = end.position;
     end.position += frame.len() as u64;
+    let payload_at = frame_at + payload_start as u64;
+    let place = FramePlace { segment: end.segment, frame_at, payload_at, frame_end: end.position };
     let mut state = shared.state.write();
-    let applied = state.apply(entries, end.segment, payload_at, Some(&frame.slice(payload_start..)));
+    let applied = state.apply(entries, place, Some(&frame.slice(payload_start..)));
     state.shrink_cache(shared.options.cache_bytes);
     let version = state.version;
     drop(state);
