@@ -71,7 +71,7 @@ impl Plan {
 
 fn pick<T: Copy>(state: &mut u64, one_in: u64, faults: &[T]) -> Option<T> {
     let number = splitmix(state);
-    (number % one_in.max(1) == 0).then(|| faults[(number >> 32) as usize % faults.len()])
+    number.is_multiple_of(one_in.max(1)).then(|| faults[(number >> 32) as usize % faults.len()])
 }
 
 /// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).

@@ -89,10 +89,10 @@ impl Model {
     }
 
     fn check(&self, log: &EmbeddedLog) {
-        for topic in 0..TOPICS.len() {
+        for (topic, name) in TOPICS.iter().enumerate() {
             for partition in 0..PARTITIONS {
                 let expected = self.records.get(&(topic, partition)).cloned().unwrap_or_default();
-                let found = log.read(TOPICS[topic], partition, 0, usize::MAX, usize::MAX).unwrap();
+                let found = log.read(name, partition, 0, usize::MAX, usize::MAX).unwrap();
                 assert!(found.iter().enumerate().all(|(index, record)| record.offset == index as u64));
                 assert!(found.into_iter().map(|record| record.value).eq(expected));
             }
@@ -171,10 +171,10 @@ proptest! {
                     }
                 }
             }
-            for topic in 0..TOPICS.len() {
+            for (topic, name) in TOPICS.iter().enumerate() {
                 for partition in 0..PARTITIONS {
                     let committed = log.shared.state.read();
-                    let id = committed.topics[TOPICS[topic]].id;
+                    let id = committed.topics[*name].id;
                     let found = committed.committed.get(&("g".to_string(), id, partition));
                     prop_assert_eq!(found, model.committed.get(&(topic, partition)));
                 }
