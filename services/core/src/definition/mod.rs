@@ -5,11 +5,20 @@
 
 mod compile;
 mod compiled;
+mod cross;
 mod dag;
+mod datasets;
 mod diff;
+mod diff_features;
+mod features;
+mod featuresets;
+mod findings;
 mod merge;
+mod pipelines;
 mod plan;
 mod program;
+mod state_plan;
+mod steps;
 
 pub use compile::compile;
 pub use compiled::{

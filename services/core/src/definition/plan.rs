@@ -59,8 +59,57 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.renamed.is_empty() && self.removed.is_empty()
     }
-    /// For people.
+    /// For people: what is added (`+`), changed (`~`), renamed (`>`) and removed (`-`), then the state, then warnings.
     pub fn render(&self) -> String {
-        String::new()
+        let mut lines = Vec::new();
+        for (sign, items) in [('+', &self.added), ('~', &self.changed)] {
+            lines.extend(items.iter().map(|item| item.render(sign)));
+        }
+        for Renamed { featureset, id, from, to } in &self.renamed {
+            lines.push(format!("> feature {featureset}.{to} (id {id}) was {from}, which still answers, as deprecated"));
+        }
+        lines.extend(self.removed.iter().map(|item| item.render('-')));
+        if self.is_empty() {
+            lines.push("nothing changes".to_string());
+        }
+        let state = [("keep", &self.kept), ("build", &self.built), ("rebuild", &self.rebuilt), ("drop", &self.dropped)];
+        if state.iter().any(|(_, items)| !items.is_empty()) {
+            lines.push(String::new());
+            lines.push("state".to_string());
+        }
+        for (verb, items) in state {
+            lines.extend(items.iter().map(|item| item.render(verb)));
+        }
+        if !self.warnings.is_empty() {
+            lines.push(String::new());
+            lines.push("warnings".to_string());
+            lines.extend(self.warnings.iter().map(|warning| format!("  ! {warning}")));
+        }
+        lines.push(String::new());
+        lines.join("\n")
+    }
+}
+
+impl PlanItem {
+    fn render(&self, sign: char) -> String {
+        let details = if self.details.is_empty() { String::new() } else { format!(": {}", self.details.join("; ")) };
+        format!("{sign} {} {}{details}", self.kind, self.name)
+    }
+}
+
+impl StateItem {
+    fn render(&self, verb: &str) -> String {
+        let mut line = format!("  {verb:<8}{}", self.identity);
+        if let Some(replaces) = &self.replaces {
+            line.push_str(&format!(" for {replaces}"));
+        }
+        let replays = matches!(verb, "build" | "rebuild");
+        if let (true, Some(input)) = (replays, &self.input) {
+            line.push_str(&format!(", replaying {input}"));
+            if let Some(records) = self.replay_records {
+                line.push_str(&format!(" ({records} records)"));
+            }
+        }
+        line
     }
 }

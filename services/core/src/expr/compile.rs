@@ -33,10 +33,6 @@ impl Scope {
     pub fn column_type(&self, name: &str) -> Option<&ColumnType> {
         self.columns.get(name).map(|(_, column_type)| column_type)
     }
-
-    pub(crate) fn column(&self, name: &str) -> Option<Column> {
-        self.columns.get(name).map(|(column, _)| *column)
-    }
 }
 
 /// The type of `expr`, and its bound form.

@@ -11,6 +11,7 @@ pub use crate::aggregate::{ColumnType, Columns};
 pub use check::check;
 pub use compile::{Scope, bind};
 pub use eval::Bound;
+pub(crate) use eval::Column;
 pub use warnings::Warnings;
 
 use crate::value::Value;
