@@ -1,0 +1,221 @@
+//! RocksDB: opening it, a snapshot that owns its database, and what its errors mean to the caller.
+
+use crate::keys::Family;
+use crate::model::Options;
+use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Env};
+use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
+use std::path::Path;
+use std::sync::Arc;
+use thyme_core::{Error, ErrorKind, Result};
+
+const BLOCK_BYTES: usize = 16 << 10;
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// A rarely flushed family must not keep old write-ahead logs alive for ever.
+const MAX_WAL_BYTES: u64 = 256 << 20;
+
+/// An open database with our column families.
+pub struct Rocks {
+    db: DB,
+    in_memory: bool,
+}
+
+impl Rocks {
+    pub fn open(path: &Path, options: &Options) -> Result<Arc<Rocks>> {
+        std::fs::create_dir_all(path).map_err(|error| io_error(&error, path))?;
+        Rocks::open_with(path, options, None)
+    }
+
+    pub fn in_memory(options: &Options) -> Result<Arc<Rocks>> {
+        let env = Env::mem_env().map_err(translate)?;
+        Rocks::open_with(Path::new("/thyme"), options, Some(&env))
+    }
+
+    fn open_with(path: &Path, options: &Options, env: Option<&Env>) -> Result<Arc<Rocks>> {
+        let cache = Cache::new_lru_cache(options.block_cache_bytes);
+        let mut database = rocksdb::Options::default();
+        database.create_if_missing(true);
+        database.create_missing_column_families(true);
+        database.set_max_background_jobs(options.background_jobs);
+        database.set_max_total_wal_size(MAX_WAL_BYTES);
+        database.set_keep_log_file_num(2);
+        database.set_stats_dump_period_sec(0);
+        database.set_bytes_per_sync(1 << 20);
+        if let Some(env) = env {
+            database.set_env(env);
+        }
+        let families = Family::ALL
+            .iter()
+            .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(*family, options, &cache, env)));
+        let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| open_error(error, path))?;
+        Ok(Arc::new(Rocks { db, in_memory: env.is_some() }))
+    }
+
+    pub fn db(&self) -> &DB {
+        &self.db
+    }
+
+    pub fn family(&self, family: Family) -> Result<&ColumnFamily> {
+        self.db.cf_handle(family.name()).ok_or_else(|| Error::internal("a column family is missing"))
+    }
+
+    pub fn write(&self, batch: &WriteBatch, synced: bool) -> Result<()> {
+        let mut options = WriteOptions::default();
+        if self.in_memory {
+            options.disable_wal(true);
+        } else {
+            options.set_sync(synced);
+        }
+        self.db.write_opt(batch, &options).map_err(translate)
+    }
+
+    /// Writes all buffers to files and merges them down; for figures about space, and tests.
+    pub fn compact(&self) -> Result<()> {
+        for family in Family::ALL {
+            let handle = self.family(family)?;
+            self.db.flush_cf(handle).map_err(translate)?;
+            self.db.compact_range_cf(handle, None::<&[u8]>, None::<&[u8]>);
+        }
+        Ok(())
+    }
+
+    /// Bytes of the files of one family.
+    pub fn file_bytes(&self, family: Family) -> Result<u64> {
+        let handle = self.family(family)?;
+        let found = self.db.property_int_value_cf(handle, "rocksdb.total-sst-files-size").map_err(translate)?;
+        Ok(found.unwrap_or(0))
+    }
+}
+
+fn family_options(family: Family, options: &Options, cache: &Cache, env: Option<&Env>) -> rocksdb::Options {
+    let mut blocks = BlockBasedOptions::default();
+    blocks.set_block_size(BLOCK_BYTES);
+    blocks.set_block_cache(cache);
+    blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    blocks.set_format_version(5);
+    blocks.set_cache_index_and_filter_blocks(true);
+    blocks.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut settings = rocksdb::Options::default();
+    settings.set_block_based_table_factory(&blocks);
+    settings.set_compression_type(DBCompressionType::Lz4);
+    settings.set_level_compaction_dynamic_level_bytes(true);
+    let (buffer, buffers) = match family {
+        Family::Trie => (options.write_buffer_bytes, 4),
+        Family::Meta | Family::Dedup => (options.write_buffer_bytes.min(16 << 20), 2),
+    };
+    settings.set_write_buffer_size(buffer);
+    settings.set_max_write_buffer_number(buffers);
+    if let Some(env) = env {
+        settings.set_env(env);
+    }
+    settings
+}
+
+/// A snapshot that keeps its database alive, so that it can be moved and shared freely.
+pub struct OwnedSnapshot {
+    // Both refer to the database and are dropped before it: fields drop in the order they are declared.
+    read_options: ReadOptions,
+    snapshot: SnapshotWithThreadMode<'static, DB>,
+    rocks: Arc<Rocks>,
+}
+
+impl OwnedSnapshot {
+    pub fn new(rocks: Arc<Rocks>) -> OwnedSnapshot {
+        let borrowed = rocks.db.snapshot();
+        #[expect(unsafe_code, reason = "the database lives in the Arc beside the snapshot and is dropped after it")]
+        // SAFETY: the snapshot borrows `rocks.db`, whose address is fixed inside the Arc; this struct owns a reference to that
+        // Arc, never gives the snapshot out with the longer lifetime, and drops the snapshot first.
+        let snapshot = unsafe {
+            std::mem::transmute::<SnapshotWithThreadMode<'_, DB>, SnapshotWithThreadMode<'static, DB>>(borrowed)
+        };
+        let mut read_options = ReadOptions::default();
+        read_options.set_snapshot(&snapshot);
+        read_options.set_verify_checksums(false);
+        OwnedSnapshot { read_options, snapshot, rocks }
+    }
+
+    pub fn rocks(&self) -> &Arc<Rocks> {
+        &self.rocks
+    }
+
+    /// The number of the last write it sees.
+    pub fn sequence_number(&self) -> u64 {
+        self.snapshot.sequence_number()
+    }
+
+    #[inline]
+    pub fn get(&self, family: &ColumnFamily, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>> {
+        self.rocks.db.get_pinned_cf_opt(family, key, &self.read_options).map_err(translate)
+    }
+
+    /// Calls `visit` with every row from `from` up to (not including) `to`, until it returns false.
+    pub fn scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options.set_iterate_upper_bound(to);
+        let mut rows = self.rocks.db.raw_iterator_cf_opt(self.rocks.family(family)?, options);
+        rows.seek(from);
+        while let Some((key, value)) = rows.item() {
+            if !visit(key, value)? {
+                break;
+            }
+            rows.next();
+        }
+        rows.status().map_err(translate)
+    }
+}
+
+/// What a RocksDB error means: its kind tells the caller what to do.
+pub fn translate(error: rocksdb::Error) -> Error {
+    let kind = error.kind();
+    let text = error.into_string();
+    let lower = text.to_lowercase();
+    if lower.contains("no space left") || lower.contains("disk quota") || lower.contains("file too large") {
+        return Error::new(ErrorKind::ResourceExhausted, format!("the disk of the state directory is full: {text}"))
+            .hint("free some space, then restart; nothing acknowledged is lost");
+    }
+    if lower.contains("read-only file system") || lower.contains("permission denied") {
+        return Error::precondition(format!("the state directory cannot be written: {text}"))
+            .hint("make the data directory writable for the user that runs thyme");
+    }
+    match kind {
+        rocksdb::ErrorKind::Corruption => Error::data_loss(format!("the state directory is damaged: {text}")),
+        rocksdb::ErrorKind::Busy | rocksdb::ErrorKind::TryAgain | rocksdb::ErrorKind::TimedOut => {
+            Error::unavailable(format!("the state is busy: {text}"))
+        }
+        rocksdb::ErrorKind::IOError => Error::unavailable(format!("the state directory failed: {text}")),
+        _ => Error::internal(format!("rocksdb failed: {text}")),
+    }
+}
+
+fn open_error(error: rocksdb::Error, path: &Path) -> Error {
+    let text = error.to_string().to_lowercase();
+    let is_locked = text.contains("lock hold by current process") || text.contains("while lock file");
+    if is_locked && !text.contains("permission denied") && !text.contains("read-only") {
+        return Error::conflict(format!("another process has the state directory open, path={}", path.display()))
+            .hint("stop the other thyme process, or give this one another data directory");
+    }
+    if text.contains("column families not opened") || text.contains("column family not found") {
+        return Error::precondition(format!("the state directory is of an unknown format: {text}"))
+            .hint("it was written by another version of thyme; use that version");
+    }
+    translate(error).context(format!("cannot open the state, path={}", path.display()))
+}
+
+fn io_error(error: &std::io::Error, path: &Path) -> Error {
+    let what = format!("cannot create the state directory, path={}: {error}", path.display());
+    match error.kind() {
+        std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+            Error::precondition(what).hint("make the data directory writable for the user that runs thyme")
+        }
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+            Error::new(ErrorKind::ResourceExhausted, what).hint("free some space")
+        }
+        _ => Error::unavailable(what),
+    }
+}

@@ -1,0 +1,137 @@
+//! A snapshot: everything that is read, as of one moment.
+
+use crate::codec::broken;
+use crate::keys::{Family, MetaKey, after_prefix, table_slice};
+use crate::model::{Event, Table, Visible};
+use crate::rocks::OwnedSnapshot;
+use crate::store::StateStore;
+use rocksdb::DBPinnableSlice;
+use std::hash::Hasher;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use thyme_core::Result;
+use thyme_core::aggregate::{WindowData, WindowRead};
+
+/// The state as of one moment. Cheap to take, may be shared and kept; while it lives, what it sees is not deleted.
+pub struct Snapshot {
+    inner: OwnedSnapshot,
+    store: Arc<StateStore>,
+    rows_read: AtomicU64,
+}
+
+impl Snapshot {
+    pub(crate) fn new(store: Arc<StateStore>, inner: OwnedSnapshot) -> Snapshot {
+        Snapshot { inner, store, rows_read: AtomicU64::new(0) }
+    }
+
+    /// Partials and scans of `[window.start(at), at]`, both ends included, for every window in one descent. Parallel to
+    /// `windows`; an unknown key gives empty partials and no items.
+    pub fn read(
+        &self,
+        table: &Table,
+        key: &[u8],
+        at: i64,
+        windows: &[WindowRead],
+        visible: &Visible,
+    ) -> Result<Vec<WindowData>> {
+        let _ = (table, key, at, windows, visible);
+        Err(broken())
+    }
+
+    /// The newest event at or before `at`; ties by origin.
+    pub fn newest(&self, table: &Table, key: &[u8], at: i64, visible: &Visible) -> Result<Option<Event>> {
+        let _ = (table, key, at, visible);
+        Err(broken())
+    }
+
+    /// Whether there is any event at or before `at`.
+    pub fn known(&self, table: &Table, key: &[u8], at: i64, visible: &Visible) -> Result<bool> {
+        Ok(self.oldest_time(table, key, visible)?.is_some_and(|oldest| oldest <= at))
+    }
+
+    /// Time of the key's oldest event: the key is known at any time from it on.
+    pub fn oldest_time(&self, table: &Table, key: &[u8], visible: &Visible) -> Result<Option<i64>> {
+        let _ = (table, key, visible);
+        Err(broken())
+    }
+
+    /// Events of `[from, to]` in order of (time, origin), at most `limit`.
+    pub fn events(
+        &self,
+        table: &Table,
+        key: &[u8],
+        from: i64,
+        to: i64,
+        visible: &Visible,
+        limit: Option<usize>,
+    ) -> Result<Vec<Event>> {
+        let _ = (table, key, from, to, visible, limit);
+        Err(broken())
+    }
+
+    /// What [`Snapshot::read`] gives at each of `times` (ascending), handed to `visit` with the index of the time. Reads the
+    /// key's rows once and slides the windows over them, unless few times on a large key make single reads cheaper.
+    pub fn sweep(
+        &self,
+        table: &Table,
+        key: &[u8],
+        times: &[i64],
+        windows: &[WindowRead],
+        visible: &Visible,
+        visit: &mut dyn FnMut(usize, &[WindowData]) -> Result<()>,
+    ) -> Result<()> {
+        let _ = (table, key, times, windows, visible, visit);
+        Err(broken())
+    }
+
+    /// Trie rows read through this snapshot so far.
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_rows_read(&self, rows: u64) {
+        self.rows_read.fetch_add(rows, Ordering::Relaxed);
+        self.store.count_rows_read(rows);
+    }
+
+    /// A digest of all trie rows of a table, keys and bytes.
+    pub(crate) fn digest(&self, table: &Table) -> Result<u64> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        for vnode in 0..=u8::MAX {
+            let (from, to) = table_slice(vnode, table.id);
+            self.inner.scan(Family::Trie, &from, &to, |key, value| {
+                hasher.write_usize(key.len());
+                hasher.write(key);
+                hasher.write_usize(value.len());
+                hasher.write(value);
+                Ok(true)
+            })?;
+        }
+        Ok(hasher.finish())
+    }
+
+    pub(crate) fn row(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>> {
+        self.inner.get(self.inner.rocks().family(family)?, key)
+    }
+
+    pub(crate) fn meta(&self, key: MetaKey) -> Result<Option<DBPinnableSlice<'_>>> {
+        self.row(Family::Meta, &key.finish())
+    }
+
+    pub(crate) fn scan_meta(
+        &self,
+        prefix: MetaKey,
+        visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
+    ) -> Result<()> {
+        let from = prefix.finish();
+        self.inner.scan(Family::Meta, &from, &after_prefix(&from), visit)
+    }
+
+    pub(crate) fn inner(&self) -> &OwnedSnapshot {
+        &self.inner
+    }
+
+    pub(crate) fn store(&self) -> &Arc<StateStore> {
+        &self.store
+    }
+}

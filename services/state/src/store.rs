@@ -1,0 +1,89 @@
+//! The store: opens the data directory, hands out ticks and snapshots.
+
+use crate::keys::Family;
+use crate::model::{Options, Table};
+use crate::rocks::{OwnedSnapshot, Rocks};
+use crate::snapshot::Snapshot;
+use crate::tables::meta;
+use crate::tick::Tick;
+use crate::trie::blocks::BlockRegistry;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use thyme_core::Result;
+
+/// The state of one node. One writer (ticks are applied one after the other), any number of readers.
+pub struct StateStore {
+    rocks: Arc<Rocks>,
+    pub(crate) blocks: BlockRegistry,
+    rows_read: AtomicU64,
+}
+
+impl StateStore {
+    /// Opens or creates the state in `path`. Another format version, a second process on the directory, a directory that
+    /// cannot be written and a full disk are refused with an error that says so.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<StateStore>> {
+        StateStore::start(Rocks::open(path.as_ref(), &options)?)
+    }
+
+    /// The same code over memory: nothing is kept, nothing is synced.
+    pub fn in_memory() -> Result<Arc<StateStore>> {
+        StateStore::start(Rocks::in_memory(&Options { block_cache_bytes: 32 << 20, ..Options::default() })?)
+    }
+
+    fn start(rocks: Arc<Rocks>) -> Result<Arc<StateStore>> {
+        meta::check_format_version(&rocks)?;
+        let blocks = BlockRegistry::load(&OwnedSnapshot::new(rocks.clone()))?;
+        Ok(Arc::new(StateStore { rocks, blocks, rows_read: AtomicU64::new(0) }))
+    }
+
+    /// Begins a tick: changes that become visible and durable together.
+    pub fn tick(self: &Arc<Self>) -> Tick {
+        Tick::new(self.clone())
+    }
+
+    /// What is committed now; later ticks do not change it.
+    pub fn snapshot(self: &Arc<Self>) -> Snapshot {
+        Snapshot::new(self.clone(), OwnedSnapshot::new(self.rocks.clone()))
+    }
+
+    /// Deletes all rows of a table. Its id must never be used again.
+    pub fn drop_table(self: &Arc<Self>, id: u32) -> Result<()> {
+        let mut tick = self.tick();
+        tick.drop_table(id)?;
+        tick.commit(crate::model::Durability::Synced)
+    }
+
+    /// A digest of all trie rows of a table, keys and bytes: equal states, equal digests. For tests.
+    pub fn digest(self: &Arc<Self>, table: &Table) -> Result<u64> {
+        self.snapshot().digest(table)
+    }
+
+    /// Trie rows read by all dropped snapshots and live ones so far.
+    pub fn rows_read(&self) -> u64 {
+        self.rows_read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_rows_read(&self, rows: u64) {
+        self.rows_read.fetch_add(rows, Ordering::Relaxed);
+    }
+
+    /// Flushes and compacts everything; for figures about space, and tests.
+    pub fn compact(&self) -> Result<()> {
+        self.rocks.compact()
+    }
+
+    /// Bytes of the files that hold the tries.
+    pub fn trie_file_bytes(&self) -> Result<u64> {
+        self.rocks.file_bytes(Family::Trie)
+    }
+
+    /// Bytes of the files that hold the dedup index.
+    pub fn dedup_file_bytes(&self) -> Result<u64> {
+        self.rocks.file_bytes(Family::Dedup)
+    }
+
+    pub(crate) fn rocks(&self) -> &Arc<Rocks> {
+        &self.rocks
+    }
+}

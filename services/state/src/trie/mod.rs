@@ -1,0 +1,4 @@
+//! The packed time trie.
+
+pub mod blocks;
+pub mod insert;
