@@ -2,7 +2,9 @@
 
 use crate::keys::Family;
 use crate::model::Options;
-use rocksdb::{BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Env};
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Env,
+};
 use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
 use std::path::Path;
 use std::sync::Arc;
@@ -58,7 +60,7 @@ impl Rocks {
         self.db.cf_handle(family.name()).ok_or_else(|| Error::internal("a column family is missing"))
     }
 
-    pub fn write(&self, batch: &WriteBatch, synced: bool) -> Result<()> {
+    pub fn write(&self, batch: WriteBatch, synced: bool) -> Result<()> {
         let mut options = WriteOptions::default();
         if self.in_memory {
             options.disable_wal(true);

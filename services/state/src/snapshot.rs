@@ -118,11 +118,7 @@ impl Snapshot {
         self.row(Family::Meta, &key.finish())
     }
 
-    pub(crate) fn scan_meta(
-        &self,
-        prefix: MetaKey,
-        visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
-    ) -> Result<()> {
+    pub(crate) fn scan_meta(&self, prefix: MetaKey, visit: impl FnMut(&[u8], &[u8]) -> Result<bool>) -> Result<()> {
         let from = prefix.finish();
         self.inner.scan(Family::Meta, &from, &after_prefix(&from), visit)
     }

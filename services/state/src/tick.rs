@@ -67,7 +67,7 @@ impl Tick {
     pub fn commit(mut self, durability: Durability) -> Result<()> {
         let store = self.store.clone();
         self.writer.finish(&store, &mut self.batch)?;
-        let written = store.rocks().write(&self.batch, durability == Durability::Synced);
+        let written = store.rocks().write(std::mem::take(&mut self.batch), durability == Durability::Synced);
         self.writer.settle(&store, written.is_ok());
         written
     }

@@ -15,7 +15,7 @@ pub fn check_format_version(rocks: &Rocks) -> Result<()> {
     let Some(found) = rocks.db().get_pinned_cf(family, &key).map_err(translate)? else {
         let mut batch = WriteBatch::default();
         batch.put_cf(family, &key, FORMAT_VERSION.to_be_bytes());
-        return rocks.write(&batch, true);
+        return rocks.write(batch, true);
     };
     let version = found.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes)).ok_or_else(broken)?;
     if version != FORMAT_VERSION {
