@@ -20,6 +20,8 @@ pub enum PartialKind {
     SquaresFloat,
     Min,
     Max,
+    /// HyperLogLog; up to 4 KB.
+    DistinctSketch,
 }
 
 /// One partial of a table; operators and windows share it.

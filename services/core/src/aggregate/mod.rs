@@ -16,6 +16,7 @@ mod partial;
 mod percentile;
 mod plan;
 mod registry;
+mod sketch;
 mod sum;
 #[cfg(test)]
 mod tests;
@@ -25,6 +26,7 @@ mod variance;
 pub use layout::{MAX_PREDICATES, PartialKind, PartialSpec, Scan, ScanItem, TableLayout, WindowData, WindowRead};
 pub use partial::Partial;
 pub use plan::{ColumnType, Columns, Outcome, OutputPlan, OutputRead, ReadPlan, TablePlan};
+pub use sketch::DistinctSketch;
 
 use crate::expr::{Expr, Literal};
 use crate::window::Window;

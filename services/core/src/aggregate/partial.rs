@@ -1,7 +1,8 @@
-//! Partials: mergeable summaries of a set of rows. All are exact, so that order, batches and merging leave no trace, and equal
-//! partials encode to equal bytes.
+//! Partials: mergeable summaries of a set of rows. Each depends on the set alone: order, batches and merging leave no trace, and
+//! equal sets encode to equal bytes.
 
 use super::layout::{PartialKind, PartialSpec};
+use super::sketch::DistinctSketch;
 use crate::error::{Error, Result};
 use crate::exact::{FloatSquares, FloatSum, IntSquares};
 use crate::record::{put_varint, take_varint, unzigzag, zigzag};
@@ -18,6 +19,7 @@ pub enum Partial {
     SquaresFloat(FloatSquares),
     /// The least or greatest value; null when there was none.
     Extreme(Value),
+    Distinct(DistinctSketch),
 }
 
 impl Partial {
@@ -30,6 +32,7 @@ impl Partial {
             PartialKind::SquaresInt => Partial::SquaresInt(IntSquares::default()),
             PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::default()),
             PartialKind::Min | PartialKind::Max => Partial::Extreme(Value::Null),
+            PartialKind::DistinctSketch => Partial::Distinct(DistinctSketch::default()),
         }
     }
 
@@ -45,6 +48,7 @@ impl Partial {
             (Partial::SquaresFloat(sum), Value::Float(number)) => sum.add(*number),
             (Partial::SquaresInt(sum), Value::Int(number)) => sum.add(*number),
             (Partial::Extreme(extreme), _) => take_extreme(spec.kind, extreme, value),
+            (Partial::Distinct(sketch), _) => sketch.add(value),
             // The planner gives each partial a column of its own type.
             (_, _) => debug_assert!(false, "a {} in a {:?} partial", value.type_name(), spec.kind),
         }
@@ -59,13 +63,14 @@ impl Partial {
             (Partial::SquaresInt(sum), Partial::SquaresInt(more)) => sum.merge(more),
             (Partial::SquaresFloat(sum), Partial::SquaresFloat(more)) => sum.merge(more),
             (Partial::Extreme(extreme), Partial::Extreme(more)) => take_extreme(spec.kind, extreme, more),
+            (Partial::Distinct(sketch), Partial::Distinct(more)) => sketch.merge(more),
             (_, _) => debug_assert!(false, "partials of different kinds"),
         }
     }
 
     /// Whether [`Partial::subtract`] works for this spec.
     pub fn invertible(spec: &PartialSpec) -> bool {
-        !matches!(spec.kind, PartialKind::Min | PartialKind::Max)
+        !matches!(spec.kind, PartialKind::Min | PartialKind::Max | PartialKind::DistinctSketch)
     }
 
     /// Takes the rows of `other` out again; they must have been added. Exact: leaves the partial of the remaining rows. Only
@@ -90,6 +95,7 @@ impl Partial {
             Partial::SquaresInt(sum) => sum.encode(out),
             Partial::SquaresFloat(sum) => sum.encode(out),
             Partial::Extreme(value) => encode_extreme(value, out),
+            Partial::Distinct(sketch) => sketch.encode(out),
         }
     }
 
@@ -105,6 +111,7 @@ impl Partial {
             PartialKind::SquaresInt => Partial::SquaresInt(IntSquares::decode(bytes)?),
             PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::decode(bytes)?),
             PartialKind::Min | PartialKind::Max => Partial::Extreme(decode_extreme(bytes)?),
+            PartialKind::DistinctSketch => Partial::Distinct(DistinctSketch::decode(bytes)?),
         })
     }
 }

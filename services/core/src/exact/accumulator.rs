@@ -273,7 +273,10 @@ fn negate(limbs: &mut [u64]) {
 /// Writes two's-complement bytes into zeroed limbs from byte `from` on, and extends their sign.
 fn fill(limbs: &mut [u64], from: usize, body: &[u8]) {
     for (step, chunk) in body.chunks(8).enumerate() {
-        let word = chunk.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte));
+        let word = match chunk.first_chunk::<8>() {
+            Some(whole) => u64::from_le_bytes(*whole),
+            None => chunk.iter().rev().fold(0u64, |word, byte| word << 8 | u64::from(*byte)),
+        };
         let at = from + 8 * step;
         let shift = at % 8 * 8;
         limbs[at / 8] |= word << shift;

@@ -93,7 +93,7 @@ fn operator() -> impl Strategy<Value = (AggregateOp, Option<&'static str>)> {
         ),
         (any::<bool>().prop_map(|sample| AggregateOp::Stddev { sample }), number()),
         (any::<bool>().prop_map(|sample| AggregateOp::Variance { sample }), number()),
-        (Just(AggregateOp::CountDistinct { approx: false }), any_column()),
+        (any::<bool>().prop_map(|approx| AggregateOp::CountDistinct { approx }), any_column()),
         (k().prop_map(|k| AggregateOp::TopK { k }), any_column()),
         (
             half_life.prop_map(|half_life| AggregateOp::ExpDecaySum { half_life }),
@@ -105,13 +105,13 @@ fn operator() -> impl Strategy<Value = (AggregateOp, Option<&'static str>)> {
 
 fn definitions() -> impl Strategy<Value = Vec<AggregateDef>> {
     let one = (operator(), prop::sample::select(vec!["1s", "20s", "forever"]), prop::option::of(0usize..2));
-    prop::collection::vec(one, 1..12).prop_map(|list| {
-        let define =
-            |(index, ((op, of), window, predicate)): (usize, ((AggregateOp, Option<&str>), &str, Option<usize>))| {
-                let predicate = predicate.map(|index| predicates()[index].clone());
-                AggregateDef { predicate, ..definition(&format!("a{index}"), op, of, window) }
-            };
-        list.into_iter().enumerate().map(define).collect()
+    let named = |index: usize, (op, of), window: &str, predicate: Option<usize>| {
+        let predicate = predicate.map(|index| predicates()[index].clone());
+        AggregateDef { predicate, ..definition(&format!("a{index}"), op, of, window) }
+    };
+    prop::collection::vec(one, 1..12).prop_map(move |list| {
+        let list = list.into_iter().enumerate();
+        list.map(|(index, (operator, window, predicate))| named(index, operator, window, predicate)).collect()
     })
 }
 
@@ -154,6 +154,18 @@ proptest! {
                 }
             }
         }
+    }
+
+    #[test]
+    fn sketches_stay_within_their_error(quantities in prop::collection::vec(0i64..2_000, 0..3_000), split in 1usize..500) {
+        let row = |(offset, quantity): (usize, &i64)| {
+            let mut values = vec![Value::Null; COLUMNS.len()];
+            values[3] = Value::Int(*quantity);
+            Row { time: 0, origin: Position { partition: 0, offset: offset as u64 }, values, flags: 0 }
+        };
+        let rows: Vec<Row> = quantities.iter().enumerate().map(row).collect();
+        let approx = AggregateOp::CountDistinct { approx: true };
+        check(&[definition("a", approx, Some("quantity"), "1h")], &rows, split, 0, false);
     }
 
     #[test]
