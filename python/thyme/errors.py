@@ -30,6 +30,7 @@ class ThymeError(Exception):
         field: the parameter, field or definition at fault, or None.
         location: the place in the user's source (`file:line`), or None.
         code: stable machine-readable name such as `not_found`.
+        violations: where the server found several errors, each as (field, text); else empty.
     """
 
     code = "internal"
@@ -47,6 +48,7 @@ class ThymeError(Exception):
         self.hint = hint
         self.field = field
         self.location = location
+        self.violations: list[tuple[str, str]] = []
 
     @property
     def exit_code(self) -> int:

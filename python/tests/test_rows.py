@@ -1,0 +1,130 @@
+"""Rows of every kind become the same columns."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from thyme.errors import InvalidArgumentError
+from thyme.result import ResultColumn, ThymeResult, with_metadata
+from thyme.rows import as_dicts, as_table, is_columnar
+from thyme.times import as_micros, parse_micros
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+ROWS = [{"uid": "u1", "n": 1, "x": 0.5}, {"uid": "u2", "n": None, "x": None}]
+
+
+def test_kinds_of_rows():
+    for rows in (
+        ROWS,
+        pd.DataFrame(ROWS),
+        pl.DataFrame(ROWS),
+        pa.Table.from_pylist(ROWS),
+        pa.RecordBatch.from_pylist(ROWS),
+    ):
+        assert as_table(rows, ["n"]).to_pylist() == ROWS, type(rows)
+
+
+def test_anything_with_an_arrow_stream():
+    class Stream:
+        def __arrow_c_stream__(self, requested_schema=None):
+            return pa.Table.from_pylist(ROWS).__arrow_c_stream__(requested_schema)
+
+    assert is_columnar(Stream())
+    assert as_table(Stream()).to_pylist() == ROWS
+
+
+def test_nan_of_a_dataframe_is_null():
+    assert as_table(pd.DataFrame({"x": [1.5, float("nan")]}))["x"].to_pylist() == [1.5, None]
+    assert as_table(pl.DataFrame({"x": [1.5, float("nan")]}))["x"].to_pylist() == [1.5, None]
+
+
+def test_integers_that_pandas_made_floats_are_integers_again():
+    frame = pd.DataFrame({"n": [1, None], "m": [1.5, 2.0]})
+    table = as_table(frame, ["n", "m"])
+    assert [str(data_type) for data_type in table.schema.types] == ["int64", "double"]
+
+
+def test_text_of_polars_is_plain():
+    assert as_table(pl.DataFrame({"s": ["a"]})).schema.field("s").type == pa.string()
+
+
+def test_mistakes():
+    with pytest.raises(InvalidArgumentError, match="rows takes a list of dicts.*got int"):
+        as_table(5)
+    with pytest.raises(InvalidArgumentError, match="row 1 is no dict: 3"):
+        as_dicts([{}, 3])
+    with pytest.raises(InvalidArgumentError, match="row 0, ts: a datetime without a time zone"):
+        as_table([{"ts": datetime(2024, 1, 15)}])
+    with pytest.raises(InvalidArgumentError, match="a column holds values of one type"):
+        as_table([{"x": 1}, {"x": "a"}])
+
+
+TIMES = [
+    "2024-01-15T12:00:00Z",
+    "2024-01-15 12:00:00",
+    "2024-01-15T12:00:00",
+    "2024-01-15T12:00",
+    "2024-01-15T14:00:00+02:00",
+    "2024-01-15T14:00:00 02:00",
+    "2024-01-15T10:30:00-01:30",
+    "2024-01-15T12:00:00.000000Z",
+    "2024-01-15 12:00:00.000000999",
+]
+
+
+@pytest.mark.parametrize("text", TIMES)
+def test_times_as_the_server_reads_them(text):
+    assert parse_micros(text) == 1_705_320_000_000_000
+
+
+def test_more_times():
+    assert parse_micros("2024-01-15") == 1_705_276_800_000_000
+    assert parse_micros("1969-12-31T23:59:59.9999999Z") == -1
+    assert as_micros(pd.Timestamp("2024-01-15T12:00:00Z")) == 1_705_320_000_000_000
+    for text in ("yesterday", "", "2024-13-01", "2024-01-15T25:00"):
+        with pytest.raises(InvalidArgumentError, match="not a time"):
+            parse_micros(text)
+    with pytest.raises(InvalidArgumentError, match="ts takes a datetime"):
+        as_micros(5)
+
+
+def result() -> ThymeResult:
+    columns = [
+        ResultColumn("uid", "str", ["u1", "u2"]),
+        ResultColumn("n", "int", [1, None]),
+        ResultColumn("at", "datetime", [NOON, None]),
+        ResultColumn("top", "list[str]", [["a"], []]),
+        ResultColumn("by", "dict[str, int]", [{"a": 1}, {}]),
+    ]
+    return ThymeResult(columns=columns, query_run_id="run-1", ts=NOON, position="pAA", final=True)
+
+
+def test_results_in_every_form():
+    found = result()
+    assert found.to_arrow().schema.field("by").type == pa.map_(pa.string(), pa.int64())
+    assert found.to_polars()["n"].to_list() == [1, None]
+    assert list(found.to_pandas()["uid"]) == ["u1", "u2"]
+    assert pa.table(found).num_rows == 2
+    assert found.to_dicts()[0] == {"uid": "u1", "n": 1, "at": NOON, "top": ["a"], "by": {"a": 1}}
+
+
+def test_what_holds_as_a_whole_survives_arrow():
+    back = with_metadata(result().to_arrow())
+    assert (back.query_run_id, back.ts, back.position, back.final) == ("run-1", NOON, "pAA", True)
+
+
+def test_how_a_result_prints():
+    assert repr(result()) == (
+        "uid  n     at                    top    by\n"
+        "u1   1     2024-01-15T12:00:00Z  ['a']  {'a': 1}\n"
+        "u2   null  null                  []     {}\n"
+        "(2 rows, at 2024-01-15T12:00:00Z, final, run run-1)"
+    )
+    assert "<td>u1</td>" in result()._repr_html_()
+    with pytest.raises(KeyError, match="did you mean 'uid'"):
+        result()["uidd"]

@@ -1,0 +1,37 @@
+"""Column types as users write them, as Arrow types. Imports pyarrow: only where columns are built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+_SCALARS = {
+    "bool": pa.bool_(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "str": pa.string(),
+    "bytes": pa.binary(),
+    "datetime": pa.timestamp("us", tz="UTC"),
+}
+
+
+def arrow_type(text: str) -> pa.DataType | None:
+    """The Arrow type of `int`, `list[str]` …; None when the text is empty or unknown (the values decide then)."""
+    if text in _SCALARS:
+        return _SCALARS[text]
+    if text.startswith("list[") and text.endswith("]"):
+        item = arrow_type(text[5:-1])
+        return None if item is None else pa.list_(item)
+    if text.startswith("dict[str,") and text.endswith("]"):
+        item = arrow_type(text[9:-1].strip())
+        return None if item is None else pa.map_(pa.string(), item)
+    return None
+
+
+def arrow_array(values: list[Any], type_text: str) -> pa.Array:
+    """An Arrow array of Python values; by the values where the type is not known."""
+    wanted = arrow_type(type_text)
+    if wanted is not None and pa.types.is_map(wanted):
+        values = [None if value is None else list(value.items()) for value in values]
+    return pa.array(values) if wanted is None else pa.array(values, wanted)

@@ -1,0 +1,93 @@
+"""Connections: addresses, credentials, deadlines, retries."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from thyme.errors import InvalidArgumentError
+
+DEFAULT_URL = "http://127.0.0.1:8081"
+DEFAULT_CONTROL_URL = "http://127.0.0.1:8080"
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    url: str
+    target: str
+    secure: bool
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the client reaches the server. `retry_for`: seconds for which an unreachable server is tried again."""
+
+    queries: Address
+    control: Address
+    api_key: str | None
+    timeout: float | None
+    retry_for: float
+
+    @property
+    def metadata(self) -> list[tuple[str, str]]:
+        """Headers of every call."""
+        return [("authorization", f"Bearer {self.api_key}")] if self.api_key else []
+
+
+def settings(
+    url: str | None, control_url: str | None, api_key: str | None, timeout: float | None, retry_for: float
+) -> Settings:
+    """Arguments, else the environment (`THYME_BASE_URL`, `THYME_CONTROL_URL`, `THYME_API_KEY`), else the defaults."""
+    return Settings(
+        queries=address(url or os.environ.get("THYME_BASE_URL") or DEFAULT_URL, "url"),
+        control=address(control_url or os.environ.get("THYME_CONTROL_URL") or DEFAULT_CONTROL_URL, "control_url"),
+        api_key=api_key or os.environ.get("THYME_API_KEY") or None,
+        timeout=timeout,
+        retry_for=retry_for,
+    )
+
+
+def address(url: str, what: str) -> Address:
+    """Reads `http://host:port` or `https://host:port`.
+
+    Raises:
+        InvalidArgumentError: something else.
+    """
+    parts = urlsplit(url if "//" in url else f"http://{url}")
+    try:
+        port = parts.port
+    except ValueError:
+        port = None
+    if parts.scheme not in ("http", "https") or not parts.hostname or (port is None and parts.scheme == "http"):
+        raise InvalidArgumentError(
+            f"not an address: '{url}'", hint="write http://host:port, such as http://127.0.0.1:8081", field=what
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return Address(url, f"{host}:{port or 443}", parts.scheme == "https")
+
+
+def channel_options() -> list[tuple[str, int]]:
+    """Large answers are taken; a server that restarts is found again quickly."""
+    return [
+        ("grpc.max_receive_message_length", -1),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.initial_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+    ]
+
+
+def pauses(retry_for: float) -> Iterator[float]:
+    """Seconds to wait before each further try, growing, with jitter, `retry_for` in all."""
+    pause, left = _FIRST_PAUSE, retry_for
+    while left > 0:
+        jittered = min(pause * random.uniform(0.5, 1.5), left)
+        left -= jittered
+        yield jittered
+        pause = min(pause * 2, _LONGEST_PAUSE)

@@ -1,0 +1,104 @@
+"""Calls of the control service and of the query runs, as values (see `calls`). Responses become plain dicts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from thyme import _proto
+from thyme.calls import Call, moment
+
+_PREFIXES = ("COMMIT_STATE_", "CHANGE_KIND_", "STATE_ACTION_", "VALUE_STATUS_")
+
+
+def plain(message: Any) -> Any:
+    """A message as a dict: every field, timestamps as datetimes or None, enum values as lower-case names."""
+    found: dict[str, Any] = {}
+    for field in message.DESCRIPTOR.fields:
+        value = getattr(message, field.name)
+        if field.message_type is not None and field.message_type.full_name == "google.protobuf.Timestamp":
+            found[field.name] = moment(message, field.name)
+        elif field.message_type is not None and field.message_type.GetOptions().map_entry:
+            found[field.name] = dict(value)
+        elif _repeated(field):
+            found[field.name] = [
+                plain(item) if field.message_type is not None else _scalar(field, item) for item in value
+            ]
+        elif field.message_type is not None:
+            found[field.name] = plain(value) if message.HasField(field.name) else None
+        else:
+            found[field.name] = _scalar(field, value)
+    return found
+
+
+def _repeated(field: Any) -> bool:
+    return field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED
+
+
+def _scalar(field: Any, value: Any) -> Any:
+    if field.enum_type is None:
+        return value
+    name = field.enum_type.values_by_number[value].name
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
+    return name.lower()
+
+
+def status() -> Call:
+    """How the server is doing."""
+    return Call("GetStatus", _proto.GetStatusRequest(), plain, control=True)
+
+
+def commit(definitions_json: str, *, dry_run: bool, remove: Sequence[str], supersede: bool, message: str) -> Call:
+    """Sends definitions. Idempotent by content."""
+    request = _proto.CommitRequest(
+        definitions_json=definitions_json.encode("utf-8"),
+        dry_run=dry_run,
+        remove=list(remove),
+        supersede=supersede,
+        message=message,
+    )
+    return Call("Commit", request, plain, control=True, timeout=300.0)
+
+
+def get_commit(commit_id: str) -> Call:
+    """A commit with the progress of its build."""
+    return Call("GetCommit", _proto.GetCommitRequest(id=commit_id), _member("commit"), control=True)
+
+
+def plan(definitions_json: str, remove: Sequence[str]) -> Call:
+    """What a commit would do."""
+    request = _proto.PlanRequest(definitions_json=definitions_json.encode("utf-8"), remove=list(remove))
+    return Call("Plan", request, _member("plan"), control=True, timeout=120.0)
+
+
+def listing(what: str, read: Callable[[Any], Any] | None = None) -> Call:
+    """All `datasets`, `pipelines`, `featuresets`, `sources` or `jobs`."""
+    method = f"List{what.capitalize()}"
+    request = getattr(_proto, f"{method}Request")()
+    return Call(method, request, read or _members(what), control=True)
+
+
+def events(limit: int, cursor: str, severity: str) -> Call:
+    """What the server reports, newest first."""
+    request = _proto.ListEventsRequest(limit=limit, cursor=cursor, severity=severity)
+    return Call("ListEvents", request, plain, control=True)
+
+
+def runs(limit: int, featureset: str, kind: str, cursor: str) -> Call:
+    """Query runs, newest first."""
+    request = _proto.ListQueryRunsRequest(limit=limit, featureset=featureset, kind=kind, cursor=cursor)
+    return Call("ListQueryRuns", request, plain)
+
+
+def run(run_id: str) -> Call:
+    """One query run."""
+    return Call("GetQueryRun", _proto.GetQueryRunRequest(id=run_id), _member("run"))
+
+
+def _member(name: str) -> Callable[[Any], dict[str, Any]]:
+    return lambda response: plain(getattr(response, name))
+
+
+def _members(name: str) -> Callable[[Any], list[dict[str, Any]]]:
+    return lambda response: [plain(found) for found in getattr(response, name)]

@@ -1,0 +1,232 @@
+"""`ThymeResult`: rows that came back, with what holds for them as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
+
+_SHOWN_ROWS = 10
+
+
+@dataclass(frozen=True)
+class ResultColumn:
+    """A column: name, type as users write it (empty: not known), values."""
+
+    name: str
+    type: str
+    values: list[Any]
+
+
+@dataclass
+class ThymeResult:
+    """Rows of an answer: `to_dicts`, `to_arrow`, `to_polars`, `to_pandas`; Arrow consumers take it as it is.
+
+    Attributes:
+        query_run_id: the record of this query, for `thyme runs show`.
+        ts: the time that was asked of (None where each row has its own).
+        watermark: no accepted event before it can still come; None while unknown.
+        position: how far the answering state was; pass it as `known_at` to ask the same again.
+        final: no accepted event can change this answer any more (an erase still can).
+        mode: `online` or `point_in_time`.
+        statuses: per feature, one of `OK`, `DEFAULT`, `ERROR` per row; features that are not there are OK throughout.
+        errors: per feature, row number to reason.
+    """
+
+    columns: list[ResultColumn] | None = None
+    table: pyarrow.Table | None = None
+    query_run_id: str | None = None
+    ts: datetime | None = None
+    watermark: datetime | None = None
+    position: str | None = None
+    final: bool = False
+    mode: str = ""
+    commit_id: str | None = None
+    statuses: dict[str, list[str]] = field(default_factory=dict)
+    errors: dict[str, dict[int, str]] = field(default_factory=dict)
+
+    @property
+    def column_names(self) -> list[str]:
+        """Names of the columns: keys first, then features."""
+        return list(self.table.column_names) if self.table is not None else [found.name for found in self.columns or []]
+
+    def __len__(self) -> int:
+        if self.table is not None:
+            return self.table.num_rows
+        return len(self.columns[0].values) if self.columns else 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.to_dicts())
+
+    def __getitem__(self, name: str) -> list[Any]:
+        """The values of one column."""
+        if self.table is not None:
+            return self.table.column(name).to_pylist()
+        for found in self.columns or []:
+            if found.name == name:
+                return found.values
+        from thyme.suggest import suggestion
+
+        raise KeyError(f"no column '{name}' ({suggestion(name, self.column_names)})")
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """One dict per row. Datetimes are aware, UTC."""
+        if self.table is not None:
+            return self.table.to_pylist()
+        names = self.column_names
+        return [
+            dict(zip(names, row, strict=True))
+            for row in zip(*(found.values for found in self.columns or []), strict=True)
+        ]
+
+    def to_arrow(self) -> pyarrow.Table:
+        """As `pyarrow.Table`, with `thyme.*` schema metadata."""
+        if self.table is not None:
+            return self.table
+        import pyarrow as pa
+
+        from thyme.arrow_types import arrow_array
+
+        arrays = [arrow_array(found.values, found.type) for found in self.columns or []]
+        table = pa.Table.from_arrays(arrays, names=self.column_names)
+        return table.replace_schema_metadata(self._metadata())
+
+    def to_polars(self) -> polars.DataFrame:
+        """As `polars.DataFrame`."""
+        polars = _needed("polars")
+        return polars.from_arrow(self.to_arrow())
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """As `pandas.DataFrame`; columns with missing values keep their type (nullable dtypes stay with Arrow)."""
+        _needed("pandas")
+        return self.to_arrow().to_pandas()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
+
+    def _metadata(self) -> dict[str, str]:
+        found = {
+            "thyme.query_run_id": self.query_run_id,
+            "thyme.ts": _iso(self.ts),
+            "thyme.watermark": _iso(self.watermark),
+            "thyme.position": self.position,
+            "thyme.final": "true" if self.final else "false",
+        }
+        return {name: value for name, value in found.items() if value}
+
+    def __repr__(self) -> str:
+        rows = self._head()
+        names = self.column_names
+        widths = [max([len(name), *(len(row[index]) for row in rows)]) for index, name in enumerate(names)]
+        lines = ["  ".join(name.ljust(width) for name, width in zip(names, widths, strict=True)).rstrip()]
+        lines += [
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        return "\n".join([*lines, self._footer()])
+
+    def _repr_html_(self) -> str:
+        import html
+
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self.column_names)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in self._head())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(self._footer())}</p>"
+
+    def _head(self) -> list[list[str]]:
+        if self.table is not None:
+            return [[_cell(value) for value in row.values()] for row in self.table.slice(0, _SHOWN_ROWS).to_pylist()]
+        columns = [found.values[:_SHOWN_ROWS] for found in self.columns or []]
+        return [[_cell(value) for value in row] for row in zip(*columns, strict=True)]
+
+    def _footer(self) -> str:
+        count = len(self)
+        parts = [f"{count} row{'' if count == 1 else 's'}"]
+        if count > _SHOWN_ROWS:
+            parts[0] = f"{_SHOWN_ROWS} of {count} rows"
+        if self.ts is not None:
+            parts.append(f"at {_iso(self.ts)}")
+        if self.final:
+            parts.append("final")
+        if self.query_run_id:
+            parts.append(f"run {self.query_run_id}")
+        return f"({', '.join(parts)})"
+
+
+@dataclass(frozen=True)
+class RejectedRow:
+    """A row that was not taken: its index in what was given, why, and the field at fault."""
+
+    index: int
+    reason: str
+    field: str = ""
+
+
+@dataclass(frozen=True)
+class LogResult:
+    """What became of rows that were sent. `position` as `at_least=` reads your writes."""
+
+    accepted: int
+    rejected: list[RejectedRow]
+    position: str
+
+
+@dataclass(frozen=True)
+class EraseResult:
+    """Keys erased; a query with `at_least=position` no longer knows them."""
+
+    erased: int
+    position: str
+
+
+def with_metadata(table: pyarrow.Table, statuses: Mapping[str, list[str]] | None = None) -> ThymeResult:
+    """A result over an Arrow table; what holds as a whole is read from its `thyme.*` schema metadata."""
+    from thyme.literals import micros_datetime
+    from thyme.times import parse_micros
+
+    metadata = {name.decode(): value.decode() for name, value in (table.schema.metadata or {}).items()}
+
+    def held(name: str) -> str | None:
+        return metadata.get(f"thyme.{name}") or metadata.get(name)
+
+    def moment(name: str) -> datetime | None:
+        text = held(name)
+        return micros_datetime(parse_micros(text)) if text else None
+
+    return ThymeResult(
+        table=table,
+        query_run_id=held("query_run_id"),
+        ts=moment("ts"),
+        watermark=moment("watermark"),
+        position=held("position"),
+        final=held("final") == "true",
+        mode=held("mode") or "point_in_time",
+        commit_id=held("commit_id"),
+        statuses=dict(statuses or {}),
+    )
+
+
+def _needed(name: str) -> Any:
+    import importlib
+
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        from thyme.errors import FailedPreconditionError
+
+        raise FailedPreconditionError(f"{name} is not installed", hint=f"pip install {name}") from None
+
+
+def _iso(moment: datetime | None) -> str:
+    from thyme.literals import datetime_micros, format_micros
+
+    return "" if moment is None else format_micros(datetime_micros(moment))
+
+
+def _cell(value: Any) -> str:
+    text = _iso(value) if isinstance(value, datetime) and value.tzinfo else "null" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
