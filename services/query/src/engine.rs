@@ -1,27 +1,29 @@
-//! [`QueryEngine`]: holds the deployment that serves and answers questions over it.
+//! [`QueryEngine`]: holds the deployment that serves and takes the views that questions are answered on.
 
-use crate::answer::{Answer, Explanation, LookupAnswer, LookupExplanation};
 use crate::applied::AppliedWatch;
-use crate::deployment::Deployment;
-use crate::question::{ExportQuestion, LookupQuestion, Question};
+use crate::calls::Caller;
+use crate::deployment::{Deployment, FeaturesetShape, Served, extractor_specs};
+use crate::question::Asking;
 use crate::run::RunSink;
-use crate::runtime::ExtractorRuntime;
+use crate::runtime::{ExtractorRuntime, LoadReport};
+use crate::view::View;
 use arc_swap::ArcSwapOption;
-use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use thyme_core::error::{Error, Result};
+use thyme_core::definition::Compiled;
+use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::time::Clock;
+use thyme_state::StateStore;
 
 /// Settings, with the defaults of a server.
 #[derive(Debug, Clone)]
 pub struct QueryOptions {
-    /// How long a question may take, extractors included.
+    /// How long a question may take, extractors included, unless it says otherwise.
     pub deadline: Duration,
     /// How long one call of an extractor may take unless it says otherwise.
     pub extractor_deadline: Duration,
-    /// At most this many entities in one batch question.
+    /// At most this many entities in one question; exports have no limit.
     pub max_batch: usize,
     /// At most this many contributing events per window in an explanation.
     pub explained_events: usize,
@@ -40,6 +42,7 @@ impl Default for QueryOptions {
 
 /// What the engine works with.
 pub struct QueryParts {
+    pub state: Arc<StateStore>,
     pub extractors: Arc<dyn ExtractorRuntime>,
     pub clock: Arc<dyn Clock>,
     pub runs: Arc<dyn RunSink>,
@@ -49,75 +52,82 @@ pub struct QueryParts {
 
 /// Answers questions. Cheap to share behind an `Arc`.
 pub struct QueryEngine {
-    parts: QueryParts,
-    deployed: ArcSwapOption<Deployment>,
+    pub(crate) parts: QueryParts,
+    served: ArcSwapOption<Served>,
+    /// The commit that served before this one: questions under way may still call its extractors.
+    previous: Mutex<Option<Arc<str>>>,
 }
 
 impl QueryEngine {
     pub fn new(parts: QueryParts) -> QueryEngine {
-        QueryEngine { parts, deployed: ArcSwapOption::empty() }
+        QueryEngine { parts, served: ArcSwapOption::empty(), previous: Mutex::new(None) }
     }
 
     pub fn options(&self) -> &QueryOptions {
         &self.parts.options
     }
 
-    /// Plans a deployment and serves it from now on; questions under way finish on the one they started with.
-    pub fn deploy(&self, deployment: Deployment) -> Result<()> {
-        self.deployed.store(Some(Arc::new(deployment)));
-        Ok(())
+    /// Loads the extractors of these definitions under a commit's id: before [`QueryEngine::deploy`], and to check a commit
+    /// before it is published.
+    pub fn load_extractors(&self, commit_id: &str, compiled: &Compiled) -> LoadReport {
+        self.parts.extractors.load(commit_id, &compiled.definitions.modules, &extractor_specs(compiled))
     }
 
-    pub fn deployment(&self) -> Result<Arc<Deployment>> {
-        self.deployed.load_full().ok_or_else(|| {
+    /// Forgets the extractors of a commit that was checked and not published.
+    pub fn unload_extractors(&self, commit_id: &str) {
+        self.parts.extractors.unload(commit_id);
+    }
+
+    /// Plans a deployment and serves it from now on; questions under way finish on the one they started with. The extractors of
+    /// the deployment before the last are forgotten.
+    pub fn deploy(&self, deployment: Deployment) {
+        let commit_id = deployment.commit_id.clone();
+        let replaced = self.served.swap(Some(Arc::new(Served::new(deployment))));
+        let Some(replaced) = replaced.map(|served| served.deployment.commit_id.clone()) else { return };
+        if replaced == commit_id {
+            return;
+        }
+        let forgotten = self.previous.lock().replace(replaced.clone());
+        if let Some(forgotten) = forgotten.filter(|old| *old != commit_id && *old != replaced) {
+            self.parts.extractors.unload(&forgotten);
+        }
+    }
+
+    /// The commit that serves now.
+    pub fn commit_id(&self) -> Option<Arc<str>> {
+        self.served.load().as_ref().map(|served| served.deployment.commit_id.clone())
+    }
+
+    /// Keys, request features and features of a featureset, with their types.
+    pub fn shape(&self, featureset: &str) -> Result<FeaturesetShape> {
+        self.served()?.shape(featureset)
+    }
+
+    pub(crate) fn served(&self) -> Result<Arc<Served>> {
+        self.served.load_full().ok_or_else(|| {
             Error::unavailable("nothing is committed yet").hint("commit definitions first: thyme commit features.py")
         })
     }
 
-    /// Features of one or many entities.
-    pub async fn answer(&self, question: Question) -> Result<Answer> {
-        Err(Error::not_found(format!("unknown featureset '{}'", question.featureset)).field("featureset"))
+    /// Waits for `at_least` where it is asked, then takes the one snapshot that the whole question reads.
+    pub(crate) async fn view(&self, served: Arc<Served>, asking: &Asking) -> Result<Arc<View>> {
+        if let Some(position) = &asking.at_least {
+            self.parts.applied.wait_applied(position, self.deadline(asking)).await?;
+        }
+        let snapshot = self.parts.state.snapshot();
+        Ok(Arc::new(View::new(served, snapshot, asking, self.parts.clock.as_ref())?))
     }
 
-    /// One row of a dataset.
-    pub async fn lookup(&self, question: LookupQuestion) -> Result<LookupAnswer> {
-        Err(Error::not_found(format!("unknown dataset '{}'", question.dataset)).field("dataset"))
+    pub(crate) fn caller<'a>(&'a self, view: &'a Arc<View>) -> Caller<'a> {
+        Caller { view, runtime: self.parts.extractors.as_ref(), deadline: self.parts.options.extractor_deadline }
     }
 
-    /// Value, window bounds and contributing events of each feature of one entity.
-    pub async fn explain(&self, question: Question) -> Result<Explanation> {
-        Err(Error::not_found(format!("unknown featureset '{}'", question.featureset)).field("featureset"))
-    }
-
-    /// The same for a row of a dataset.
-    pub async fn explain_lookup(&self, question: LookupQuestion) -> Result<LookupExplanation> {
-        Err(Error::not_found(format!("unknown dataset '{}'", question.dataset)).field("dataset"))
-    }
-
-    /// Begins an export over a spine of this schema: checks the question and takes the one snapshot that all its chunks read.
-    pub async fn export(&self, question: ExportQuestion, spine: SchemaRef) -> Result<Export> {
-        let _ = spine;
-        Err(Error::not_found(format!("unknown featureset '{}'", question.featureset)).field("featureset"))
+    pub(crate) fn deadline(&self, asking: &Asking) -> Duration {
+        asking.deadline.unwrap_or(self.parts.options.deadline)
     }
 }
 
-/// An export under way. Its run is recorded when it is finished or dropped.
-pub struct Export {
-    schema: SchemaRef,
-}
-
-impl Export {
-    /// All spine columns, then the features, then the statuses; the metadata carries `thyme.featureset`, `thyme.ts`,
-    /// `thyme.watermark`, `thyme.position`, `thyme.final`, `thyme.commit_id` and `thyme.query_run_id`.
-    pub fn schema(&self) -> SchemaRef {
-        self.schema.clone()
-    }
-
-    /// The same rows in the same order, with all their columns, plus the features. Memory is bounded by the batch.
-    pub async fn join(&mut self, spine: RecordBatch) -> Result<RecordBatch> {
-        Ok(spine)
-    }
-
-    /// Ends the export and records its run.
-    pub fn finish(self) {}
+/// The error of a question that took too long.
+pub(crate) fn deadline_passed(deadline: Duration) -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, format!("not answered within {} ms", deadline.as_millis()))
 }

@@ -5,19 +5,36 @@
 
 mod answer;
 mod applied;
+mod ask;
+mod ask_lookup;
+mod batch;
+mod calls;
+mod columns;
 mod deployment;
 mod engine;
+mod explain;
+mod export;
+mod lookups;
+mod plan;
 mod question;
+mod reads;
+mod recorder;
+mod rows;
 mod run;
 mod runtime;
+mod view;
 
 pub use answer::{
     Answer, ContributingEvent, Explanation, FeatureColumn, FeatureExplanation, FeatureValue, How, LookupAnswer,
     LookupExplanation, LookupField, Mode, Standing, Status,
 };
 pub use applied::{AlwaysApplied, AppliedWatch, not_applied};
-pub use deployment::Deployment;
-pub use engine::{Export, QueryEngine, QueryOptions, QueryParts};
+pub use columns::{arrow_type, from_array, times_from_array, to_array};
+pub use deployment::{Deployment, FeaturesetShape, ServedTable, extractor_specs};
+pub use engine::{QueryEngine, QueryOptions, QueryParts};
+pub use export::Export;
 pub use question::{Asking, At, ExportQuestion, Given, GivenMap, LookupQuestion, Question, RunKind};
 pub use run::{NoRuns, RECORDED_ENTITIES, RunRecord, RunSink};
-pub use runtime::{ExtractedRows, ExtractorCall, ExtractorRuntime, ExtractorSpec, LoadReport, Lookups, NoExtractors};
+pub use runtime::{
+    Extracted, ExtractedRows, ExtractorCall, ExtractorRuntime, ExtractorSpec, LoadReport, Lookups, NoExtractors,
+};

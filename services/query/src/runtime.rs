@@ -44,12 +44,15 @@ pub struct ExtractorCall {
     /// Per row, the inputs in declared order.
     pub rows: Vec<Vec<Value>>,
     pub lookups: Arc<dyn Lookups>,
-    /// For the whole call.
+    /// For each row; for the whole call of a batch extractor.
     pub deadline: Duration,
 }
 
 /// Per row: the outputs in declared order, untyped as yet, or why there are none.
-pub type ExtractedRows = Vec<Result<Vec<Value>, Arc<str>>>;
+pub type ExtractedRows = Vec<Result<Vec<Extracted>, Arc<str>>>;
+
+/// One output of one row, or why it is no value (NaN, an object that has no column type).
+pub type Extracted = Result<Value, Arc<str>>;
 
 pub trait ExtractorRuntime: Send + Sync {
     /// Loads modules under a deployment's id; several are alive at once. Loading an id again replaces it.

@@ -1,0 +1,131 @@
+//! The one view of the state that a question reads: a snapshot, `known_at`, `exclusive`; and what the answer stands on.
+
+use crate::answer::{Mode, Standing};
+use crate::deployment::{Served, Source};
+use crate::question::{Asking, At};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use thyme_core::error::{Error, Result};
+use thyme_core::position::{KnownAt, PositionSet};
+use thyme_core::time::{Clock, ClockMode, Micros};
+use thyme_state::{Snapshot, Visible};
+
+pub(crate) struct View {
+    pub served: Arc<Served>,
+    pub snapshot: Snapshot,
+    known_at: Option<KnownAt>,
+    pub exclusive: bool,
+    /// The answer to "now" in this view.
+    pub now: Micros,
+}
+
+impl View {
+    pub fn new(served: Arc<Served>, snapshot: Snapshot, asking: &Asking, clock: &dyn Clock) -> Result<View> {
+        let now = match served.deployment.clock {
+            ClockMode::Wall => clock.now(),
+            ClockMode::Event => snapshot.greatest_event_time()?.unwrap_or(0),
+        };
+        Ok(View { served, snapshot, known_at: asking.known_at.clone(), exclusive: asking.exclusive, now })
+    }
+
+    /// The last instant whose events count at T; `None` if there is no instant before it.
+    pub fn read_time(&self, at: Micros) -> Option<Micros> {
+        if self.exclusive { at.checked_sub(1) } else { Some(at) }
+    }
+
+    /// How far a table has been applied in one partition of its log.
+    fn applied(&self, source: &Source, partition: u16) -> Result<u64> {
+        Ok(self.snapshot.progress(source.served.consumer, partition)?.unwrap_or(0))
+    }
+
+    /// Which events of this table and partition the question may see.
+    pub fn visible(&self, source: &Source, partition: u16) -> Result<Visible> {
+        match &self.known_at {
+            None => Ok(Visible::ALL),
+            Some(KnownAt::AppendTime(time)) => Ok(Visible { appended_by: Some(*time), ..Visible::ALL }),
+            Some(KnownAt::Position(position)) => {
+                let bound = position.get(source.served.log, partition).ok_or_else(|| {
+                    Error::invalid(format!("the position says nothing about '{}', partition {partition}", source.name))
+                        .field("known_at")
+                        .hint("pass the position of an answer about the same keys and features")
+                })?;
+                let applied = self.applied(source, partition)?;
+                if applied < bound {
+                    return Err(Error::unavailable(format!(
+                        "the position is ahead of this node's state of '{}': offset {bound}, applied {applied}",
+                        source.name
+                    ))
+                    .field("known_at"));
+                }
+                Ok(Visible { sequence_below: Some(bound), ..Visible::ALL })
+            }
+        }
+    }
+
+    /// Watermark of one partition: every event before it that is not late has been applied. `None` where nothing is ever late,
+    /// or nothing has come yet.
+    fn watermark(&self, source: &Source, partition: u16) -> Result<Option<Micros>> {
+        let Some(max_lateness) = source.max_lateness else { return Ok(None) };
+        let greatest = if source.served.table.routed {
+            let routed = self.snapshot.routed_sources(source.served.log, partition)?;
+            if routed.len() < usize::from(source.source_partitions) {
+                return Ok(None);
+            }
+            // An empty source partition may still bring anything.
+            routed.iter().map(|(_, progress)| progress.greatest_event_time).min().flatten()
+        } else {
+            self.snapshot.acceptance(source.served.log, partition)?.and_then(|state| state.greatest_event_time)
+        };
+        Ok(greatest.map(|greatest| greatest.saturating_sub(max_lateness)))
+    }
+
+    /// What an answer says about itself, given the partitions it read and its greatest T.
+    pub fn standing(&self, at: &At, ts: Micros, touched: &Touched) -> Result<Standing> {
+        let mut position = PositionSet::default();
+        let mut watermark: Option<Option<Micros>> = None;
+        for (source, partitions) in touched.0.values() {
+            for &partition in partitions {
+                let mut applied = self.applied(source, partition)?;
+                if let Some(bound) = self.visible(source, partition)?.sequence_below {
+                    applied = applied.min(bound);
+                }
+                let log = source.served.log;
+                let known = position.get(log, partition).unwrap_or(u64::MAX);
+                position.set(log, partition, known.min(applied));
+                let own = self.watermark(source, partition)?;
+                watermark = Some(match watermark {
+                    None => own,
+                    Some(known) => known.min(own),
+                });
+            }
+        }
+        let watermark = watermark.flatten();
+        Ok(Standing {
+            mode: if *at == At::Now { Mode::Online } else { Mode::PointInTime },
+            ts,
+            watermark,
+            position,
+            is_final: watermark.is_some_and(|watermark| ts < watermark),
+            commit_id: self.served.deployment.commit_id.clone(),
+        })
+    }
+}
+
+/// Which partitions of which tables an answer has read.
+#[derive(Default)]
+pub(crate) struct Touched(BTreeMap<u32, (Arc<Source>, BTreeSet<u16>)>);
+
+impl Touched {
+    pub fn partition(&mut self, source: &Arc<Source>, partition: u16) {
+        self.entry(source).insert(partition);
+    }
+
+    pub fn all(&mut self, source: &Arc<Source>) {
+        let partitions = source.partitions;
+        self.entry(source).extend(0..partitions);
+    }
+
+    fn entry(&mut self, source: &Arc<Source>) -> &mut BTreeSet<u16> {
+        &mut self.0.entry(source.served.table.id).or_insert_with(|| (source.clone(), BTreeSet::new())).1
+    }
+}
