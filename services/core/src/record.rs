@@ -195,7 +195,8 @@ pub fn decode_row(bytes: &[u8], types: &[DataType], wanted: Option<&[bool]>) -> 
     Ok(values)
 }
 
-fn put_value(value: &Value, out: &mut Vec<u8>) {
+/// Writes a value that is not null by its type; [`encode_row`] writes a null as a bit.
+pub fn put_value(value: &Value, out: &mut Vec<u8>) {
     match value {
         Value::Null => {}
         Value::Bool(flag) => out.push(u8::from(*flag)),
