@@ -68,7 +68,10 @@ impl Column {
             (DataType::Time, ArrowType::Timestamp(..) | ArrowType::Date32 | ArrowType::Date64) => {
                 Cells::Time(micros(array)?)
             }
-            (DataType::List(item), ArrowType::List(of) | ArrowType::LargeList(of) | ArrowType::FixedSizeList(of, _)) => {
+            (
+                DataType::List(item),
+                ArrowType::List(of) | ArrowType::LargeList(of) | ArrowType::FixedSizeList(of, _),
+            ) => {
                 let list = converted(array, &ArrowType::List(of.clone()))?;
                 let list = list.as_list::<i32>();
                 Cells::List(list.offsets().clone(), Box::new(Column::open(list.values(), item)?))
@@ -203,7 +206,10 @@ fn micros(array: &ArrayRef) -> Result<Int64Array> {
 
 fn open_map(map: &MapArray, item: &DataType) -> Result<Cells> {
     if !is_text(map.keys().data_type()) {
-        return Err(Error::invalid(format!("expected dict[str, {item}], got keys of Arrow type {}", map.keys().data_type())));
+        return Err(Error::invalid(format!(
+            "expected dict[str, {item}], got keys of Arrow type {}",
+            map.keys().data_type()
+        )));
     }
     Ok(Cells::Map(map.offsets().clone(), text(map.keys())?, Box::new(Column::open(map.values(), item)?)))
 }

@@ -118,7 +118,8 @@ impl<'s> RowEncoder<'s> {
     fn call_id(&self, index: u64) -> Result<EventId> {
         let Ids::Call { call, first_row } = self.ids else { return Ok(EventId::None) };
         let row = u64::from(first_row).checked_add(index).and_then(|row| u32::try_from(row).ok());
-        let row = row.ok_or_else(|| Error::invalid("a call holds at most 4294967295 rows").hint("begin another call"))?;
+        let row =
+            row.ok_or_else(|| Error::invalid("a call holds at most 4294967295 rows").hint("begin another call"))?;
         Ok(EventId::Call { call, row })
     }
 

@@ -6,9 +6,9 @@
 mod arrow;
 mod column;
 mod encoder;
-mod values;
 #[cfg(test)]
 mod tests;
+mod values;
 
 pub use encoder::{EncodedRows, Ids, RejectedRow, RowEncoder};
 

@@ -59,7 +59,8 @@ impl RowEncoder<'_> {
                 for (column, cell) in cells.into_iter().enumerate() {
                     let field = &schema.fields[column];
                     let value = cell.unwrap_or(Ok(Value::Null));
-                    values[column] = value.and_then(|value| read_as(value, &field.data_type)).map_err(in_field(field))?;
+                    values[column] =
+                        value.and_then(|value| read_as(value, &field.data_type)).map_err(in_field(field))?;
                 }
                 write_values(writer, schema, values, event_id)
             });
@@ -159,7 +160,8 @@ pub(super) fn unknown(schema: &RowSchema, name: &str, what: &str) -> Error {
 pub(super) fn check_columns_present(schema: &RowSchema, present: impl Fn(usize) -> bool) -> Result<()> {
     for (column, field) in schema.fields.iter().enumerate() {
         if !present(column) && !schema.may_be_null(column) {
-            let message = format!("missing column '{}' ({}) of dataset '{}'", field.name, field.data_type, schema.dataset);
+            let message =
+                format!("missing column '{}' ({}) of dataset '{}'", field.name, field.data_type, schema.dataset);
             return Err(Error::invalid(message).field(&*field.name));
         }
     }
