@@ -3,6 +3,7 @@
 
 pub mod columns;
 pub mod convert;
+pub mod deadline;
 pub mod status;
 #[cfg(test)]
 mod tests;

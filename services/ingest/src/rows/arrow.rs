@@ -12,8 +12,9 @@ use thyme_core::{Error, Result, Value};
 
 impl RowEncoder<'_> {
     /// All rows of a batch. Unknown, repeated and missing columns and columns of a wrong type fail the call. The column named
-    /// by `event_id_column` holds the caller's event ids (text, bytes or integers); it need not be a field.
-    pub fn arrow(&mut self, batch: &RecordBatch, event_id_column: Option<&str>) -> Result<()> {
+    /// by `event_id_column` holds the caller's event ids (text, bytes or integers); it need not be a field. Or `event_ids` has
+    /// one per row.
+    pub fn arrow(&mut self, batch: &RecordBatch, event_id_column: Option<&str>, event_ids: &[String]) -> Result<()> {
         let schema = self.schema;
         let columns = open_columns(schema, batch, event_id_column)?;
         let ids = event_id_column.map(|name| open_ids(batch, name)).transpose()?;
@@ -22,8 +23,10 @@ impl RowEncoder<'_> {
         let mut key = Vec::with_capacity(schema.key_columns.len());
         for row in 0..batch.num_rows() {
             self.row(|writer| {
-                if let Some(ids) = &ids {
-                    give_id(writer, ids, row)?;
+                match (&ids, event_ids.get(row)) {
+                    (Some(ids), _) => give_id(writer, ids, row)?,
+                    (None, Some(id)) => writer.give_id(id.as_bytes())?,
+                    (None, None) => {}
                 }
                 key.clear();
                 write_row(writer, schema, &columns, row, &mut key)

@@ -11,9 +11,11 @@ mod tests;
 mod values;
 
 pub use encoder::{EncodedRows, Ids, RejectedRow, RowEncoder};
+pub(crate) use values::check_event_ids;
 
 use thyme_core::definition::CompiledDataset;
 use thyme_core::schema::Field;
+use thyme_core::{Error, Result, Value, suggest};
 
 /// What the rows of a dataset must look like.
 #[derive(Debug, Clone)]
@@ -55,5 +57,24 @@ impl RowSchema {
     /// Whether a row may lack this column.
     fn may_be_null(&self, column: usize) -> bool {
         self.fields[column].nullable && !self.is_key(column) && column != self.time_column
+    }
+    /// The key field of that name.
+    pub(crate) fn key_column(&self, name: &str) -> Result<usize> {
+        let found = self.column(name).filter(|column| self.is_key(*column));
+        found.ok_or_else(|| {
+            let names = self.key_columns.iter().map(|&column| self.fields[column].name.as_str());
+            Error::invalid(format!("'{name}' is no key field of dataset '{}'", self.dataset))
+                .field(name)
+                .hint(suggest::hint(name, names))
+        })
+    }
+
+    /// Reads a component of a key; it may not be missing or null.
+    pub(crate) fn key_component(&self, column: usize, given: Option<Value>) -> Result<Value> {
+        let field = &self.fields[column];
+        match given {
+            None | Some(Value::Null) => Err(encoder::missing(self, column)),
+            Some(value) => values::read_as(value, &field.data_type).map_err(values::in_field(field)),
+        }
     }
 }

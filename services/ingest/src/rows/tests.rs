@@ -153,7 +153,7 @@ fn from_values(ids: Ids, rows: &[Row]) -> EncodedRows {
 }
 
 fn from_arrow(batch: &RecordBatch) -> EncodedRows {
-    encode(CALL, |encoder| encoder.arrow(batch, None).unwrap())
+    encode(CALL, |encoder| encoder.arrow(batch, None, &[]).unwrap())
 }
 
 fn reasons(rejected: &[RejectedRow]) -> Vec<(u64, &str)> {
@@ -382,11 +382,11 @@ fn a_batch_that_does_not_fit_is_refused_as_a_whole() {
     ];
     let schema = schema();
     for (batch, message) in cases {
-        let error = RowEncoder::new(&schema, 0, CALL).arrow(&batch, None).unwrap_err();
+        let error = RowEncoder::new(&schema, 0, CALL).arrow(&batch, None, &[]).unwrap_err();
         assert_eq!(error.message(), message);
         assert!(error.field_name().is_some());
     }
-    assert!(RowEncoder::new(&schema, 0, CALL).arrow(&without("count"), None).is_ok());
+    assert!(RowEncoder::new(&schema, 0, CALL).arrow(&without("count"), None, &[]).is_ok());
 }
 
 #[test]
@@ -399,7 +399,7 @@ fn event_ids_come_from_the_caller_or_the_call() {
         ("id", Arc::new(StringArray::from(vec![Some("x1"), None, Some(""), Some("x4")]))),
     ];
     let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
-    let encoded = encode(CALL, |encoder| encoder.arrow(&batch, Some("id")).unwrap());
+    let encoded = encode(CALL, |encoder| encoder.arrow(&batch, Some("id"), &[]).unwrap());
     assert_eq!(
         reasons(&encoded.rejected),
         [(1, "the event id is null"), (2, "an event id has 1 to 256 bytes, this one has 0")]
@@ -417,7 +417,7 @@ fn event_ids_come_from_the_caller_or_the_call() {
     assert_eq!(ids, [given("x1"), given("x4")]);
     let schema = schema();
     let fields_only = batch.project(&[0, 1, 2, 3]).unwrap();
-    let error = RowEncoder::new(&schema, 0, CALL).arrow(&fields_only, Some("di")).unwrap_err();
+    let error = RowEncoder::new(&schema, 0, CALL).arrow(&fields_only, Some("di"), &[]).unwrap_err();
     assert_eq!(error.message(), "no column 'di' for the event ids");
     let last = Ids::Call { call: 1, first_row: u32::MAX };
     let encoded = encode(last, |encoder| (0..2).for_each(|_| encoder.json(&good(), None)));
