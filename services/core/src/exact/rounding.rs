@@ -27,8 +27,12 @@ pub(super) fn round_to_f64(limbs: &[u64], exponent: i64, inexact: bool) -> Resul
     if field >= 0x7ff {
         return Err(Overflow);
     }
-    let rounded = f64::from_bits((field << 52) + mantissa);
-    if rounded.is_finite() { Ok(rounded) } else { Err(Overflow) }
+    let bits = (field << 52) + mantissa;
+    // Compared as a number: a carry could reach the sign.
+    if bits >= f64::INFINITY.to_bits() {
+        return Err(Overflow);
+    }
+    Ok(f64::from_bits(bits))
 }
 
 /// Rounds `numerator * 2^exponent / (first * second)`, both divisors greater than zero.

@@ -12,7 +12,7 @@ fn float() -> impl Strategy<Value = f64> {
         2 => (any::<bool>(), 0u64..(1 << 52), 0u64..0x7ff)
             .prop_map(|(negative, fraction, field)| f64::from_bits(u64::from(negative) << 63 | field << 52 | fraction)),
         1 => prop::sample::select(vec![
-            0.0, -0.0, 5e-324, -5e-324, f64::MIN_POSITIVE, f64::MAX, f64::MIN, f64::EPSILON, 1.0, -1.0, 2f64.powi(127),
+            0.0, -0.0, 5e-324, 1e300, 1e292, 1.99e292, -5e-324, f64::MIN_POSITIVE, f64::MAX, f64::MIN, f64::EPSILON, 1.0, -1.0, 2f64.powi(127),
             -(2f64.powi(117)), 2f64.powi(-128), 2f64.powi(-75), 9007199254740993.0,
         ]),
     ]
@@ -212,6 +212,70 @@ fn beyond_f64_is_an_error_and_back_within_it_is_not() {
         variance_of_floats(2, &sum_of(&[f64::MAX, f64::MIN]), &squares_of(&[f64::MAX, f64::MIN]), false),
         Err(Overflow)
     );
+}
+
+#[test]
+fn everything_from_the_greatest_f64_upwards_is_an_error() {
+    for more in [2f64.powi(970), 2f64.powi(971), 1e300, 2f64.powi(1023), f64::MAX] {
+        for times in [1, 2, 3, 4, 1000] {
+            let mut sum = FloatSum::default();
+            for _ in 0..times {
+                sum.add(f64::MAX);
+                sum.add(more);
+            }
+            assert_eq!(sum.to_f64(), Err(Overflow), "{times} of {more}");
+        }
+    }
+}
+
+#[test]
+fn a_remainder_far_below_a_tie_still_counts() {
+    // 2^53 + 1 lies between two f64; the remainder is less than the quotient's own last bits show.
+    let (tie, count) = ((1i128 << 53) + 1, 1_000_003);
+    let of = |number: i128, rest: i128| mean_of_ints(number * count + rest, count as u64);
+    assert_eq!(of(tie, 0), Ok(9_007_199_254_740_992.0));
+    assert_eq!(of(tie, 1), Ok(9_007_199_254_740_994.0));
+    assert_eq!(of(tie + 2, 0), Ok(9_007_199_254_740_996.0));
+    assert_eq!(of(tie + 2, -1), Ok(9_007_199_254_740_994.0));
+    assert_eq!(of(-tie, -1), Ok(-9_007_199_254_740_994.0));
+}
+
+#[test]
+fn merging_carries_beyond_the_near_limbs() {
+    for sign in [1.0, -1.0] {
+        let mut sum = sum_of(&[sign * 2f64.powi(100)]);
+        let mut less = FloatSum::default();
+        for exponent in 101..200 {
+            let same = sum.clone();
+            sum.merge(&same);
+            less.subtract(&same);
+            assert_eq!(sum.to_f64(), Ok(sign * 2f64.powi(exponent)));
+            assert_eq!(sum, sum_of(&[sign * 2f64.powi(exponent)]));
+            assert_eq!(bytes_of(&sum), bytes_of(&sum_of(&[sign * 2f64.powi(exponent)])));
+        }
+        less.merge(&sum);
+        assert_eq!(less, sum_of(&[sign * 2f64.powi(100)]));
+        let mut squares = squares_of(&[2f64.powi(50)]);
+        for exponent in 101..300 {
+            let same = squares.clone();
+            squares.merge(&same);
+            if exponent % 2 == 0 {
+                assert_eq!(squares, squares_of(&[2f64.powi(exponent / 2)]));
+            }
+        }
+    }
+}
+
+#[test]
+fn adding_carries_beyond_the_near_limbs() {
+    let great = 2f64.powi(116);
+    for sign in [1.0, -1.0] {
+        let mut sum = FloatSum::default();
+        for count in 1..=10_000u32 {
+            sum.add(sign * great);
+            assert_eq!(sum.to_f64(), Ok(sign * great * f64::from(count)));
+        }
+    }
 }
 
 #[test]
