@@ -1,1 +1,18 @@
-//! To be written.
+//! Log to state: acceptance, repartition, pipelines, ticks, recovery, background builds.
+//!
+//! The engine takes a [`JobSpec`] and handles to a log and a state; it knows no catalog, reads no clock and no randomness. Its
+//! unit is the shard, one partition of one log. See `docs/decisions/0004-engine.md`.
+
+mod accept;
+mod consume;
+mod dedup;
+mod engine;
+mod handle;
+mod runner;
+mod shard;
+mod spec;
+
+pub use engine::Engine;
+pub use handle::{BuildProgress, EngineHandle, ShardStatus};
+pub use runner::RunningEngine;
+pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};

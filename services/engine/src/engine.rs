@@ -1,0 +1,284 @@
+//! The engine: shards, rounds, and the order of commits. One round reads every shard once, sends what routers made in one
+//! transaction of the log, and only then writes one atomic tick of the state: log first, state second. A crash between the
+//! two leaves the state behind the log's committed offsets; the gap is worked off again without sending.
+
+use crate::consume::{Member, MemberKind, ROUTER_BIT};
+use crate::handle::{Applied, EngineHandle, Shared};
+use crate::shard::{Advance, Shard};
+use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};
+use std::sync::Arc;
+use thyme_core::position::PositionSet;
+use thyme_core::{Error, Result};
+use thyme_log::{CommitOutcome, EventLog, Producer};
+use thyme_state::{CounterScope, Durability, Snapshot, StateStore};
+
+/// (group, topic, partition, next offset)
+type Offset = (String, String, u16, u64);
+
+pub struct Engine {
+    state: Arc<StateStore>,
+    log: Arc<dyn EventLog>,
+    options: EngineOptions,
+    producer: Option<Box<dyn Producer>>,
+    shards: Vec<Shard>,
+    targets: PositionSet,
+    greatest_event_time: Option<i64>,
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// An engine without work; [`Engine::deploy`] gives it some. Fences every earlier engine on the same log first.
+    pub fn open(state: Arc<StateStore>, log: Arc<dyn EventLog>, options: EngineOptions) -> Result<Engine> {
+        let producer = log.producer(&options.producer_id)?;
+        let greatest_event_time = state.snapshot().greatest_event_time()?;
+        let shared = Arc::new(Shared::new(state.clone(), log.clone()));
+        Ok(Engine {
+            state,
+            log,
+            options,
+            producer: Some(producer),
+            shards: Vec::new(),
+            targets: PositionSet::default(),
+            greatest_event_time,
+            shared,
+        })
+    }
+
+    /// What other threads ask and tell the engine.
+    pub fn handle(&self) -> EngineHandle {
+        EngineHandle::new(self.shared.clone())
+    }
+
+    /// Makes the running work equal to `spec`: topics are created, members that are new begin at the start of their log (or where
+    /// the state says they had come), members that are gone stop. Their state stays until [`Engine::drop_state`].
+    pub fn deploy(&mut self, spec: &JobSpec) -> Result<()> {
+        let snapshot = self.state.snapshot();
+        let mut shards = Vec::new();
+        for job in &spec.datasets {
+            self.log.create_topic(&job.dataset.topic(), job.dataset.partitions)?;
+            for route in &job.routes {
+                self.log.create_topic(&route.route.topic, job.dataset.partitions)?;
+            }
+            for partition in 0..job.dataset.partitions {
+                shards.push(self.own_shard(&snapshot, job, partition)?);
+                for route in &job.routes {
+                    shards.push(repartition_shard(&snapshot, job, route, partition)?);
+                }
+            }
+        }
+        self.targets = PositionSet::default();
+        for shard in shards.iter().filter(|shard: &&Shard| !shard.is_repartition) {
+            self.targets.set(shard.log_id, shard.partition, shard.next);
+        }
+        self.shards = shards;
+        self.publish();
+        Ok(())
+    }
+
+    fn own_shard(&mut self, snapshot: &Snapshot, job: &DatasetJob, partition: u16) -> Result<Shard> {
+        let mut members = Vec::new();
+        if let Some(table) = &job.raw_table {
+            let kind = MemberKind::Raw { table: table.clone() };
+            members.push(Member::resume(snapshot, table.id, partition, kind)?);
+        }
+        for pipeline in &job.pipelines {
+            members.push(pipeline_member(snapshot, pipeline, partition)?);
+        }
+        for route in &job.routes {
+            members.push(self.router(snapshot, job, route, partition)?);
+        }
+        Ok(Shard {
+            dataset: job.dataset.clone(),
+            log_id: job.log_id,
+            topic: job.dataset.topic(),
+            partition,
+            is_repartition: false,
+            next: snapshot.progress(job.log_id, partition)?.unwrap_or_default(),
+            acceptance: snapshot.acceptance(job.log_id, partition)?.unwrap_or_default(),
+            counters: snapshot.counters(CounterScope::Log(job.log_id), partition)?,
+            erased: snapshot.all_erased(job.log_id, partition)?.into_iter().collect(),
+            sources: Default::default(),
+            members,
+        })
+    }
+
+    fn router(&mut self, snapshot: &Snapshot, job: &DatasetJob, route: &RouteJob, partition: u16) -> Result<Member> {
+        let topic = job.dataset.topic();
+        let group = format!("thyme-router-{}", route.route.topic);
+        let committed = self.producer()?.committed(&group, &topic, partition)?.unwrap_or_default();
+        let kind = MemberKind::Router {
+            job: Arc::new(route.clone()),
+            partitions: job.dataset.partitions,
+            group: group.clone(),
+            committed,
+        };
+        let member = Member::resume(snapshot, route.log_id | ROUTER_BIT, partition, kind)?;
+        if member.next > committed {
+            return Err(Error::data_loss(format!(
+                "the state is ahead of the log: group={group} partition={partition} state={} log={committed}",
+                member.next
+            ))
+            .hint("state and log do not belong together; restore both from one backup, or delete the state to rebuild it"));
+        }
+        Ok(member)
+    }
+
+    fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
+        if self.producer.is_none() {
+            self.producer = Some(self.log.producer(&self.options.producer_id)?);
+        }
+        self.producer.as_mut().ok_or_else(|| Error::internal("no producer"))
+    }
+
+    /// One round. The number of records it worked off; 0 means there is nothing to do. After an error nothing has changed, and
+    /// the round may be tried again.
+    pub fn step(&mut self) -> Result<usize> {
+        let snapshot = self.state.snapshot();
+        let mut tick = self.state.tick();
+        let mut advances = Vec::with_capacity(self.shards.len());
+        for shard in &self.shards {
+            advances.push(shard.work(&snapshot, &mut tick, self.log.as_ref(), &self.options)?);
+        }
+        let records: usize = advances.iter().map(|advance| advance.records).sum();
+        if records == 0 {
+            return Ok(0);
+        }
+        let greatest = advances.iter().filter_map(Advance::greatest_event_time).max();
+        if greatest > self.greatest_event_time
+            && let Some(greatest) = greatest
+        {
+            tick.put_greatest_event_time(greatest)?;
+        }
+        self.send(&mut advances)?;
+        let durability = if self.options.durable { Durability::Synced } else { Durability::Buffered };
+        tick.commit(durability)?;
+        self.greatest_event_time = self.greatest_event_time.max(greatest);
+        for (shard, advance) in self.shards.iter_mut().zip(advances) {
+            shard.settle(advance);
+        }
+        self.publish();
+        Ok(records)
+    }
+
+    /// Sends the outputs of all shards and their offsets in one transaction, if there are any.
+    fn send(&mut self, advances: &mut [Advance]) -> Result<()> {
+        let offsets: Vec<Offset> = advances.iter_mut().flat_map(|advance| std::mem::take(&mut advance.offsets)).collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        let outputs: Vec<_> = advances.iter_mut().flat_map(|advance| std::mem::take(&mut advance.outputs)).collect();
+        let producer = self.producer()?;
+        let filled = producer.begin().and_then(|()| {
+            for batch in outputs {
+                producer.send(batch)?;
+            }
+            for (group, topic, partition, next) in &offsets {
+                producer.send_offset(group, topic, *partition, *next)?;
+            }
+            Ok(())
+        });
+        if let Err(error) = filled {
+            self.producer = None;
+            return Err(error.context("sending repartitioned rows"));
+        }
+        match producer.commit() {
+            CommitOutcome::Committed => {}
+            CommitOutcome::NotCommitted(error) => {
+                self.producer = None;
+                return Err(error.context("committing repartitioned rows"));
+            }
+            CommitOutcome::Unknown(error) => {
+                self.producer = None;
+                if !self.was_committed(&offsets)? {
+                    return Err(error.context("committing repartitioned rows"));
+                }
+            }
+        }
+        for shard in self.shards.iter_mut().filter(|shard| !shard.is_repartition) {
+            let own: Vec<Offset> = offsets.iter().filter(|(_, topic, ..)| *topic == shard.topic).cloned().collect();
+            shard.outputs_committed(&own);
+        }
+        Ok(())
+    }
+
+    /// Asks the log what became of a transaction: a new producer first, which fences the old one, then the committed offsets.
+    fn was_committed(&mut self, offsets: &[Offset]) -> Result<bool> {
+        let mut found = 0;
+        for (group, topic, partition, next) in offsets {
+            if self.producer()?.committed(group, topic, *partition)?.unwrap_or_default() >= *next {
+                found += 1;
+            }
+        }
+        if found != 0 && found != offsets.len() {
+            return Err(Error::data_loss("the log committed a transaction in part"));
+        }
+        Ok(found > 0)
+    }
+
+    /// Deletes tables that no member fills any more, with their progress and totals.
+    pub fn drop_state(&mut self, consumers: &[u32]) -> Result<()> {
+        for id in consumers {
+            let in_use = self.shards.iter().any(|shard| shard.members.iter().any(|member| member.consumer == *id));
+            if in_use {
+                return Err(Error::precondition(format!("the table is still being filled: id={id}")));
+            }
+            self.state.drop_table(*id)?;
+            let mut tick = self.state.tick();
+            tick.delete_progress(*id)?;
+            tick.commit(Durability::Synced)?;
+        }
+        Ok(())
+    }
+
+    /// Works until there is nothing left to do; for tests and the in-memory engine.
+    pub fn run_to_end(&mut self) -> Result<()> {
+        while self.step()? > 0 {}
+        Ok(())
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(crate) fn log(&self) -> &Arc<dyn EventLog> {
+        &self.log
+    }
+
+    fn publish(&self) {
+        let mut applied = Applied::new(self.targets.clone());
+        for shard in &self.shards {
+            applied.add_shard(shard);
+        }
+        self.shared.publish(applied);
+    }
+}
+
+fn pipeline_member(snapshot: &Snapshot, job: &PipelineJob, partition: u16) -> Result<Member> {
+    let kind = MemberKind::Pipeline { table: job.table.clone(), pipeline: job.pipeline.clone() };
+    Member::resume(snapshot, job.table.id, partition, kind)
+}
+
+fn repartition_shard(snapshot: &Snapshot, job: &DatasetJob, route: &RouteJob, partition: u16) -> Result<Shard> {
+    let members: Result<Vec<Member>> =
+        route.pipelines.iter().map(|pipeline| pipeline_member(snapshot, pipeline, partition)).collect();
+    Ok(Shard {
+        dataset: job.dataset.clone(),
+        log_id: route.log_id,
+        topic: route.route.topic.clone(),
+        partition,
+        is_repartition: true,
+        next: snapshot.progress(route.log_id, partition)?.unwrap_or_default(),
+        acceptance: Default::default(),
+        counters: Default::default(),
+        erased: Default::default(),
+        sources: snapshot.routed_sources(route.log_id, partition)?.into_iter().collect(),
+        members: members?,
+    })
+}
+
+impl Member {
+    fn resume(snapshot: &Snapshot, consumer: u32, partition: u16, kind: MemberKind) -> Result<Member> {
+        let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
+        Ok(Member { consumer, partition, next, kind })
+    }
+}

@@ -1,0 +1,271 @@
+//! What other threads see of the engine and tell it: how far it is, whether a position has been applied, what is being built.
+
+use crate::consume::ROUTER_BIT;
+use crate::runner::Command;
+use crate::shard::Shard;
+use crate::spec::JobSpec;
+use parking_lot::{Mutex, RwLock};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use thyme_core::position::PositionSet;
+use thyme_core::{Error, ErrorKind, Result};
+use thyme_log::EventLog;
+use thyme_state::{CounterScope, Counters, StateStore};
+use tokio::sync::{Notify, watch};
+
+/// How far every shard was at the last committed tick.
+#[derive(Default, Clone)]
+pub struct Applied {
+    /// (log id, partition) -> next offset.
+    logs: BTreeMap<(u32, u16), u64>,
+    /// Dataset's log id -> for each partition of each of its repartition logs, source partition -> next offset routed.
+    routed: HashMap<u32, Vec<BTreeMap<u16, u64>>>,
+    members: HashMap<u32, Vec<MemberPlace>>,
+    shards: Vec<ShardPlace>,
+    /// Where each dataset's own shards stood when the work was last changed: what a build must have reached.
+    targets: PositionSet,
+}
+
+/// Where one consumer stands in one partition.
+#[derive(Clone, Copy)]
+struct MemberPlace {
+    next: u64,
+    shard_next: u64,
+    /// It reads this repartition log, of the dataset with this own log.
+    repartition: Option<(u32, u32)>,
+}
+
+/// One shard, for status.
+#[derive(Clone, Debug)]
+struct ShardPlace {
+    dataset: String,
+    log_id: u32,
+    topic: String,
+    partition: u16,
+    next: u64,
+    is_repartition: bool,
+    greatest_event_time: Option<i64>,
+    max_lateness: Option<i64>,
+}
+
+impl Applied {
+    pub(crate) fn new(targets: PositionSet) -> Applied {
+        Applied { targets, ..Applied::default() }
+    }
+
+    pub(crate) fn add_shard(&mut self, shard: &Shard) {
+        self.logs.insert((shard.log_id, shard.partition), shard.next);
+        self.shards.push(ShardPlace {
+            dataset: shard.dataset.name.clone(),
+            log_id: shard.log_id,
+            topic: shard.topic.clone(),
+            partition: shard.partition,
+            next: shard.next,
+            is_repartition: shard.is_repartition,
+            greatest_event_time: shard.acceptance.greatest_event_time,
+            max_lateness: shard.dataset.max_lateness,
+        });
+        let own_log = self.own_log_of(&shard.dataset.name);
+        for member in &shard.members {
+            let repartition = own_log.filter(|_| shard.is_repartition).map(|own_log| (shard.log_id, own_log));
+            let place = MemberPlace { next: member.next, shard_next: shard.next, repartition };
+            self.members.entry(member.consumer).or_default().push(place);
+        }
+        if shard.is_repartition {
+            let sources = shard.sources.iter().map(|(source, progress)| (*source, progress.next_offset)).collect();
+            if let Some(own_log) = own_log {
+                self.routed.entry(own_log).or_default().push(sources);
+            }
+        }
+    }
+
+    /// The dataset's own shards stand before its repartition shards.
+    fn own_log_of(&self, dataset: &str) -> Option<u32> {
+        self.shards.iter().find(|place| !place.is_repartition && place.dataset == dataset).map(|place| place.log_id)
+    }
+
+    fn covers(&self, position: &PositionSet) -> bool {
+        position.0.iter().all(|((log, partition), next)| {
+            let own = self.logs.get(&(*log, *partition)).is_some_and(|applied| applied >= next);
+            own && self.has_routed(*log, *partition, *next)
+        })
+    }
+
+    /// Whether every repartition log of a dataset has worked off everything below `next` of a partition of its own log.
+    fn has_routed(&self, own_log: u32, partition: u16, next: u64) -> bool {
+        let Some(shards) = self.routed.get(&own_log) else { return true };
+        shards.iter().all(|sources| sources.get(&partition).copied().unwrap_or_default() >= next)
+    }
+
+    fn build_progress(&self, consumer: u32) -> BuildProgress {
+        let mut progress = BuildProgress { caught_up: true, ..BuildProgress::default() };
+        let Some(places) = self.members.get(&consumer) else { return BuildProgress::default() };
+        for place in places {
+            progress.done += place.next;
+            progress.total += place.shard_next;
+            progress.caught_up &= place.next == place.shard_next;
+        }
+        if let Some((repartition_log, own_log)) = places.first().and_then(|place| place.repartition) {
+            let router = self.build_progress(repartition_log | ROUTER_BIT);
+            progress.done += router.done;
+            progress.total += router.total;
+            let targets = self.targets.0.iter().filter(|((log, _), _)| *log == own_log);
+            progress.caught_up &= router.caught_up;
+            for ((_, partition), next) in targets {
+                progress.caught_up &= self.has_routed(own_log, *partition, *next);
+            }
+        }
+        progress
+    }
+}
+
+pub(crate) struct Shared {
+    state: Arc<StateStore>,
+    log: Arc<dyn EventLog>,
+    applied: RwLock<Applied>,
+    version: watch::Sender<u64>,
+    pub(crate) commands: Mutex<VecDeque<Command>>,
+    pub(crate) wake: Notify,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) trouble: RwLock<Option<Error>>,
+}
+
+impl Shared {
+    pub(crate) fn new(state: Arc<StateStore>, log: Arc<dyn EventLog>) -> Shared {
+        Shared {
+            state,
+            log,
+            applied: RwLock::default(),
+            version: watch::Sender::new(0),
+            commands: Mutex::default(),
+            wake: Notify::new(),
+            stopping: AtomicBool::new(false),
+            trouble: RwLock::new(None),
+        }
+    }
+
+    pub(crate) fn publish(&self, applied: Applied) {
+        *self.applied.write() = applied;
+        self.version.send_modify(|version| *version += 1);
+    }
+}
+
+/// Cheap to clone; lives as long as anyone holds it.
+#[derive(Clone)]
+pub struct EngineHandle {
+    shared: Arc<Shared>,
+}
+
+/// How far a table that is being built has come, in records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BuildProgress {
+    pub done: u64,
+    pub total: u64,
+    pub caught_up: bool,
+}
+
+/// One log partition, for status pages and metrics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShardStatus {
+    pub dataset: String,
+    pub topic: String,
+    pub partition: u16,
+    pub is_repartition: bool,
+    /// Next offset the engine reads.
+    pub applied: u64,
+    /// End of the log.
+    pub end: u64,
+    /// Greatest event time less `max_lateness`, microseconds; of a dataset's own log.
+    pub watermark: Option<i64>,
+    /// Totals of a dataset's own log since its beginning.
+    pub counters: Counters,
+}
+
+impl EngineHandle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        EngineHandle { shared }
+    }
+
+    /// Whether everything below `position` is in state, through repartition logs too.
+    pub fn is_applied(&self, position: &PositionSet) -> bool {
+        self.shared.applied.read().covers(position)
+    }
+
+    /// Waits until `position` is in state.
+    pub async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
+        let mut version = self.shared.version.subscribe();
+        let reached = async {
+            while !self.is_applied(position) {
+                if version.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(deadline, reached).await.map_err(|_| {
+            Error::new(ErrorKind::DeadlineExceeded, "the events asked for with at_least were not applied in time")
+                .field("at_least")
+                .hint("ask again with a longer deadline, or look at the engine's lag with thyme status")
+        })
+    }
+
+    /// Progress of a consumer (a table id) over all its partitions. Unknown ids have caught up with nothing.
+    pub fn build_progress(&self, consumer: u32) -> BuildProgress {
+        self.shared.applied.read().build_progress(consumer)
+    }
+
+    /// Every log partition with its totals.
+    pub fn status(&self) -> Result<Vec<ShardStatus>> {
+        let places = self.shared.applied.read().shards.clone();
+        let snapshot = self.shared.state.snapshot();
+        let mut found = Vec::with_capacity(places.len());
+        for place in places {
+            let watermark = place.greatest_event_time.zip(place.max_lateness);
+            found.push(ShardStatus {
+                end: self.shared.log.end_offset(&place.topic, place.partition)?,
+                counters: snapshot.counters(CounterScope::Log(place.log_id), place.partition)?,
+                dataset: place.dataset,
+                topic: place.topic,
+                partition: place.partition,
+                is_repartition: place.is_repartition,
+                applied: place.next,
+                watermark: watermark.map(|(greatest, lateness)| greatest.saturating_sub(lateness)),
+            });
+        }
+        Ok(found)
+    }
+
+    /// How far every log has been applied: what a position of everything is.
+    pub fn applied(&self) -> PositionSet {
+        PositionSet(self.shared.applied.read().logs.clone())
+    }
+
+    /// What keeps the engine from going on, while it does.
+    pub fn trouble(&self) -> Option<Error> {
+        self.shared.trouble.read().clone()
+    }
+
+    /// Changes the running work (see `Engine::deploy`), on the engine's thread; done when it returns.
+    pub async fn deploy(&self, spec: JobSpec) -> Result<()> {
+        self.command(|done| Command::Deploy(spec, done)).await
+    }
+
+    /// Deletes the state of consumers that run no more.
+    pub async fn drop_state(&self, consumers: Vec<u32>) -> Result<()> {
+        self.command(|done| Command::DropState(consumers, done)).await
+    }
+
+    async fn command(&self, make: impl FnOnce(tokio::sync::oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+        let (done, answer) = tokio::sync::oneshot::channel();
+        self.shared.commands.lock().push_back(make(done));
+        self.shared.wake.notify_one();
+        answer.await.map_err(|_| Error::unavailable("the engine has stopped"))?
+    }
+
+    /// Asks the engine's thread to end after its round.
+    pub fn stop(&self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.wake.notify_one();
+    }
+}

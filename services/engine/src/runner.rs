@@ -1,0 +1,104 @@
+//! The engine's thread: rounds while there is work, commands between them, sleep otherwise.
+
+use crate::engine::Engine;
+use crate::handle::EngineHandle;
+use crate::spec::JobSpec;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use thyme_core::{Error, Result};
+use tokio::sync::oneshot;
+
+/// Told to the engine's thread, with a place for the answer.
+pub(crate) enum Command {
+    Deploy(JobSpec, oneshot::Sender<Result<()>>),
+    DropState(Vec<u32>, oneshot::Sender<Result<()>>),
+}
+
+/// After a failed round, wait this long, doubling up to the second figure.
+const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
+
+/// The running engine; `stop` and `join` end it.
+pub struct RunningEngine {
+    pub handle: EngineHandle,
+    thread: JoinHandle<()>,
+}
+
+impl RunningEngine {
+    /// Asks the thread to end and waits for it.
+    pub fn stop(self) {
+        self.handle.stop();
+        if self.thread.join().is_err() {
+            tracing::error!("the engine's thread panicked");
+        }
+    }
+}
+
+impl Engine {
+    /// Runs on a thread of its own from now on.
+    pub fn spawn(self) -> Result<RunningEngine> {
+        let handle = self.handle();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .map_err(|error| Error::internal(format!("starting the engine's thread: {error}")))?;
+        let thread = std::thread::Builder::new()
+            .name("thyme-engine".to_string())
+            .spawn(move || runtime.block_on(self.run()))
+            .map_err(|error| Error::internal(format!("starting the engine's thread: {error}")))?;
+        Ok(RunningEngine { handle, thread })
+    }
+
+    async fn run(mut self) {
+        let shared = self.shared().clone();
+        let mut log_changes = self.log().changes();
+        let mut retry = RETRY.0;
+        while !shared.stopping.load(Ordering::Acquire) {
+            self.obey();
+            log_changes.mark_unchanged();
+            let started = Instant::now();
+            match self.step() {
+                Ok(0) => {
+                    tokio::select! {
+                        _ = log_changes.changed() => {}
+                        () = shared.wake.notified() => {}
+                        () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                    }
+                }
+                Ok(records) => {
+                    metrics::histogram!("thyme_tick_duration_seconds").record(started.elapsed().as_secs_f64());
+                    metrics::counter!("thyme_tick_records_total").increment(records as u64);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a tick failed and will be tried again");
+                    *shared.trouble.write() = Some(error);
+                    tokio::select! {
+                        () = shared.wake.notified() => {}
+                        () = tokio::time::sleep(retry) => {}
+                    }
+                    retry = (retry * 2).min(RETRY.1);
+                    continue;
+                }
+            }
+            if shared.trouble.read().is_some() {
+                *shared.trouble.write() = None;
+                tracing::info!("the engine goes on");
+            }
+            retry = RETRY.0;
+        }
+    }
+
+    fn obey(&mut self) {
+        loop {
+            let command = self.shared().commands.lock().pop_front();
+            let Some(command) = command else { return };
+            let (result, done) = match command {
+                Command::Deploy(spec, done) => (self.deploy(&spec), done),
+                Command::DropState(consumers, done) => (self.drop_state(&consumers), done),
+            };
+            if done.send(result).is_err() {
+                tracing::warn!("nobody waits for the engine's answer any more");
+            }
+        }
+    }
+}

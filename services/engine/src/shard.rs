@@ -1,0 +1,303 @@
+//! A shard: one partition of one log, with everything that reads it. Members in lockstep share one pass over the records;
+//! a member that is being built reads on its own until it has caught up.
+
+use crate::accept::{Judge, judged_before};
+use crate::consume::{Member, MemberKind, Row, SourceEnd, keep_raw, route, run_pipeline};
+use crate::spec::EngineOptions;
+use bytes::Bytes;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use thyme_core::definition::CompiledDataset;
+use thyme_core::record::{Record, decode_row};
+use thyme_core::{Error, Result};
+use thyme_log::{Batch, EventLog, LogRecord};
+use thyme_state::{Acceptance, CounterScope, Counters, Snapshot, SourceProgress, Tick};
+
+/// Most bytes that one read of the log brings.
+const READ_BYTES: usize = 8 << 20;
+
+pub struct Shard {
+    pub dataset: Arc<CompiledDataset>,
+    /// The log it reads: the dataset's own, or a repartition log.
+    pub log_id: u32,
+    pub topic: String,
+    pub partition: u16,
+    pub is_repartition: bool,
+    /// Next offset of the log; members that stand here are in lockstep.
+    pub next: u64,
+    /// Own log only: lateness and dedup clock, totals, erased keys.
+    pub acceptance: Acceptance,
+    pub counters: Counters,
+    pub erased: HashMap<Vec<u8>, u64>,
+    /// Repartition log only: how far each source partition has come.
+    pub sources: BTreeMap<u16, SourceProgress>,
+    pub members: Vec<Member>,
+}
+
+/// What one round changed about one shard; takes effect when the tick is committed.
+#[derive(Default)]
+pub struct Advance {
+    pub records: usize,
+    pub next: Option<u64>,
+    acceptance: Option<Acceptance>,
+    counters: Option<Counters>,
+    erased: BTreeMap<Bytes, u64>,
+    sources: Vec<(u16, SourceProgress)>,
+    /// (index of the member, next offset, greatest event time routed)
+    members: Vec<(usize, u64)>,
+    /// To send in one transaction.
+    pub outputs: Vec<Batch>,
+    /// (group, topic, partition, next offset) to commit with the outputs.
+    pub offsets: Vec<(String, String, u16, u64)>,
+}
+
+impl Advance {
+    pub fn greatest_event_time(&self) -> Option<i64> {
+        self.acceptance.and_then(|acceptance| acceptance.greatest_event_time)
+    }
+}
+
+impl Shard {
+    /// Reads and works off at most one batch for the lockstep group, and one for each place where a member being built stands.
+    pub fn work(
+        &self,
+        snapshot: &Snapshot,
+        tick: &mut Tick,
+        log: &dyn EventLog,
+        options: &EngineOptions,
+    ) -> Result<Advance> {
+        let mut advance = Advance::default();
+        let places: BTreeSet<u64> =
+            self.members.iter().map(|member| member.next).filter(|next| *next < self.next).collect();
+        for place in places {
+            self.build_pass(snapshot, tick, log, options, place, &mut advance)?;
+        }
+        // A member that has just caught up joins in the next round; going on without it would leave it behind for ever.
+        let has_caught_up = advance.members.iter().any(|(_, next)| *next == self.next);
+        if !has_caught_up {
+            self.lockstep_pass(snapshot, tick, log, options, &mut advance)?;
+        }
+        Ok(advance)
+    }
+
+    /// Takes over what a committed tick changed.
+    pub fn settle(&mut self, advance: Advance) {
+        if let Some(next) = advance.next {
+            self.next = next;
+        }
+        if let Some(acceptance) = advance.acceptance {
+            self.acceptance = acceptance;
+        }
+        if let Some(counters) = advance.counters {
+            self.counters = counters;
+        }
+        for (key, offset) in advance.erased {
+            self.erased.insert(key.to_vec(), offset);
+        }
+        self.sources.extend(advance.sources);
+        for (index, next) in advance.members {
+            self.members[index].next = next;
+        }
+    }
+
+    /// The outputs of routers up to here are in the log: should the state's write fail now, they must not be sent again.
+    pub fn outputs_committed(&mut self, offsets: &[(String, String, u16, u64)]) {
+        for member in &mut self.members {
+            if let MemberKind::Router { group, committed, .. } = &mut member.kind {
+                let found = offsets.iter().find(|(name, _, partition, _)| name == group && *partition == self.partition);
+                if let Some((_, _, _, next)) = found {
+                    *committed = *next;
+                }
+            }
+        }
+    }
+
+    fn standing_at(&self, place: u64) -> Vec<usize> {
+        (0..self.members.len()).filter(|index| self.members[*index].next == place).collect()
+    }
+
+    /// Records from `from` on; never past an offset at which a router of the group begins to send again.
+    fn read(
+        &self,
+        log: &dyn EventLog,
+        options: &EngineOptions,
+        from: u64,
+        below: u64,
+        group: &[usize],
+    ) -> Result<Vec<LogRecord>> {
+        let committed = group.iter().map(|index| self.members[*index].committed()).filter(|offset| *offset > from).min();
+        let limit = committed.unwrap_or(u64::MAX).min(below);
+        let mut records = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES)?;
+        let keep = records.partition_point(|record| record.offset < limit);
+        records.truncate(keep);
+        Ok(records)
+    }
+
+    fn lockstep_pass(
+        &self,
+        snapshot: &Snapshot,
+        tick: &mut Tick,
+        log: &dyn EventLog,
+        options: &EngineOptions,
+        advance: &mut Advance,
+    ) -> Result<()> {
+        let group = self.standing_at(self.next);
+        let records = self.read(log, options, self.next, u64::MAX, &group)?;
+        let Some(last) = records.last() else { return Ok(()) };
+        let next = last.offset + 1;
+        advance.records += records.len();
+        advance.next = Some(next);
+        if self.is_repartition {
+            let rows = self.repartition_rows(&records, &group, Some(advance))?;
+            for (source, progress) in &advance.sources {
+                tick.put_routed_source(self.log_id, self.partition, *source, progress)?;
+            }
+            self.feed(snapshot, tick, &group, &rows, next, None, advance)?;
+        } else {
+            let judge =
+                Judge { dataset: &self.dataset, log_id: self.log_id, partition: self.partition, clock: options.clock };
+            let verdict = judge.run(snapshot, tick, self.acceptance, self.counters, &records)?;
+            // Of members being built too: what they have taken in so far lies below the erase.
+            for table in self.members.iter().filter_map(Member::table) {
+                for key in verdict.erased.keys() {
+                    tick.erase_key(table, key)?;
+                }
+            }
+            let wanted = self.wanted(&group);
+            let rows: Result<Vec<Row>> = verdict
+                .accepted
+                .iter()
+                .map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted))
+                .collect();
+            let end = self.source_end(next, &verdict.acceptance);
+            self.feed(snapshot, tick, &group, &rows?, next, Some(end), advance)?;
+            advance.acceptance = Some(verdict.acceptance);
+            advance.counters = Some(verdict.counters);
+            advance.erased = verdict.erased;
+        }
+        tick.put_progress(self.log_id, self.partition, next)
+    }
+
+    /// Members that stand behind: reads what was judged before.
+    fn build_pass(
+        &self,
+        snapshot: &Snapshot,
+        tick: &mut Tick,
+        log: &dyn EventLog,
+        options: &EngineOptions,
+        place: u64,
+        advance: &mut Advance,
+    ) -> Result<()> {
+        let group = self.standing_at(place);
+        let records = self.read(log, options, place, self.next, &group)?;
+        // Offsets may have gaps; where nothing is left below the shard's own place, the group stands there.
+        let next = records.last().map_or(self.next, |last| last.offset + 1);
+        advance.records += records.len().max(1);
+        if self.is_repartition {
+            let rows = self.repartition_rows(&records, &group, None)?;
+            return self.feed(snapshot, tick, &group, &rows, next, None, advance);
+        }
+        let accepted = judged_before(snapshot, self.log_id, self.partition, &records, &self.erased)?;
+        let wanted = self.wanted(&group);
+        let rows: Result<Vec<Row>> = accepted
+            .iter()
+            .map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted))
+            .collect();
+        // What a repartition log may say of event time before it has caught up: nothing beyond what it holds.
+        let reached = (next == self.next).then_some(self.acceptance).unwrap_or_default();
+        let end = self.source_end(next, &reached);
+        self.feed(snapshot, tick, &group, &rows?, next, Some(end), advance)
+    }
+
+    fn source_end(&self, next_offset: u64, acceptance: &Acceptance) -> SourceEnd {
+        SourceEnd {
+            partition: self.partition,
+            next_offset,
+            greatest_event_time: acceptance.greatest_event_time,
+            append_time: acceptance.greatest_append_time.unwrap_or_default(),
+        }
+    }
+
+    fn wanted(&self, group: &[usize]) -> Vec<bool> {
+        let mut wanted = vec![false; self.dataset.types.len()];
+        for index in group {
+            self.members[*index].mark_wanted(&mut wanted);
+        }
+        wanted
+    }
+
+    fn repartition_rows(
+        &self,
+        records: &[LogRecord],
+        group: &[usize],
+        mut advance: Option<&mut Advance>,
+    ) -> Result<Vec<Row>> {
+        let wanted = self.wanted(group);
+        let mut rows = Vec::with_capacity(records.len());
+        for log_record in records {
+            match Record::decode(&log_record.value)? {
+                Record::Routed { append_time, event_time, origin, row } => rows.push(Row {
+                    key: log_record.key.clone(),
+                    time: event_time,
+                    origin,
+                    sequence: log_record.offset,
+                    append_time,
+                    values: decode_row(row, &self.dataset.types, Some(&wanted))?,
+                    encoded: Bytes::new(),
+                }),
+                Record::Progress { partition, next_offset, max_event_time, .. } => {
+                    let Some(advance) = advance.as_deref_mut() else { continue };
+                    let greatest_event_time = (max_event_time != i64::MIN).then_some(max_event_time);
+                    advance.sources.retain(|(source, _)| *source != partition);
+                    advance.sources.push((partition, SourceProgress { next_offset, greatest_event_time }));
+                }
+                Record::Event { .. } | Record::Erase { .. } => {
+                    return Err(Error::data_loss(format!(
+                        "an unrouted record stands in the repartition log: topic={} partition={} offset={}",
+                        self.topic, self.partition, log_record.offset
+                    )));
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Hands rows to every member of a group and moves them to `next`.
+    #[expect(clippy::too_many_arguments, reason = "one call site per pass, each argument a different thing")]
+    fn feed(
+        &self,
+        snapshot: &Snapshot,
+        tick: &mut Tick,
+        group: &[usize],
+        rows: &[Row],
+        next: u64,
+        end: Option<SourceEnd>,
+        advance: &mut Advance,
+    ) -> Result<()> {
+        for index in group {
+            let member = &self.members[*index];
+            match &member.kind {
+                MemberKind::Raw { table } => keep_raw(tick, table, rows)?,
+                MemberKind::Pipeline { table, pipeline } => {
+                    run_pipeline(tick, snapshot, self.partition, table, pipeline, rows)?;
+                }
+                MemberKind::Router { job, partitions, group, committed } => {
+                    let Some(end) = end else { continue };
+                    let routed = route(job, *partitions, rows, end);
+                    if next > *committed {
+                        advance.outputs.extend(routed.batches);
+                        advance.offsets.push((group.clone(), self.topic.clone(), self.partition, next));
+                    }
+                    let mut counters = snapshot.counters(CounterScope::Consumer(member.consumer), self.partition)?;
+                    counters.accepted += rows.len() as u64 - routed.null_keys;
+                    counters.null_key += routed.null_keys;
+                    counters.warnings += routed.warnings;
+                    tick.put_counters(CounterScope::Consumer(member.consumer), self.partition, &counters)?;
+                }
+            }
+            tick.put_progress(member.consumer, self.partition, next)?;
+            advance.members.push((*index, next));
+        }
+        Ok(())
+    }
+}

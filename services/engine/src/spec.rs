@@ -1,0 +1,65 @@
+//! What the engine is told to run. It takes a job and handles; it never sees a catalog.
+
+use std::sync::Arc;
+use thyme_core::definition::{CompiledDataset, CompiledPipeline, Route};
+use thyme_core::time::ClockMode;
+use thyme_state::Table;
+
+/// Everything that runs at one time. `Engine::deploy` makes the engine's work equal to it: what is new is built from the start
+/// of the log, what is gone stops.
+#[derive(Clone, Default)]
+pub struct JobSpec {
+    pub datasets: Vec<DatasetJob>,
+}
+
+/// One raw dataset with all that reads its log.
+#[derive(Clone)]
+pub struct DatasetJob {
+    pub dataset: Arc<CompiledDataset>,
+    /// Id of the dataset's log.
+    pub log_id: u32,
+    /// Rows as they came, for `index=True`.
+    pub raw_table: Option<Table>,
+    /// Pipelines whose group key is the dataset's key.
+    pub pipelines: Vec<PipelineJob>,
+    pub routes: Vec<RouteJob>,
+}
+
+#[derive(Clone)]
+pub struct PipelineJob {
+    pub pipeline: Arc<CompiledPipeline>,
+    pub table: Table,
+}
+
+/// A repartition: the dataset's accepted events in a log of their own, keyed by another group key.
+#[derive(Clone)]
+pub struct RouteJob {
+    pub route: Arc<Route>,
+    /// Id of the repartition log; also the id of the router that fills it.
+    pub log_id: u32,
+    pub pipelines: Vec<PipelineJob>,
+}
+
+/// How the engine runs; nothing here changes a value, except the clock mode, which switches the far-future rule.
+#[derive(Debug, Clone)]
+pub struct EngineOptions {
+    /// On the event clock no event is too far in the future.
+    pub clock: ClockMode,
+    /// Most records that one shard takes into a tick.
+    pub tick_records: usize,
+    /// Whether a tick is synced to disk before it becomes visible (off only in memory).
+    pub durable: bool,
+    /// Name of the transactional producer: one per engine process.
+    pub producer_id: String,
+}
+
+impl Default for EngineOptions {
+    fn default() -> Self {
+        EngineOptions {
+            clock: ClockMode::Wall,
+            tick_records: 8192,
+            durable: true,
+            producer_id: "thyme-engine".to_string(),
+        }
+    }
+}
