@@ -164,14 +164,7 @@ impl Judge<'_> {
         Ok(true)
     }
 
-    fn late(
-        &self,
-        verdict: &mut Verdict,
-        log_record: &LogRecord,
-        append_time: i64,
-        event_time: i64,
-        watermark: i64,
-    ) {
+    fn late(&self, verdict: &mut Verdict, log_record: &LogRecord, append_time: i64, event_time: i64, watermark: i64) {
         let count = verdict.counters.late;
         verdict.counters.late += 1;
         if count >= LATE_SAMPLES && count % 1000 != 0 {
@@ -199,13 +192,7 @@ impl Judge<'_> {
     }
 
     /// Notes an erase, and clears the key from dead letters and late samples that were stored before this tick.
-    fn erase(
-        &self,
-        snapshot: &Snapshot,
-        tick: &mut Tick,
-        verdict: &mut Verdict,
-        log_record: &LogRecord,
-    ) -> Result<()> {
+    fn erase(&self, snapshot: &Snapshot, tick: &mut Tick, verdict: &mut Verdict, log_record: &LogRecord) -> Result<()> {
         let key = &log_record.key;
         verdict.counters.erases += 1;
         verdict.erased.insert(key.clone(), log_record.offset);

@@ -45,7 +45,6 @@ impl Row {
 pub struct Member {
     /// Under which its progress is kept.
     pub consumer: u32,
-    pub partition: u16,
     /// Next offset to read.
     pub next: u64,
     pub kind: MemberKind,
@@ -54,20 +53,26 @@ pub struct Member {
 #[derive(Clone)]
 pub enum MemberKind {
     /// Keeps rows as they came.
-    Raw { table: Table },
-    Pipeline { table: Table, pipeline: Arc<CompiledPipeline> },
+    Raw {
+        table: Table,
+    },
+    Pipeline {
+        table: Table,
+        pipeline: Arc<CompiledPipeline>,
+    },
     /// Sends accepted events to a repartition log.
-    Router { job: Arc<RouteJob>, partitions: u16, group: String, committed: u64 },
+    Router {
+        job: Arc<RouteJob>,
+        partitions: u16,
+        group: String,
+        committed: u64,
+    },
 }
 
 /// Progress of routers is kept under the repartition log's id with this bit set: the id itself is that log's own reader.
 pub const ROUTER_BIT: u32 = 1 << 31;
 
 impl Member {
-    pub fn is_router(&self) -> bool {
-        matches!(self.kind, MemberKind::Router { .. })
-    }
-
     pub fn table(&self) -> Option<&Table> {
         match &self.kind {
             MemberKind::Raw { table } | MemberKind::Pipeline { table, .. } => Some(table),
@@ -114,7 +119,14 @@ pub fn apply_events(tick: &mut Tick, table: &Table, events: HashMap<Bytes, Vec<E
 }
 
 fn event_of(row: &Row, values: Vec<Value>, predicates: u64) -> Event {
-    Event { time: row.time, origin: row.origin, sequence: row.sequence, append_time: row.append_time, values, predicates }
+    Event {
+        time: row.time,
+        origin: row.origin,
+        sequence: row.sequence,
+        append_time: row.append_time,
+        values,
+        predicates,
+    }
 }
 
 /// Raw rows into their table.

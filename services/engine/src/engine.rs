@@ -118,7 +118,9 @@ impl Engine {
                 "the state is ahead of the log: group={group} partition={partition} state={} log={committed}",
                 member.next
             ))
-            .hint("state and log do not belong together; restore both from one backup, or delete the state to rebuild it"));
+            .hint(
+                "state and log do not belong together; restore both from one backup, or delete the state to rebuild it",
+            ));
         }
         Ok(member)
     }
@@ -162,7 +164,8 @@ impl Engine {
 
     /// Sends the outputs of all shards and their offsets in one transaction, if there are any.
     fn send(&mut self, advances: &mut [Advance]) -> Result<()> {
-        let offsets: Vec<Offset> = advances.iter_mut().flat_map(|advance| std::mem::take(&mut advance.offsets)).collect();
+        let offsets: Vec<Offset> =
+            advances.iter_mut().flat_map(|advance| std::mem::take(&mut advance.offsets)).collect();
         if offsets.is_empty() {
             return Ok(());
         }
@@ -279,6 +282,6 @@ fn repartition_shard(snapshot: &Snapshot, job: &DatasetJob, route: &RouteJob, pa
 impl Member {
     fn resume(snapshot: &Snapshot, consumer: u32, partition: u16, kind: MemberKind) -> Result<Member> {
         let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
-        Ok(Member { consumer, partition, next, kind })
+        Ok(Member { consumer, next, kind })
     }
 }

@@ -104,7 +104,8 @@ impl Shard {
     pub fn outputs_committed(&mut self, offsets: &[(String, String, u16, u64)]) {
         for member in &mut self.members {
             if let MemberKind::Router { group, committed, .. } = &mut member.kind {
-                let found = offsets.iter().find(|(name, _, partition, _)| name == group && *partition == self.partition);
+                let found =
+                    offsets.iter().find(|(name, _, partition, _)| name == group && *partition == self.partition);
                 if let Some((_, _, _, next)) = found {
                     *committed = *next;
                 }
@@ -125,7 +126,8 @@ impl Shard {
         below: u64,
         group: &[usize],
     ) -> Result<Vec<LogRecord>> {
-        let committed = group.iter().map(|index| self.members[*index].committed()).filter(|offset| *offset > from).min();
+        let committed =
+            group.iter().map(|index| self.members[*index].committed()).filter(|offset| *offset > from).min();
         let limit = committed.unwrap_or(u64::MAX).min(below);
         let mut records = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES)?;
         let keep = records.partition_point(|record| record.offset < limit);
@@ -199,10 +201,8 @@ impl Shard {
         }
         let accepted = judged_before(snapshot, self.log_id, self.partition, &records, &self.erased)?;
         let wanted = self.wanted(&group);
-        let rows: Result<Vec<Row>> = accepted
-            .iter()
-            .map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted))
-            .collect();
+        let rows: Result<Vec<Row>> =
+            accepted.iter().map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted)).collect();
         // What a repartition log may say of event time before it has caught up: nothing beyond what it holds.
         let reached = (next == self.next).then_some(self.acceptance).unwrap_or_default();
         let end = self.source_end(next, &reached);
