@@ -72,8 +72,13 @@ fn naive_variance(units: &[Integer], unit: &Integer, sample: bool) -> Option<f64
     round_ratio(&squares, &scale.times(&scale).times(&divisor))
 }
 
+/// More if the environment asks for more (`PROPTEST_CASES`).
+fn cases() -> u32 {
+    ProptestConfig::default().cases.max(1500)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn float_sums_round_once(numbers in floats()) {

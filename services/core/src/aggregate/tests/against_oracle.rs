@@ -133,8 +133,13 @@ fn check(definitions: &[AggregateDef], rows: &[Row], split: usize, at: Micros, e
     }
 }
 
+/// More if the environment asks for more (`PROPTEST_CASES`).
+fn cases() -> u32 {
+    ProptestConfig::default().cases.max(1200)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1200))]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn outcomes_equal_the_oracle(
