@@ -222,8 +222,11 @@ pub fn extractor_specs(compiled: &Compiled) -> Vec<ExtractorSpec> {
     let mut specs = Vec::new();
     for featureset in compiled.featuresets.values() {
         for extractor in &featureset.extractors {
-            let inputs = extractor.inputs.iter().map(|input| crate::plan::input_name(compiled, featureset, input));
-            let outputs = extractor.outputs.iter().map(|&output| featureset.features[output].name.clone());
+            let inputs =
+                extractor.inputs.iter().filter_map(|input| crate::plan::input_feature(compiled, featureset, input));
+            let (inputs, input_types) = inputs.map(|given| (given.name.clone(), given.data_type.clone())).unzip();
+            let outputs = extractor.outputs.iter().map(|&output| &featureset.features[output]);
+            let (outputs, output_types) = outputs.map(|made| (made.name.clone(), made.data_type.clone())).unzip();
             specs.push(ExtractorSpec {
                 featureset: Arc::from(featureset.name.as_str()),
                 name: Arc::from(extractor.name.as_str()),
@@ -231,8 +234,10 @@ pub fn extractor_specs(compiled: &Compiled) -> Vec<ExtractorSpec> {
                 qualname: extractor.qualname.clone(),
                 style: extractor.style,
                 batch: extractor.batch,
-                inputs: inputs.collect(),
-                outputs: outputs.collect(),
+                inputs,
+                input_types,
+                outputs,
+                output_types,
             });
         }
     }

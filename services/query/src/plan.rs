@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::aggregate::ReadPlan;
 use thyme_core::definition::{
-    Compiled, CompiledDataset, CompiledFeatureset, CompiledInput, CompiledPipeline, FeatureKind, PlannedCall,
-    PlannedRead,
+    Compiled, CompiledDataset, CompiledFeature, CompiledFeatureset, CompiledInput, CompiledPipeline, FeatureKind,
+    PlannedCall, PlannedRead,
 };
 use thyme_core::error::{Error, Result};
 use thyme_core::schema::DataType;
@@ -199,13 +199,16 @@ fn plan_call(compiled: &Compiled, call: &PlannedCall) -> Result<CallPlan> {
     })
 }
 
-/// The name of an extractor's input as the function sees it.
-pub(crate) fn input_name(compiled: &Compiled, own: &CompiledFeatureset, input: &CompiledInput) -> String {
+/// The feature behind an extractor's input.
+pub(crate) fn input_feature<'a>(
+    compiled: &'a Compiled,
+    own: &'a CompiledFeatureset,
+    input: &CompiledInput,
+) -> Option<&'a CompiledFeature> {
     match input {
-        CompiledInput::Own(feature) => own.features[*feature].name.clone(),
+        CompiledInput::Own(feature) => own.features.get(*feature),
         CompiledInput::Other { featureset, feature, .. } => {
-            let other = compiled.featuresets.get(featureset).and_then(|other| other.features.get(*feature));
-            other.map_or_else(|| format!("{featureset}.{feature}"), |feature| feature.name.clone())
+            compiled.featuresets.get(featureset)?.features.get(*feature)
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::definition::{CallStyle, ModuleDef};
 use thyme_core::error::{Error, Result};
+use thyme_core::schema::DataType;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
 
@@ -22,7 +23,9 @@ pub struct ExtractorSpec {
     pub batch: bool,
     /// Names of the arguments, in declared order.
     pub inputs: Vec<String>,
+    pub input_types: Vec<DataType>,
     pub outputs: Vec<String>,
+    pub output_types: Vec<DataType>,
 }
 
 /// What came of loading a deployment's modules.

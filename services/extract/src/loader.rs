@@ -1,0 +1,198 @@
+//! [`PythonExtractors`]: loads the modules of deployments and hands calls to the pool.
+
+use crate::glue::{describe_error, glue};
+use crate::pool::{Job, Pool};
+use crate::watchdog;
+use futures::future::BoxFuture;
+use parking_lot::RwLock;
+use pyo3::prelude::*;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use thyme_core::definition::ModuleDef;
+use thyme_core::error::{Error, Result};
+use thyme_query::{ExtractedRows, ExtractorCall, ExtractorRuntime, ExtractorSpec, LoadReport};
+use tokio::sync::oneshot;
+
+/// Worker threads; more do not raise throughput, but one that waits for a lookup should not keep others waiting.
+const WORKERS: usize = 4;
+
+/// A function that takes (ts, inputs).
+pub(crate) struct Function(pub Py<PyAny>);
+
+/// An extractor of a deployment, or why it cannot run.
+pub(crate) struct Loaded {
+    pub spec: ExtractorSpec,
+    pub function: std::result::Result<Function, Arc<str>>,
+}
+
+struct Commit {
+    /// The Python object that holds its modules; none where the functions were given.
+    modules: Option<Py<PyAny>>,
+    extractors: HashMap<(Arc<str>, Arc<str>), Arc<Loaded>>,
+}
+
+/// The pool of this process: there is one interpreter. Never torn down, because a thread that waits inside an interpreter that
+/// is going away cannot end cleanly.
+static POOL: OnceLock<Result<Arc<Pool>>> = OnceLock::new();
+
+/// Runs extractors in this process's Python.
+pub struct PythonExtractors {
+    pool: Arc<Pool>,
+    commits: RwLock<HashMap<String, Commit>>,
+}
+
+static COMMIT_NUMBER: AtomicU64 = AtomicU64::new(0);
+
+impl PythonExtractors {
+    pub fn new() -> Result<PythonExtractors> {
+        let pool = POOL.get_or_init(start_pool).clone()?;
+        Ok(PythonExtractors { pool, commits: RwLock::new(HashMap::new()) })
+    }
+
+    /// Takes live functions, by `Featureset.extractor`, in place of modules: each takes (ts, inputs). For MockContext.
+    pub fn load_functions(
+        &self,
+        deployment: &str,
+        extractors: &[ExtractorSpec],
+        functions: &HashMap<String, Py<PyAny>>,
+    ) -> LoadReport {
+        let mut report = LoadReport::default();
+        let loaded = extractors.iter().map(|spec| {
+            let name = format!("{}.{}", spec.featureset, spec.name);
+            let found = functions.get(&name).map(|function| Python::attach(|py| Function(function.clone_ref(py))));
+            let function = found.ok_or_else(|| {
+                report.errors.push(Error::definition(format!("no function is given for extractor {name}")));
+                Arc::from("its function was not given")
+            });
+            keyed(spec, function)
+        });
+        let extractors = loaded.collect();
+        self.put(deployment, Commit { modules: None, extractors });
+        report
+    }
+
+    fn put(&self, deployment: &str, commit: Commit) {
+        let replaced = self.commits.write().insert(deployment.to_string(), commit);
+        forget(replaced);
+    }
+}
+
+fn keyed(
+    spec: &ExtractorSpec,
+    function: std::result::Result<Function, Arc<str>>,
+) -> ((Arc<str>, Arc<str>), Arc<Loaded>) {
+    let key = (spec.featureset.clone(), spec.name.clone());
+    (key, Arc::new(Loaded { spec: spec.clone(), function }))
+}
+
+fn start_pool() -> Result<Arc<Pool>> {
+    let pool = Pool::new();
+    let start = || {
+        for _ in 0..WORKERS {
+            pool.start_worker()?;
+        }
+        watchdog::start(&pool)
+    };
+    start().map_err(|error| Error::internal(format!("the extractor workers cannot start: {error}")))?;
+    Ok(pool)
+}
+
+/// Takes a commit's modules out of the interpreter.
+fn forget(commit: Option<Commit>) {
+    let Some(commit) = commit else { return };
+    Python::attach(|py| {
+        if let Some(modules) = &commit.modules
+            && let Err(error) = modules.bind(py).call_method0("forget")
+        {
+            tracing::warn!(%error, "the modules of a commit could not be forgotten");
+        }
+        drop(commit);
+    });
+}
+
+impl ExtractorRuntime for PythonExtractors {
+    /// Runs the modules that hold extractors, each once: this may take as long as their imports take.
+    fn load(&self, deployment: &str, modules: &[ModuleDef], extractors: &[ExtractorSpec]) -> LoadReport {
+        let mut report = LoadReport::default();
+        let commit = Python::attach(|py| {
+            load_commit(py, modules, extractors, &mut report).unwrap_or_else(|error| {
+                report.errors.push(Error::internal(format!("loading modules failed: {}", describe_error(py, &error))));
+                Commit { modules: None, extractors: HashMap::new() }
+            })
+        });
+        self.put(deployment, commit);
+        report
+    }
+
+    fn unload(&self, deployment: &str) {
+        let removed = self.commits.write().remove(deployment);
+        forget(removed);
+    }
+
+    fn call(&self, call: ExtractorCall) -> BoxFuture<'static, ExtractedRows> {
+        let row_count = call.rows.len();
+        let key = (call.featureset.clone(), call.extractor.clone());
+        let loaded =
+            self.commits.read().get(call.deployment.as_ref()).and_then(|commit| commit.extractors.get(&key).cloned());
+        let Some(loaded) = loaded else {
+            let reason: Arc<str> = "is not loaded on this node".into();
+            return Box::pin(futures::future::ready(vec![Err(reason); row_count]));
+        };
+        let (reply, answer) = oneshot::channel();
+        self.pool.push(Job { call, loaded, reply });
+        Box::pin(async move {
+            answer.await.unwrap_or_else(|_| {
+                let reason: Arc<str> = "its worker ended".into();
+                vec![Err(reason); row_count]
+            })
+        })
+    }
+}
+
+fn load_commit(
+    py: Python<'_>,
+    modules: &[ModuleDef],
+    extractors: &[ExtractorSpec],
+    report: &mut LoadReport,
+) -> PyResult<Commit> {
+    let sources: Vec<(&str, &str, &str)> =
+        modules.iter().map(|module| (module.name.as_str(), module.path.as_str(), module.source.as_str())).collect();
+    let number = COMMIT_NUMBER.fetch_add(1, Ordering::Relaxed);
+    let commit = glue(py)?.call_method1("load", (number, sources))?;
+    let mut loaded = HashMap::new();
+    let mut imported: HashMap<&str, std::result::Result<(), Arc<str>>> = HashMap::new();
+    let told = |error: &PyErr, spec: &ExtractorSpec| -> PyResult<Arc<str>> {
+        let told: String = glue(py)?.call_method1("load_error", (error.value(py), &spec.module))?.extract()?;
+        Ok(told.into())
+    };
+    for spec in extractors {
+        let at = format!("{}.{}", spec.featureset, spec.name);
+        if !imported.contains_key(spec.module.as_str()) {
+            let result = match glue(py)?.call_method1("run_module", (&commit, &spec.module)) {
+                Ok(_) => Ok(()),
+                Err(error) => {
+                    let reason = told(&error, spec)?;
+                    report.errors.push(Error::definition(reason.as_ref()).field(at.as_str()));
+                    Err(reason)
+                }
+            };
+            imported.insert(&spec.module, result);
+        }
+        let function = match &imported[spec.module.as_str()] {
+            Err(reason) => Err(reason.clone()),
+            Ok(()) => match glue(py)?.call_method1("function", (&commit, &spec.module, &spec.qualname)) {
+                Ok(function) => Ok(Function(function.unbind())),
+                Err(error) => {
+                    let reason = told(&error, spec)?;
+                    report.errors.push(Error::definition(reason.as_ref()).field(at.as_str()));
+                    Err(reason)
+                }
+            },
+        };
+        let (key, entry) = keyed(spec, function);
+        loaded.insert(key, entry);
+    }
+    Ok(Commit { modules: Some(commit.unbind()), extractors: loaded })
+}

@@ -1,0 +1,164 @@
+//! The pool: a queue of calls and the worker threads that take them.
+
+use crate::call;
+use crate::context::LookupContext;
+use crate::glue::glue;
+use crate::loader::Loaded;
+use parking_lot::{Condvar, Mutex};
+use pyo3::prelude::*;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use thyme_query::{ExtractedRows, ExtractorCall};
+use tokio::sync::oneshot;
+
+/// A call with the function it is for and the place for its answer.
+pub(crate) struct Job {
+    pub call: ExtractorCall,
+    pub loaded: Arc<Loaded>,
+    pub reply: oneshot::Sender<ExtractedRows>,
+}
+
+/// The call a worker is busy with.
+pub(crate) struct Running {
+    pub deadline: Duration,
+    pub row_count: usize,
+    /// Taken by whoever answers first: the worker, or the watchdog.
+    pub reply: Option<oneshot::Sender<ExtractedRows>>,
+    /// When the watchdog last interrupted it.
+    pub interrupted: Option<Instant>,
+}
+
+/// What the watchdog sees of a worker.
+pub(crate) struct Worker {
+    pub running: Mutex<Option<Running>>,
+    /// Microseconds since the pool's start at which the present row began.
+    pub row_started: AtomicU64,
+    /// Python's identity of the thread.
+    pub thread: AtomicU64,
+    /// Interrupts that the watchdog asked for in this row, and those that were raised.
+    pub sent: AtomicU32,
+    pub raised: AtomicU32,
+    /// Replaced: it ends when it comes back.
+    pub abandoned: AtomicBool,
+}
+
+pub(crate) struct Pool {
+    queue: Mutex<VecDeque<Job>>,
+    arrived: Condvar,
+    pub workers: Mutex<Vec<Arc<Worker>>>,
+    started: Instant,
+}
+
+impl Pool {
+    pub fn new() -> Arc<Pool> {
+        Arc::new(Pool {
+            queue: Mutex::new(VecDeque::new()),
+            arrived: Condvar::new(),
+            workers: Mutex::new(Vec::new()),
+            started: Instant::now(),
+        })
+    }
+
+    pub fn push(&self, job: Job) {
+        self.queue.lock().push_back(job);
+        self.arrived.notify_one();
+    }
+
+    fn pop(&self) -> Job {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.pop_front() {
+                return job;
+            }
+            self.arrived.wait(&mut queue);
+        }
+    }
+
+    /// Microseconds since the pool's start.
+    pub fn now(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Starts one more worker thread.
+    pub fn start_worker(self: &Arc<Self>) -> std::io::Result<()> {
+        let worker = Arc::new(Worker {
+            running: Mutex::new(None),
+            row_started: AtomicU64::new(0),
+            thread: AtomicU64::new(0),
+            sent: AtomicU32::new(0),
+            raised: AtomicU32::new(0),
+            abandoned: AtomicBool::new(false),
+        });
+        let (pool, own) = (self.clone(), worker.clone());
+        std::thread::Builder::new().name("thyme-extractor".to_string()).spawn(move || pool.work(&own))?;
+        self.workers.lock().push(worker);
+        Ok(())
+    }
+
+    fn work(self: &Arc<Self>, worker: &Arc<Worker>) {
+        Python::attach(|py| {
+            if let Err(error) = self.work_attached(py, worker) {
+                tracing::error!(error = %error, "an extractor worker ended");
+            }
+        });
+    }
+
+    fn work_attached(self: &Arc<Self>, py: Python<'_>, worker: &Arc<Worker>) -> PyResult<()> {
+        let context = Bound::new(py, LookupContext::new())?;
+        let thread: u64 = glue(py)?.call_method1("start_worker", (&context,))?.extract()?;
+        worker.thread.store(thread, Ordering::Release);
+        loop {
+            // The thread keeps its Python thread state; only the interpreter is let go while it waits.
+            let job = py.detach(|| self.pop());
+            let Job { call, loaded, reply } = job;
+            if reply.is_closed() {
+                continue;
+            }
+            self.begin_row(worker);
+            *worker.running.lock() = Some(Running {
+                deadline: call.deadline,
+                row_count: call.rows.len(),
+                reply: Some(reply),
+                interrupted: None,
+            });
+            let answer = call::run(py, self, worker, &context, &loaded, call);
+            context.get().set(None);
+            let running = worker.running.lock().take();
+            if let Some(reply) = running.and_then(|running| running.reply) {
+                // Nobody waits any more if the request was given up.
+                drop(reply.send(answer));
+            }
+            if worker.abandoned.load(Ordering::Acquire) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Starts the clock of a row.
+    pub fn begin_row(&self, worker: &Worker) {
+        worker.row_started.store(self.now(), Ordering::Release);
+    }
+
+    /// Stops the clock of a row. An interrupt that was asked for but came too late is waited for and taken back, so that it
+    /// does not hit the next row. Returns whether there was one.
+    pub fn end_row(&self, py: Python<'_>, worker: &Worker) -> bool {
+        worker.row_started.store(u64::MAX, Ordering::Release);
+        // The watchdog decides under this lock: after it, no more interrupts are sent for this row.
+        drop(worker.running.lock());
+        let sent = worker.sent.load(Ordering::Acquire);
+        if sent == 0 {
+            return false;
+        }
+        while worker.raised.load(Ordering::Acquire) < sent {
+            py.detach(|| std::thread::sleep(Duration::from_millis(1)));
+        }
+        if let Err(error) = glue(py).and_then(|glue| glue.call_method0("clear_interrupt")) {
+            tracing::debug!(%error, "an interrupt came while it was taken back");
+        }
+        worker.sent.store(0, Ordering::Release);
+        worker.raised.store(0, Ordering::Release);
+        true
+    }
+}
