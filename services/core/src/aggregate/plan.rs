@@ -65,6 +65,13 @@ pub struct OutputPlan {
     pub(super) operator: Arc<dyn Operator>,
 }
 
+impl OutputPlan {
+    /// Whether every answer reads all events of the window, so that it costs time with their number.
+    pub fn reads_every_event(&self) -> bool {
+        self.scan.is_some_and(|scan| scan.limit.is_none())
+    }
+}
+
 /// Compiled aggregates of one pipeline version.
 #[derive(Debug, Clone)]
 pub struct TablePlan {

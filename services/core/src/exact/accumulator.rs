@@ -151,7 +151,7 @@ impl<const NEAR: usize, const WIDE: usize, const POINT: usize> Accumulator<NEAR,
         let high = limbs.iter().rposition(|limb| *limb != extension).unwrap_or(0);
         // One more bit, for the sign.
         let bits = 64 - (limbs[high] ^ extension).leading_zeros() as usize;
-        (from, (8 * high + bits / 8 + 1).max(from + 1))
+        (from, 8 * high + bits / 8 + 1)
     }
 
     /// Canonical bytes: how many there are, the place of the first counted from the binary point, then the significant bytes

@@ -77,6 +77,7 @@ fn scans_are_shared_and_only_as_long_as_needed() {
     assert_eq!(plan.read_plan(&[0, 1]).windows[0].scans, [scan(true, Some(5))]);
     assert_eq!(plan.read_plan(&[0, 2]).windows[0].scans, [scan(true, Some(1)), scan(false, Some(1))]);
     assert_eq!(plan.read_plan(&[1, 3]).windows[0].scans, [scan(true, None)]);
+    assert_eq!(plan.outputs.iter().map(OutputPlan::reads_every_event).collect::<Vec<_>>(), [false, false, false, true]);
 }
 
 #[test]
