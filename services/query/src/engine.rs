@@ -98,6 +98,11 @@ impl QueryEngine {
         self.served.load().as_ref().map(|served| served.deployment.commit_id.clone())
     }
 
+    /// The definitions that serve now.
+    pub fn compiled(&self) -> Option<Arc<Compiled>> {
+        self.served.load().as_ref().map(|served| served.deployment.compiled.clone())
+    }
+
     /// Keys, request features and features of a featureset, with their types.
     pub fn shape(&self, featureset: &str) -> Result<FeaturesetShape> {
         self.served()?.shape(featureset)

@@ -70,7 +70,12 @@ impl<'s> RowEncoder<'s> {
         }
     }
 
-    /// Rows seen so far, taken or not.
+    /// Goes on counting after `rows` earlier rows of the same call.
+    pub fn skip(&mut self, rows: u64) {
+        self.next_index += rows;
+    }
+
+    /// Rows seen so far, taken, rejected or skipped.
     pub fn rows(&self) -> u64 {
         self.next_index
     }

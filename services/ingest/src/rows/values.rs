@@ -26,7 +26,7 @@ impl RowEncoder<'_> {
             let Json::Object(entries) = row else {
                 return Err(Error::invalid("expected an object with the row's fields"));
             };
-            let entries = entries.iter().map(|(name, value)| (name, value));
+            let entries = entries.iter();
             write_named(writer, schema, entries, event_id, |json, field| Value::from_json(json, &field.data_type))
         });
     }

@@ -1,0 +1,154 @@
+//! Flight descriptors: a command as protobuf (`google.protobuf.Any` around the message), its JSON form, or a path that names
+//! a dataset or featureset.
+
+use arrow_flight::FlightDescriptor;
+use arrow_flight::flight_descriptor::DescriptorType;
+use prost::Message as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use thyme_core::{Error, Result};
+use thyme_proto::v1;
+
+const DEFAULT_TIMESTAMP_COLUMN: &str = "timestamp";
+
+/// How a command was written: results are answered the same way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Json,
+    Protobuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonExport {
+    featureset: String,
+    #[serde(default)]
+    entity_columns: BTreeMap<String, String>,
+    /// The column of the only key.
+    #[serde(default)]
+    entity_column: Option<String>,
+    #[serde(default)]
+    timestamp_column: Option<String>,
+    #[serde(default)]
+    features: Option<Vec<String>>,
+    #[serde(default)]
+    known_at: Option<String>,
+    #[serde(default)]
+    exclusive: bool,
+    #[serde(default)]
+    at_least: Option<String>,
+    #[serde(default)]
+    statuses: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonIngest {
+    dataset: String,
+    #[serde(default)]
+    event_id_column: Option<String>,
+    #[serde(default)]
+    call_id: Option<String>,
+}
+
+/// What DoExchange is asked to do.
+pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::ExportCommand> {
+    let mut command = match Described::read(descriptor)? {
+        Described::Name(featureset) => v1::ExportCommand { featureset, ..v1::ExportCommand::default() },
+        Described::Json(text) => {
+            let json: JsonExport = parse_json(text)?;
+            let mut entity_columns = json.entity_columns;
+            if let Some(column) = json.entity_column {
+                entity_columns.insert("entity_id".to_string(), column);
+            }
+            v1::ExportCommand {
+                featureset: json.featureset,
+                entity_columns,
+                timestamp_column: json.timestamp_column.unwrap_or_default(),
+                features: json.features.unwrap_or_default(),
+                known_at: json.known_at.unwrap_or_default(),
+                exclusive: json.exclusive,
+                at_least: json.at_least.unwrap_or_default(),
+                statuses: json.statuses,
+            }
+        }
+        Described::Any(any) => unpack(&any, "ExportCommand")?,
+    };
+    if command.timestamp_column.is_empty() {
+        command.timestamp_column = DEFAULT_TIMESTAMP_COLUMN.to_string();
+    }
+    Ok(command)
+}
+
+/// What DoPut is asked to do, and how to answer.
+pub(crate) fn ingest_command(descriptor: &FlightDescriptor) -> Result<(v1::IngestCommand, Form)> {
+    Ok(match Described::read(descriptor)? {
+        Described::Name(dataset) => (v1::IngestCommand { dataset, ..v1::IngestCommand::default() }, Form::Json),
+        Described::Json(text) => {
+            let json: JsonIngest = parse_json(text)?;
+            let command = v1::IngestCommand {
+                dataset: json.dataset,
+                event_id_column: json.event_id_column.unwrap_or_default(),
+                call_id: json.call_id.unwrap_or_default(),
+            };
+            (command, Form::Json)
+        }
+        Described::Any(any) => (unpack(&any, "IngestCommand")?, Form::Protobuf),
+    })
+}
+
+/// The dataset or featureset that a descriptor names, in whatever form.
+pub(crate) fn described_name(descriptor: &FlightDescriptor) -> Result<String> {
+    match Described::read(descriptor)? {
+        Described::Name(name) => Ok(name),
+        Described::Json(_) | Described::Any(_) => export_command(descriptor)
+            .map(|command| command.featureset)
+            .or_else(|error| ingest_command(descriptor).map(|(command, _)| command.dataset).map_err(|_| error)),
+    }
+}
+
+enum Described<'d> {
+    Name(String),
+    Json(&'d [u8]),
+    Any(prost_types::Any),
+}
+
+impl Described<'_> {
+    fn read(descriptor: &FlightDescriptor) -> Result<Described<'_>> {
+        match descriptor.r#type() {
+            DescriptorType::Path => match descriptor.path.as_slice() {
+                [name] => Ok(Described::Name(name.clone())),
+                path => Err(Error::invalid(format!("a path of {} parts", path.len()))
+                    .field("descriptor")
+                    .hint("a path names one dataset or featureset")),
+            },
+            DescriptorType::Cmd if descriptor.cmd.trim_ascii_start().first() == Some(&b'{') => {
+                Ok(Described::Json(&descriptor.cmd))
+            }
+            DescriptorType::Cmd => match prost_types::Any::decode(descriptor.cmd.clone()) {
+                Ok(any) if !any.type_url.is_empty() => Ok(Described::Any(any)),
+                Ok(_) | Err(_) => Err(unreadable("neither a JSON object nor a google.protobuf.Any")),
+            },
+            DescriptorType::Unknown => Err(unreadable("neither a command nor a path")),
+        }
+    }
+}
+
+fn unreadable(what: impl std::fmt::Display) -> Error {
+    Error::invalid(format!("the flight descriptor is not understood: {what}"))
+        .field("descriptor")
+        .hint("send a command such as {\"featureset\": \"UserFeatures\"} or {\"dataset\": \"Order\"}")
+}
+
+fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+    serde_json::from_slice(text).map_err(unreadable)
+}
+
+fn unpack<T: prost::Message + Default>(any: &prost_types::Any, name: &str) -> Result<T> {
+    let given = any.type_url.rsplit('/').next().unwrap_or_default();
+    if given != format!("thyme.v1.{name}") {
+        return Err(unreadable(format!("expected thyme.v1.{name}, got {given}")));
+    }
+    T::decode(any.value.as_slice()).map_err(unreadable)
+}
