@@ -53,7 +53,7 @@ class AsyncClient:
         at_least: str | None = None,
     ) -> ThymeResult:
         """Features of one key, now or as of `ts`; one row."""
-        shape = await self._shape(featureset, needs_keys=not isinstance(key, Mapping))
+        shape = await self.shape(featureset, needs_keys=not isinstance(key, Mapping))
         return await self._run(calls.query(shape, key, When(ts, known_at, exclusive, at_least), inputs, features))
 
     async def query_batch(
@@ -68,7 +68,7 @@ class AsyncClient:
         at_least: str | None = None,
     ) -> ThymeResult:
         """Features of many keys on one snapshot, one row per key, in order."""
-        shape = await self._shape(featureset)
+        shape = await self.shape(featureset)
         when = When(ts, known_at, exclusive, at_least)
         rows, given = calls.key_rows(shape, keys), calls.input_rows(inputs)
         return await self._run(calls.query_batch(shape, rows, when, given, features))
@@ -90,7 +90,7 @@ class AsyncClient:
         progress: bool | None = None,
     ) -> ThymeResult:
         """The rows of `spine` with each row's features as of its own time; runs in a thread."""
-        shape = await self._shape(featureset, needs_keys=entity_column is not None)
+        shape = await self.shape(featureset, needs_keys=entity_column is not None)
         when = When(None, known_at, exclusive, at_least)
         question = Spine.of(shape, spine, entity_column, entity_columns, timestamp_column, features, statuses, when)
 
@@ -110,7 +110,7 @@ class AsyncClient:
         at_least: str | None = None,
     ) -> ThymeResult:
         """The row of a key; no row where there is none."""
-        shape = await self._shape(dataset, kind="dataset", needs_keys=not isinstance(key, Mapping))
+        shape = await self.shape(dataset, kind="dataset", needs_keys=not isinstance(key, Mapping))
         return await self._run(calls.lookup(shape, key, When(ts, known_at, exclusive, at_least)))
 
     async def explain(
@@ -125,14 +125,14 @@ class AsyncClient:
         max_events: int = 20,
     ) -> dict[str, Any]:
         """How values come about: window bounds, contributing events, watermark."""
-        shape = await self._shape(reference, kind="any", needs_keys=not isinstance(key, Mapping))
+        shape = await self.shape(reference, kind="any", needs_keys=not isinstance(key, Mapping))
         return await self._run(calls.explain(shape, key, When(ts, known_at, exclusive), inputs, features, max_events))
 
     async def log(
         self, dataset: Any, rows: Any, event_ids: Sequence[str] | None = None, *, progress: bool | None = None
     ) -> LogResult:
         """Sends rows; durable when it returns. Bad rows come back with their reasons, good ones are kept."""
-        chunks = Chunks.of(await self._shape(dataset, kind="dataset", needs_keys=is_columnar(rows)), rows, event_ids)
+        chunks = Chunks.of(await self.shape(dataset, kind="dataset", needs_keys=is_columnar(rows)), rows, event_ids)
         results: list[LogResult] = []
         with Progress("sending", chunks.total, progress) as shown:
             for count, call in chunks.calls:
@@ -142,7 +142,7 @@ class AsyncClient:
 
     async def erase(self, dataset: Any, keys: Iterable[Any]) -> EraseResult:
         """Erases keys: their events so far no longer count, on any replay."""
-        return await self._run(calls.erase(await self._shape(dataset, kind="dataset"), list(keys)))
+        return await self._run(calls.erase(await self.shape(dataset, kind="dataset"), list(keys)))
 
     async def status(self) -> dict[str, Any]:
         """How the server is doing."""
@@ -168,7 +168,8 @@ class AsyncClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _shape(self, reference: Any, kind: str = "featureset", needs_keys: bool = True) -> Shape:
+    async def shape(self, reference: Any, kind: str = "featureset", needs_keys: bool = True) -> Shape:
+        """Keys and types of a `featureset`, `dataset` or `any`: of a class from itself, of a name from the server."""
         shape = of_class(reference)
         if shape is not None:
             return shape

@@ -73,7 +73,7 @@ class Client:
             features: only these.
             at_least: wait until the answer has the rows of this position (from `log`).
         """
-        shape = self._shape(featureset, needs_keys=not isinstance(key, Mapping))
+        shape = self.shape(featureset, needs_keys=not isinstance(key, Mapping))
         return self._run(calls.query(shape, key, When(ts, known_at, exclusive, at_least), inputs, features))
 
     def query_batch(
@@ -88,7 +88,7 @@ class Client:
         at_least: str | None = None,
     ) -> ThymeResult:
         """Features of many keys on one snapshot, one row per key, in order. `keys`: scalars, dicts, or columns."""
-        shape = self._shape(featureset)
+        shape = self.shape(featureset)
         when = When(ts, known_at, exclusive, at_least)
         return self._run(
             calls.query_batch(shape, calls.key_rows(shape, keys), when, calls.input_rows(inputs), features)
@@ -121,7 +121,7 @@ class Client:
             timeout: seconds for the whole export.
             progress: show progress on stderr (default: for long work on a terminal).
         """
-        shape = self._shape(featureset, needs_keys=entity_column is not None)
+        shape = self.shape(featureset, needs_keys=entity_column is not None)
         when = When(None, known_at, exclusive, at_least)
         question = Spine.of(shape, spine, entity_column, entity_columns, timestamp_column, features, statuses, when)
         with Progress("exporting", question.table.num_rows, progress) as shown:
@@ -138,7 +138,7 @@ class Client:
     ) -> ThymeResult:
         """The row of a key: of a raw dataset the newest at or before `ts` (no row if there is none), of an aggregated
         one its aggregates as of `ts`."""
-        shape = self._shape(dataset, kind="dataset", needs_keys=not isinstance(key, Mapping))
+        shape = self.shape(dataset, kind="dataset", needs_keys=not isinstance(key, Mapping))
         return self._run(calls.lookup(shape, key, When(ts, known_at, exclusive, at_least)))
 
     def explain(
@@ -153,7 +153,7 @@ class Client:
         max_events: int = 20,
     ) -> dict[str, Any]:
         """How values come about: window bounds, contributing events, watermark."""
-        shape = self._shape(reference, kind="any", needs_keys=not isinstance(key, Mapping))
+        shape = self.shape(reference, kind="any", needs_keys=not isinstance(key, Mapping))
         return self._run(calls.explain(shape, key, When(ts, known_at, exclusive), inputs, features, max_events))
 
     def log(
@@ -166,7 +166,7 @@ class Client:
             event_ids: one text per row; the first event of an id wins within the dataset's dedup window.
             progress: show progress on stderr (default: for long work on a terminal).
         """
-        chunks = Chunks.of(self._shape(dataset, kind="dataset", needs_keys=is_columnar(rows)), rows, event_ids)
+        chunks = Chunks.of(self.shape(dataset, kind="dataset", needs_keys=is_columnar(rows)), rows, event_ids)
         results: list[LogResult] = []
         with Progress("sending", chunks.total, progress) as shown:
             for count, call in chunks.calls:
@@ -176,7 +176,7 @@ class Client:
 
     def erase(self, dataset: Any, keys: Iterable[Any]) -> EraseResult:
         """Erases keys (scalars, or dicts for several fields): their events so far no longer count, on any replay."""
-        return self._run(calls.erase(self._shape(dataset, kind="dataset"), list(keys)))
+        return self._run(calls.erase(self.shape(dataset, kind="dataset"), list(keys)))
 
     def status(self) -> dict[str, Any]:
         """How the server is doing: commit, datasets with counts and watermarks, builds, position, lag."""
@@ -239,7 +239,8 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _shape(self, reference: Any, kind: str = "featureset", needs_keys: bool = True) -> Shape:
+    def shape(self, reference: Any, kind: str = "featureset", needs_keys: bool = True) -> Shape:
+        """Keys and types of a `featureset`, `dataset` or `any`: of a class from itself, of a name from the server."""
         shape = of_class(reference)
         if shape is not None:
             return shape

@@ -9,12 +9,12 @@ FROM_ROWS = 50_000
 
 
 class Progress:
-    """A bar over `total` rows. `show`: True, False, or None for long work on a terminal."""
+    """A bar over `total` rows (None: not known). `show`: True, False, or None for long work on a terminal."""
 
-    def __init__(self, what: str, total: int, show: bool | None) -> None:
+    def __init__(self, what: str, total: int | None, show: bool | None) -> None:
         self._what = what
         self._total = total
-        self._show = show if show is not None else total >= FROM_ROWS and sys.stderr.isatty()
+        self._show = show if show is not None else (total is None or total >= FROM_ROWS) and sys.stderr.isatty()
         self._bar: Any = None
         self._task: Any = None
 

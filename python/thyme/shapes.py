@@ -31,6 +31,8 @@ def of_class(reference: Any) -> Shape | None:
     """
     if isinstance(reference, str):
         return None
+    if isinstance(reference, Shape):
+        return reference
     from thyme.dataset import dataset_of
     from thyme.featureset import featureset_of
 

@@ -1,0 +1,138 @@
+"""`thyme inspect`: what the catalog holds."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from thyme.cli.options import ControlUrl, Json, Url, connect
+from thyme.cli.output import note, reports_errors, say, say_json, say_table, text_of
+from thyme.errors import NotFoundError
+from thyme.suggest import suggestion
+
+_KINDS = ("datasets", "pipelines", "featuresets", "sources")
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("inspect")(inspect)
+
+
+@reports_errors
+def inspect(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A dataset, pipeline or featureset.")] = None,
+    url: Url = None,
+    control_url: ControlUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the catalog holds, or all about one dataset, pipeline or featureset."""
+    with connect(url, control_url) as client:
+        held = {kind: client.list(kind) for kind in _KINDS}
+    if name is None:
+        say_json(held) if as_json else _overview(held)
+        return
+    for kind in ("datasets", "featuresets", "pipelines"):
+        for found in held[kind]:
+            if found["name"] == name:
+                say_json({"kind": kind[:-1], **found}) if as_json else _SHOW[kind](found, held)
+                return
+    names = [found["name"] for kind in ("datasets", "featuresets", "pipelines") for found in held[kind]]
+    raise NotFoundError(f"nothing is called '{name}'", hint=suggestion(name, names), field=name)
+
+
+def _overview(held: dict[str, list[dict[str, Any]]]) -> None:
+    if not any(held.values()):
+        note("nothing is defined yet; write thyme commit features.py")
+        return
+    if held["datasets"]:
+        names = ["dataset", "version", "keys", "index", "accepted", "late", "watermark", "filled by"]
+        say_table(names, [_dataset_row(found, held) for found in held["datasets"]])
+        say("")
+    if held["pipelines"]:
+        rows = [[p["name"], p["version"], p["input"], ", ".join(p["group_by"]), p["lag"]] for p in held["pipelines"]]
+        say_table(["pipeline", "version", "reads", "groups by", "lag"], rows)
+        say("")
+    if held["featuresets"]:
+        rows = [[f["name"], ", ".join(f["keys"]), len(f["features"]), f["available"]] for f in held["featuresets"]]
+        say_table(["featureset", "keys", "features", "available"], rows)
+
+
+def _dataset_row(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) -> list[Any]:
+    keys = ", ".join(field["name"] for field in found["fields"] if field["key"])
+    counts = found["counts"] or {}
+    origin = ", ".join(found["pipelines"]) or (f"source {found['source']}" if found["source"] else "ingest")
+    numbers = [counts.get("accepted", 0), counts.get("late_dropped", 0)]
+    return [found["name"], found["version"], keys, found["index"], *numbers, found["watermark"], origin]
+
+
+def _show_dataset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) -> None:
+    index = ", index" if found["index"] else ""
+    say(f"dataset {found['name']}, version {found['version']}{index}, {found['partitions']} partitions")
+    _show_metadata(found["metadata"])
+    late = f"{found['max_lateness']} late at most" if found["max_lateness"] else "nothing is ever late"
+    say(f"{late}; watermark {text_of(found['watermark'])}")
+    if found["counts"]:
+        say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["counts"].items()))
+    say("")
+    say_table(
+        ["field", "type", "role", "description"],
+        [
+            [
+                field["name"],
+                f"Optional[{field['type']}]" if field["nullable"] else field["type"],
+                "key" if field["key"] else "timestamp" if field["timestamp"] else "",
+                field["description"],
+            ]
+            for field in found["fields"]
+        ],
+    )
+    for source in held["sources"]:
+        if source["dataset"] == found["name"]:
+            say("")
+            place = source["cursor"] or "the start"
+            say(f"source {source['kind']}: {source['state']}, {source['rows']} rows, at {place}")
+            if source["error"]:
+                say(f"  error: {source['error']}")
+    for pipeline in held["pipelines"]:
+        if pipeline["dataset"] == found["name"]:
+            say("")
+            _show_pipeline(pipeline, held)
+
+
+def _show_pipeline(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) -> None:
+    say(f"pipeline {found['name']}, version {found['version']}: {found['input']} by {', '.join(found['group_by'])}")
+    say_table(
+        ["aggregate", "type", "definition"],
+        [[aggregate["name"], aggregate["type"], aggregate["definition"]] for aggregate in found["aggregates"]],
+    )
+
+
+def _show_featureset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) -> None:
+    state = "" if found["available"] else ", being built"
+    say(f"featureset {found['name']}, keys {', '.join(found['keys'])}{state}")
+    _show_metadata(found["metadata"])
+    say("")
+    say_table(
+        ["feature", "id", "type", "kind", "origin", "description"],
+        [
+            [
+                feature["name"] + (" (deprecated)" if feature["deprecated"] else ""),
+                feature["id"] or None,
+                feature["type"],
+                feature["kind"],
+                feature["origin"],
+                feature["description"],
+            ]
+            for feature in found["features"]
+        ],
+    )
+
+
+def _show_metadata(metadata: dict[str, Any] | None) -> None:
+    for name, value in (metadata or {}).items():
+        if value:
+            say(f"{name}: {text_of(value) if not isinstance(value, list) else ', '.join(value)}")
+
+
+_SHOW = {"datasets": _show_dataset, "featuresets": _show_featureset, "pipelines": _show_pipeline}

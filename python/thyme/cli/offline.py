@@ -1,0 +1,86 @@
+"""`thyme query-offline`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from thyme.cli.options import (
+    ControlUrl,
+    Exclusive,
+    Features,
+    Json,
+    KnownAt,
+    Reference,
+    Url,
+    connect,
+    names_of_text,
+    resolve,
+)
+from thyme.cli.output import UsageError, note, reports_errors, say_json
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("query-offline")(query_offline)
+
+
+@reports_errors
+def query_offline(
+    reference: Reference,
+    spine: Annotated[str, typer.Option("--input", metavar="FILE", help="The spine: Parquet, Arrow, CSV, JSON lines.")],
+    output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="Where the rows go; - is stdout.")],
+    entity_columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--entity-column", metavar="[KEY=]COLUMN", help="The column with the key. Repeat for several keys."
+        ),
+    ] = None,
+    timestamp_column: Annotated[
+        str, typer.Option(metavar="COLUMN", help="The column with each row's time.")
+    ] = "timestamp",
+    known_at: KnownAt = None,
+    exclusive: Exclusive = False,
+    features: Features = None,
+    statuses: Annotated[bool, typer.Option("--statuses", help="Add a status column per feature.")] = False,
+    url: Url = None,
+    control_url: ControlUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Join features to the rows of a file, each as of its own time: a training set."""
+    from thyme.files import format_of, read_table, write_table
+
+    if output != "-":
+        format_of(output, None)
+    with connect(url, control_url) as client:
+        shape = client.shape(resolve(reference))
+        columns: dict[str, str] = {}
+        for text in entity_columns or []:
+            key, separator, column = text.partition("=")
+            if not separator and len(shape.keys) != 1:
+                raise UsageError(
+                    f"{shape.name} has the keys {', '.join(shape.keys)}",
+                    hint=f"write --entity-column {shape.keys[0]}={text}",
+                    field="--entity-column",
+                )
+            columns[key if separator else shape.keys[0]] = column if separator else text
+        result = client.query_offline(
+            shape,
+            read_table(spine, None, shape),
+            entity_columns=columns,
+            timestamp_column=timestamp_column,
+            known_at=known_at,
+            exclusive=exclusive,
+            features=names_of_text(features),
+            statuses=statuses,
+        )
+    write_table(result.to_arrow(), output, None)
+    if as_json and output != "-":
+        say_json(
+            {"rows": len(result), "output": output, "query_run_id": result.query_run_id, "position": result.position}
+        )
+    else:
+        note(f"{len(result)} rows to {'stdout' if output == '-' else output}")
+    if result.query_run_id:
+        note(f"Results: run {result.query_run_id}")

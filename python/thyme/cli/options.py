@@ -1,0 +1,106 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from thyme.cli.output import UsageError
+from thyme.errors import NotFoundError
+from thyme.suggest import suggestion
+
+if TYPE_CHECKING:
+    from thyme.client import Client
+    from thyme.shapes import Shape
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout.")]
+Url = Annotated[str | None, typer.Option("--url", help="Where features are served [env: THYME_BASE_URL].")]
+ControlUrl = Annotated[
+    str | None, typer.Option("--control-url", help="Where definitions and events go [env: THYME_CONTROL_URL].")
+]
+Reference = Annotated[str, typer.Argument(metavar="REF", help="Name of a featureset or dataset, or module:Class.")]
+Entities = Annotated[
+    list[str],
+    typer.Option("-e", "--entity", metavar="KEY", help="The key: u1, or tailnum=N1,carrier=UA. Repeat for several."),
+]
+At = Annotated[str | None, typer.Option("--at", metavar="TS", help="As of this time (ISO-8601, UTC without a zone).")]
+KnownAt = Annotated[str | None, typer.Option("--known-at", metavar="TS|POSITION", help="Only what was known then.")]
+Exclusive = Annotated[bool, typer.Option("--exclusive", help="Windows end just before the time.")]
+Features = Annotated[
+    str | None, typer.Option("--features", metavar="A,B", help="Only these features, separated by commas.")
+]
+Inputs = Annotated[
+    list[str] | None, typer.Option("-i", "--input", metavar="NAME=VALUE", help="A request feature. Repeat.")
+]
+
+
+def connect(url: str | None, control_url: str | None) -> Client:
+    """A client for one command."""
+    from thyme.client import Client
+
+    return Client(url, control_url)
+
+
+def resolve(reference: str) -> Any:
+    """The class of `module:Class`; a name as it is.
+
+    Raises:
+        NotFoundError: no such module or class.
+    """
+    if ":" not in reference:
+        return reference
+    from thyme.loader import import_module
+
+    module_name, _, class_name = reference.partition(":")
+    module = import_module(module_name)
+    found = getattr(module, class_name, None)
+    if found is None:
+        names = [name for name, value in vars(module).items() if isinstance(value, type)]
+        raise NotFoundError(f"{module_name} has no class '{class_name}'", hint=suggestion(class_name, names))
+    return found
+
+
+def key_of_text(shape: Shape, text: str) -> dict[str, Any]:
+    """A key as written: `u1`, or `tailnum=N1,carrier=UA`; each part read by its declared type.
+
+    Raises:
+        InvalidArgumentError: an unknown key name, or text that is not of the type.
+    """
+    from thyme.texts import typed
+
+    parts = [part.partition("=") for part in text.split(",")]
+    named = all(separator and name in shape.types for name, separator, _ in parts)
+    if not named and len(shape.keys) == 1:
+        return {shape.keys[0]: typed(text, shape.types.get(shape.keys[0], "str"), shape.keys[0])}
+    found: dict[str, Any] = {}
+    for name, separator, value in parts:
+        if not separator or name not in shape.types:
+            spelled = ",".join(f"{key}=…" for key in shape.keys)
+            raise UsageError(
+                f"{shape.name} has the keys {', '.join(shape.keys)}; got '{text}'",
+                hint=f"write -e {spelled}",
+                field="-e",
+            )
+        found[name] = typed(value, shape.types[name], name)
+    return found
+
+
+def inputs_of_text(shape: Shape, texts: list[str] | None) -> dict[str, Any]:
+    """Request features as written: `basket=12.5`."""
+    from thyme.texts import typed
+
+    found: dict[str, Any] = {}
+    for text in texts or []:
+        name, separator, value = text.partition("=")
+        if not separator or name not in shape.types:
+            raise UsageError(
+                f"not an input of {shape.name}: '{text}'", hint=f"write NAME=VALUE; {suggestion(name, shape.types)}"
+            )
+        found[name] = typed(value, shape.types[name], name)
+    return found
+
+
+def names_of_text(text: str | None) -> list[str] | None:
+    """`a,b` as names."""
+    return None if text is None else [name.strip() for name in text.split(",") if name.strip()]

@@ -1,0 +1,128 @@
+"""`thyme serve`, `thyme status`, `thyme logs`."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from thyme.cli.options import ControlUrl, Json, Url, connect
+from thyme.cli.output import UsageError, note, reports_errors, say, say_json, say_table, text_of
+from thyme.errors import ThymeError
+
+FOLLOW_SECONDS = 1.0
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the commands."""
+    app.command("serve")(serve)
+    app.command("status")(status)
+    app.command("logs")(logs)
+
+
+@reports_errors
+def serve(
+    data_dir: Annotated[Path | None, typer.Option(help="Where log, state and catalog are kept [.thyme].")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file [thyme.toml, if there is one].")] = None,
+    control_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Control and ingest.")] = None,
+    query_addr: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Features: gRPC, Flight, HTTP.")] = None,
+    clock: Annotated[str | None, typer.Option(help="What now is: wall, or event (greatest event time).")] = None,
+    log_format: Annotated[str | None, typer.Option(help="text or json, on stderr.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="error, warn, info, debug or trace.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting. Repeat.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the server: control, ingest, engine and queries in one process, until it is told to stop."""
+    flags: dict[str, Any] = {"data_dir": None if data_dir is None else str(data_dir)}
+    _put(flags, "server.control_addr", control_addr)
+    _put(flags, "server.query_addr", query_addr)
+    _put(flags, "server.clock", clock)
+    _put(flags, "logging.format", "json" if as_json and log_format is None else log_format)
+    _put(flags, "logging.level", log_level)
+    for text in settings or []:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise UsageError(f"not a setting: '{text}'", hint="write --set section.key=value", field="--set")
+        _put(flags, key, value)
+    from thyme import _native
+
+    _native.serve(json.dumps({"config_file": None if config is None else str(config), "flags": flags}))
+
+
+@reports_errors
+def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = False) -> None:
+    """Show how the server is doing."""
+    with connect(url, control_url) as client:
+        found = client.status()
+    if as_json:
+        say_json(found)
+        return
+    facts = {
+        "state": found["state"],
+        "version": found["version"],
+        "commit": found["commit_id"] or "none yet (thyme commit features.py)",
+        "clock": f"{found['clock']}, now {text_of(found['now'])}",
+        "started": text_of(found["started_at"]),
+        "data": found["data_dir"],
+        "lag": f"{found['lag']} records",
+    }
+    for name, value in facts.items():
+        say(f"{name + ':':<10}{value}")
+    for build in found["builds"]:
+        say(f"{'building:':<10}{build['pipeline']} {build['done_records']}/{build['total_records']} records")
+    if found["datasets"]:
+        say("")
+        names = ["dataset", "accepted", "late", "duplicates", "dead", "watermark", "lag"]
+        say_table(names, [_dataset_row(dataset) for dataset in found["datasets"]])
+
+
+def _dataset_row(dataset: dict[str, Any]) -> list[Any]:
+    counts = dataset["counts"] or {}
+    numbers = [counts.get(name, 0) for name in ("accepted", "late_dropped", "duplicates", "dead_letters")]
+    return [dataset["name"], *numbers, dataset["watermark"], dataset["lag"]]
+
+
+@reports_errors
+def logs(
+    limit: Annotated[int, typer.Option("-n", "--limit", help="How many.")] = 50,
+    severity: Annotated[str, typer.Option(help="debug, info, warning or error, and above.")] = "",
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
+    url: Url = None,
+    control_url: ControlUrl = None,
+    as_json: Json = False,
+) -> None:
+    """Show what the server reports: commits, builds, sources, dead letters."""
+    seen: set[str] = set()
+    with connect(url, control_url) as client:
+        while True:
+            found = client.events(limit, severity=severity)["events"]
+            for event in reversed([event for event in found if event["id"] not in seen]):
+                seen.add(event["id"])
+                if as_json:
+                    say_json(event)
+                else:
+                    subject = f" {event['subject']}:" if event["subject"] else ""
+                    say(f"{text_of(event['created_at'])} {event['severity']:<7}{subject} {event['message']}")
+            if not follow:
+                break
+            time.sleep(FOLLOW_SECONDS)
+    if not seen:
+        note("nothing reported yet")
+
+
+def _put(flags: dict[str, Any], key: str, value: str | None) -> None:
+    if value is None:
+        return
+    section, separator, name = key.partition(".")
+    if not separator:
+        flags[key] = value
+        return
+    inner = flags.setdefault(section, {})
+    if not isinstance(inner, dict):
+        raise ThymeError(f"'{section}' is a setting, not a section")
+    inner[name] = value

@@ -1,0 +1,55 @@
+"""Text read by a declared type: keys on the command line, CSV cells, JSON values."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from typing import Any
+
+from thyme.errors import InvalidArgumentError
+from thyme.literals import micros_datetime
+from thyme.times import parse_micros
+
+
+def typed(text: str, type_text: str, what: str) -> Any:
+    """The value of a text.
+
+    Raises:
+        InvalidArgumentError: the text is not of the type.
+    """
+    try:
+        if type_text == "bool":
+            return {"true": True, "false": False}[text.lower()]
+        if type_text == "int":
+            return int(text)
+        if type_text == "float":
+            return float(text)
+        if type_text == "datetime":
+            return micros_datetime(parse_micros(text))
+        if type_text == "bytes":
+            return base64.b64decode(text, validate=True)
+        if type_text.startswith(("list[", "dict[")):
+            return json.loads(text)
+    except (KeyError, ValueError, binascii.Error):
+        raise InvalidArgumentError(f"{what}: expected {type_text}, got '{text}'", field=what) from None
+    return text
+
+
+def from_csv(cell: str, type_text: str) -> Any:
+    """A CSV cell: empty is null (except in text); what cannot be read stays text, so that the server names the row."""
+    if cell == "" and type_text != "str":
+        return None
+    try:
+        return typed(cell, type_text, "")
+    except InvalidArgumentError:
+        return cell
+
+
+def from_json(value: Any, type_text: str) -> Any:
+    """A JSON value: times and bytes are text there, and a float may be written as an integer."""
+    if isinstance(value, str) and type_text in ("datetime", "bytes"):
+        return from_csv(value, type_text)
+    if type_text == "float" and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value
