@@ -139,11 +139,6 @@ impl OwnedSnapshot {
         &self.rocks
     }
 
-    /// The number of the last write it sees.
-    pub fn sequence_number(&self) -> u64 {
-        self.snapshot.sequence_number()
-    }
-
     #[inline]
     pub fn get(&self, family: &ColumnFamily, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>> {
         self.rocks.db.get_pinned_cf_opt(family, key, &self.read_options).map_err(translate)

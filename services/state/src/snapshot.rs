@@ -1,10 +1,13 @@
 //! A snapshot: everything that is read, as of one moment.
 
-use crate::codec::broken;
 use crate::keys::{Family, MetaKey, after_prefix, table_slice};
 use crate::model::{Event, Table, Visible};
 use crate::rocks::OwnedSnapshot;
 use crate::store::StateStore;
+use crate::trie;
+use crate::trie::leaf::RawEvent;
+use crate::trie::scan::{EventRun, whole_event};
+use crate::trie::walk::{Direction, Walker};
 use rocksdb::DBPinnableSlice;
 use std::hash::Hasher;
 use std::sync::Arc;
@@ -34,14 +37,20 @@ impl Snapshot {
         windows: &[WindowRead],
         visible: &Visible,
     ) -> Result<Vec<WindowData>> {
-        let _ = (table, key, at, windows, visible);
-        Err(broken())
+        trie::read::read(&Walker::new(self, table, key)?, at, windows, visible)
     }
 
     /// The newest event at or before `at`; ties by origin.
     pub fn newest(&self, table: &Table, key: &[u8], at: i64, visible: &Visible) -> Result<Option<Event>> {
-        let _ = (table, key, at, visible);
-        Err(broken())
+        let mut newest = None;
+        let take = |event: &RawEvent<'_>| {
+            newest = Some(whole_event(table, event)?);
+            Ok(false)
+        };
+        let (direction, from) = (Direction::NewestFirst, i64::MIN);
+        let mut run = EventRun { direction, from, to: at, visible, take };
+        Walker::new(self, table, key)?.walk(direction, from, at, &mut run)?;
+        Ok(newest)
     }
 
     /// Whether there is any event at or before `at`.
@@ -51,8 +60,15 @@ impl Snapshot {
 
     /// Time of the key's oldest event: the key is known at any time from it on.
     pub fn oldest_time(&self, table: &Table, key: &[u8], visible: &Visible) -> Result<Option<i64>> {
-        let _ = (table, key, visible);
-        Err(broken())
+        let mut oldest = None;
+        let take = |event: &RawEvent<'_>| {
+            oldest = Some(event.time());
+            Ok(false)
+        };
+        let (direction, from, to) = (Direction::OldestFirst, i64::MIN, i64::MAX);
+        let mut run = EventRun { direction, from, to, visible, take };
+        Walker::new(self, table, key)?.walk(direction, from, to, &mut run)?;
+        Ok(oldest)
     }
 
     /// Events of `[from, to]` in order of (time, origin), at most `limit`.
@@ -65,8 +81,18 @@ impl Snapshot {
         visible: &Visible,
         limit: Option<usize>,
     ) -> Result<Vec<Event>> {
-        let _ = (table, key, from, to, visible, limit);
-        Err(broken())
+        let mut events = Vec::new();
+        if limit == Some(0) {
+            return Ok(events);
+        }
+        let take = |event: &RawEvent<'_>| {
+            events.push(whole_event(table, event)?);
+            Ok(limit.is_none_or(|limit| events.len() < limit))
+        };
+        let direction = Direction::OldestFirst;
+        let mut run = EventRun { direction, from, to, visible, take };
+        Walker::new(self, table, key)?.walk(direction, from, to, &mut run)?;
+        Ok(events)
     }
 
     /// What [`Snapshot::read`] gives at each of `times` (ascending), handed to `visit` with the index of the time. Reads the
@@ -80,8 +106,7 @@ impl Snapshot {
         visible: &Visible,
         visit: &mut dyn FnMut(usize, &[WindowData]) -> Result<()>,
     ) -> Result<()> {
-        let _ = (table, key, times, windows, visible, visit);
-        Err(broken())
+        trie::sweep::sweep(&Walker::new(self, table, key)?, times, windows, visible, visit)
     }
 
     /// Trie rows read through this snapshot so far.

@@ -23,6 +23,10 @@ impl BlockRegistry {
         self.tables.read().get(&table).cloned().unwrap_or_default()
     }
 
+    pub fn contains(&self, table: u32, block: u32) -> bool {
+        self.tables.read().get(&table).is_some_and(|blocks| blocks.binary_search(&block).is_ok())
+    }
+
     pub fn set(&self, table: u32, blocks: Arc<Vec<u32>>) {
         self.tables.write().insert(table, blocks);
     }

@@ -1,4 +1,14 @@
-//! The packed time trie.
+//! The packed time trie: per (table, key) all events, in rows of up to 64 ([`leaf`]), under pages that list stretches of time with
+//! their partials ([`page`]). It is canonical: its rows depend only on the set of events. Writing is [`insert`], going through
+//! it [`walk`], windows at one time [`read`], windows at many times [`sweep`].
 
 pub mod blocks;
+mod body;
+mod coordinate;
 pub mod insert;
+pub mod leaf;
+mod page;
+pub mod read;
+pub mod scan;
+pub mod sweep;
+pub mod walk;

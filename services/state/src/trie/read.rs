@@ -1,0 +1,180 @@
+//! Windows at one time: partials from whole entries inside and events at the two edges, scans from either end.
+//!
+//! All windows of a question end at the same time, so they are nested: the time axis falls into *rings*, ring k being what window k
+//! holds more than the next shorter one. An entry that lies in one ring is taken as a whole, once; a window is the merge of its
+//! rings.
+
+use super::leaf::LeafCursor;
+use super::page::{EntryHead, add_event};
+use super::scan::ScanRun;
+use super::walk::{Direction, Step, Visitor, Walker};
+use crate::model::{Table, Visible};
+use thyme_core::aggregate::{Partial, TableLayout, WindowData, WindowRead};
+use thyme_core::{Error, Result, Value};
+
+/// Refuses a question that does not fit the table: a defect in the planner.
+pub fn check(layout: &TableLayout, windows: &[WindowRead]) -> Result<()> {
+    let fits = windows.iter().all(|read| {
+        read.partials.iter().all(|index| usize::from(*index) < layout.partials.len())
+            && read.scans.iter().all(|scan| {
+                scan.column.is_none_or(|column| usize::from(column) < layout.columns.len())
+                    && scan.predicate.is_none_or(|predicate| predicate < layout.predicates)
+            })
+    });
+    if fits { Ok(()) } else { Err(Error::internal("a question does not fit the layout of its table")) }
+}
+
+pub fn read(walker: &Walker<'_>, at: i64, windows: &[WindowRead], visible: &Visible) -> Result<Vec<WindowData>> {
+    let layout = &walker.table.layout;
+    check(layout, windows)?;
+    let mut data: Vec<WindowData> = windows.iter().map(|_| WindowData::default()).collect();
+    if let Some(mut rings) = Rings::new(walker.table, at, windows, visible) {
+        let from = rings.from;
+        walker.walk(Direction::NewestFirst, from, at, &mut rings)?;
+        rings.finish(windows, &mut data);
+    }
+    for direction in [Direction::NewestFirst, Direction::OldestFirst] {
+        if let Some(mut run) = ScanRun::new(walker.table, at, windows, direction, visible) {
+            let from = run.from;
+            walker.walk(direction, from, at, &mut run)?;
+            run.finish(&mut data);
+        }
+    }
+    // Scans of both directions were appended; put each where its window lists it.
+    for (read, found) in windows.iter().zip(&mut data) {
+        let mut newest = std::mem::take(&mut found.scans).into_iter();
+        let newest_count = read.scans.iter().filter(|scan| scan.newest_first).count();
+        let newest_lists: Vec<_> = newest.by_ref().take(newest_count).collect();
+        let (mut newest_lists, mut oldest_lists) = (newest_lists.into_iter(), newest);
+        for scan in &read.scans {
+            let list = if scan.newest_first { newest_lists.next() } else { oldest_lists.next() };
+            found.scans.push(list.unwrap_or_default());
+        }
+    }
+    Ok(data)
+}
+
+/// The partials of all windows, ring by ring.
+struct Rings<'a> {
+    table: &'a Table,
+    visible: &'a Visible,
+    at: i64,
+    /// Start of the longest window.
+    from: i64,
+    /// Starts of the windows that want partials, latest (shortest window) first, without repeats.
+    starts: Vec<i64>,
+    /// Which partials are wanted: those of a ring are wanted by its own window or a longer one.
+    wanted: Vec<Vec<bool>>,
+    /// One more than the greatest partial wanted, by ring.
+    upto: Vec<usize>,
+    totals: Vec<Vec<Partial>>,
+    columns: Vec<bool>,
+    values: Vec<Value>,
+}
+
+impl<'a> Rings<'a> {
+    fn new(table: &'a Table, at: i64, windows: &[WindowRead], visible: &'a Visible) -> Option<Rings<'a>> {
+        let layout = &table.layout;
+        let mut starts: Vec<i64> =
+            windows.iter().filter(|read| !read.partials.is_empty()).map(|read| read.window.start(at)).collect();
+        starts.sort_unstable_by(|a, b| b.cmp(a));
+        starts.dedup();
+        let from = *starts.last()?;
+        let mut wanted = vec![vec![false; layout.partials.len()]; starts.len()];
+        for read in windows {
+            let start = read.window.start(at);
+            for (ring, flags) in wanted.iter_mut().enumerate().filter(|(ring, _)| starts[*ring] >= start) {
+                debug_assert!(ring < starts.len());
+                for index in &read.partials {
+                    flags[usize::from(*index)] = true;
+                }
+            }
+        }
+        let upto = wanted.iter().map(|flags| flags.iter().rposition(|flag| *flag).map_or(0, |last| last + 1)).collect();
+        let mut columns = vec![false; layout.columns.len()];
+        for (spec, _) in layout.partials.iter().zip(&wanted[0]).filter(|(_, flag)| **flag) {
+            if let Some(column) = spec.column {
+                columns[usize::from(column)] = true;
+            }
+        }
+        let empty: Vec<Partial> = layout.partials.iter().map(Partial::empty).collect();
+        Some(Rings {
+            table,
+            visible,
+            at,
+            from,
+            totals: vec![empty; starts.len()],
+            starts,
+            wanted,
+            upto,
+            columns,
+            values: vec![Value::Null; layout.columns.len()],
+        })
+    }
+
+    /// The ring of a time not after `at`: the shortest window that holds it.
+    #[inline]
+    fn ring_of(&self, time: i64) -> Option<usize> {
+        self.starts.iter().position(|start| *start <= time)
+    }
+
+    fn finish(mut self, windows: &[WindowRead], data: &mut [WindowData]) {
+        let layout = &self.table.layout;
+        for ring in 1..self.totals.len() {
+            let (shorter, longer) = self.totals.split_at_mut(ring);
+            for (index, spec) in layout.partials.iter().enumerate().filter(|(index, _)| self.wanted[ring][*index]) {
+                longer[0][index].merge(spec, &shorter[ring - 1][index]);
+            }
+        }
+        for (read, found) in windows.iter().zip(data).filter(|(read, _)| !read.partials.is_empty()) {
+            let start = read.window.start(self.at);
+            if let Some(totals) = self.starts.iter().position(|other| *other == start).map(|ring| &self.totals[ring]) {
+                found.partials = read.partials.iter().map(|index| totals[usize::from(*index)].clone()).collect();
+            }
+        }
+    }
+}
+
+impl Visitor for Rings<'_> {
+    #[inline]
+    fn entry(&mut self, first: i64, last: i64, head: &EntryHead<'_>) -> Result<Step> {
+        let ring = match self.ring_of(first) {
+            Some(ring) if last <= self.at && self.visible.sees(head.sequence, head.append_time) => ring,
+            _ => return Ok(Step::Open),
+        };
+        let is_in_one_ring = ring == 0 || last < self.starts[ring - 1];
+        if !is_in_one_ring {
+            return Ok(Step::Open);
+        }
+        let (wanted, totals) = (&self.wanted[ring], &mut self.totals[ring]);
+        head.partials(&self.table.layout, self.upto[ring], |index, spec, partial| {
+            if wanted[index] {
+                totals[index].merge(spec, &partial);
+            }
+        })?;
+        Ok(Step::Skip)
+    }
+
+    fn leaf(&mut self, mut leaf: LeafCursor<'_>) -> Result<bool> {
+        while leaf.advance()? {
+            if leaf.time < self.from {
+                break;
+            }
+            let ring = match self.ring_of(leaf.time) {
+                Some(ring) if leaf.time <= self.at && self.visible.sees(leaf.sequence, leaf.append_time) => ring,
+                _ => {
+                    leaf.skip()?;
+                    continue;
+                }
+            };
+            let predicates = leaf.decode(&self.columns, &mut self.values)?;
+            let (wanted, totals) = (&self.wanted[ring], &mut self.totals[ring]);
+            for (index, spec) in self.table.layout.partials.iter().enumerate().take(self.upto[ring]) {
+                if wanted[index] {
+                    add_event(&mut totals[index], spec, &self.values, predicates);
+                }
+            }
+        }
+        Ok(true)
+    }
+}

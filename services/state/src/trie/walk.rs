@@ -1,0 +1,237 @@
+//! Going through the events of one key, row by row, from either end. What to open and what to take as a whole is the visitor's.
+
+use super::coordinate::{PageAt, block_of, block_of_row, block_start, first_of_time};
+use super::leaf::{LEAF, LeafCursor};
+use super::page::{self, EntryHead, PAGE};
+use crate::codec::broken;
+use crate::keys::{Family, after_prefix, write_trie_prefix};
+use crate::model::Table;
+use crate::snapshot::Snapshot;
+use rocksdb::{ColumnFamily, DBPinnableSlice};
+use std::cell::{Cell, RefCell};
+use thyme_core::{Error, Result};
+
+/// Up to this many root blocks are asked for one by one; beyond, the rows that exist are sought.
+const MAX_BLOCK_GETS: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    OldestFirst,
+    NewestFirst,
+}
+
+/// What to do with a stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Go on behind it: not needed, or taken as a whole.
+    Skip,
+    /// Look at its events.
+    Open,
+    /// Nothing more is needed.
+    Stop,
+}
+
+/// Looks at the rows that a walk comes to.
+pub trait Visitor {
+    /// A stretch `[first, last]` of time that touches the walk's range.
+    fn entry(&mut self, first: i64, last: i64, head: &EntryHead<'_>) -> Result<Step>;
+    /// A leaf that touches the walk's range; it may hold events outside. False: nothing more is needed.
+    fn leaf(&mut self, leaf: LeafCursor<'_>) -> Result<bool>;
+}
+
+/// A root row of the key.
+pub struct Root<'s> {
+    at: PageAt,
+    row: DBPinnableSlice<'s>,
+}
+
+impl Root<'_> {
+    /// How many events of `[from, to]` it may hold at most.
+    pub fn events_within(&self, from: i64, to: i64) -> Result<u64> {
+        if self.row.first() == Some(&LEAF) {
+            return super::leaf::count(&self.row).map(|count| count as u64);
+        }
+        let mut entries = Vec::with_capacity(64);
+        page::entries(&self.row, &mut entries)?;
+        let mut total = 0;
+        for entry in entries {
+            let (_, first, last) = self.at.span_of(entry.node)?;
+            if last >= from && first <= to {
+                total += entry.head()?.count;
+            }
+        }
+        Ok(total)
+    }
+}
+
+/// Reads the rows of one (table, key).
+pub struct Walker<'s> {
+    snapshot: &'s Snapshot,
+    family: &'s ColumnFamily,
+    pub table: &'s Table,
+    key: RefCell<Vec<u8>>,
+    prefix_length: usize,
+    rows: Cell<u64>,
+}
+
+impl Drop for Walker<'_> {
+    fn drop(&mut self) {
+        self.snapshot.count_rows_read(self.rows.get());
+    }
+}
+
+impl<'s> Walker<'s> {
+    pub fn new(snapshot: &'s Snapshot, table: &'s Table, key: &[u8]) -> Result<Walker<'s>> {
+        let family = snapshot.inner().rocks().family(Family::Trie)?;
+        let mut bytes = Vec::with_capacity(key.len() + 24);
+        write_trie_prefix(&mut bytes, table.id, key);
+        let prefix_length = bytes.len();
+        Ok(Walker { snapshot, family, table, key: RefCell::new(bytes), prefix_length, rows: Cell::new(0) })
+    }
+
+    /// Shows `visitor` what lies in `[from, to]`.
+    pub fn walk(&self, direction: Direction, from: i64, to: i64, visitor: &mut impl Visitor) -> Result<()> {
+        self.each_block(direction, from, to, &mut |block| {
+            let at = PageAt::root(block);
+            match self.get(at)? {
+                Some(row) => self.visit(at, &row, direction, from, to, visitor),
+                None => Ok(true),
+            }
+        })
+    }
+
+    /// The root rows that touch `[from, to]`, oldest first.
+    pub fn roots(&self, from: i64, to: i64) -> Result<Vec<Root<'s>>> {
+        let mut roots = Vec::new();
+        self.each_block(Direction::OldestFirst, from, to, &mut |block| {
+            let at = PageAt::root(block);
+            roots.extend(self.get(at)?.map(|row| Root { at, row }));
+            Ok(true)
+        })?;
+        Ok(roots)
+    }
+
+    /// As [`Walker::walk`], oldest first, from roots that were read before.
+    pub fn walk_roots(&self, roots: &[Root<'s>], from: i64, to: i64, visitor: &mut impl Visitor) -> Result<()> {
+        for root in roots {
+            if !self.visit(root.at, &root.row, Direction::OldestFirst, from, to, visitor)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn each_block(
+        &self,
+        direction: Direction,
+        from: i64,
+        to: i64,
+        visit: &mut dyn FnMut(u32) -> Result<bool>,
+    ) -> Result<()> {
+        if from > to {
+            return Ok(());
+        }
+        let (first, last) = (block_of(first_of_time(from)), block_of(first_of_time(to)));
+        let known = self.snapshot.store().blocks.get(self.table.id);
+        let begin = known.partition_point(|block| *block < first);
+        let end = known.partition_point(|block| *block <= last);
+        let found;
+        let blocks = if end - begin > MAX_BLOCK_GETS {
+            found = self.seek_blocks(first, last)?;
+            found.as_slice()
+        } else {
+            &known[begin..end]
+        };
+        match direction {
+            Direction::OldestFirst => {
+                for block in blocks {
+                    if !visit(*block)? {
+                        break;
+                    }
+                }
+            }
+            Direction::NewestFirst => {
+                for block in blocks.iter().rev() {
+                    if !visit(*block)? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The root blocks of this key between two, found by seeking from one to the next.
+    fn seek_blocks(&self, first: u32, last: u32) -> Result<Vec<u32>> {
+        let mut blocks = Vec::new();
+        let mut next = Some(first);
+        let prefix = self.key.borrow()[..self.prefix_length].to_vec();
+        let end = after_prefix(&prefix);
+        while let Some(block) = next.filter(|block| *block <= last) {
+            let mut from = prefix.clone();
+            PageAt { start: block_start(block), depth: 0 }.write_key(&mut from);
+            next = None;
+            self.snapshot.inner().scan(Family::Trie, &from, &end, |row_key, _| {
+                let found = block_of_row(row_key.get(prefix.len()..).ok_or_else(broken)?)?;
+                if found <= last {
+                    blocks.push(found);
+                    next = found.checked_add(1);
+                }
+                Ok(false)
+            })?;
+        }
+        Ok(blocks)
+    }
+
+    fn visit(
+        &self,
+        at: PageAt,
+        row: &[u8],
+        direction: Direction,
+        from: i64,
+        to: i64,
+        visitor: &mut impl Visitor,
+    ) -> Result<bool> {
+        match row.first() {
+            Some(&LEAF) => visitor.leaf(LeafCursor::open(self.table, at.start, row)?),
+            Some(&PAGE) => {
+                let mut entries = Vec::with_capacity(64);
+                page::entries(row, &mut entries)?;
+                if direction == Direction::NewestFirst {
+                    entries.reverse();
+                }
+                for entry in &entries {
+                    let (_, first, last) = at.span_of(entry.node)?;
+                    if last < from || first > to {
+                        continue;
+                    }
+                    match visitor.entry(first, last, &entry.head()?)? {
+                        Step::Skip => {}
+                        Step::Stop => return Ok(false),
+                        Step::Open => {
+                            let child = at.child(entry.node)?;
+                            let row =
+                                self.get(child)?.ok_or_else(|| Error::data_loss("a row of the trie is missing"))?;
+                            if !self.visit(child, &row, direction, from, to, visitor)? {
+                                return Ok(false);
+                            }
+                        }
+                    }
+                }
+                Ok(true)
+            }
+            _ => Err(broken()),
+        }
+    }
+
+    fn get(&self, at: PageAt) -> Result<Option<DBPinnableSlice<'s>>> {
+        let mut key = self.key.borrow_mut();
+        key.truncate(self.prefix_length);
+        at.write_key(&mut key);
+        let row = self.snapshot.inner().get(self.family, &key)?;
+        if row.is_some() {
+            self.rows.set(self.rows.get() + 1);
+        }
+        Ok(row)
+    }
+}

@@ -1,0 +1,135 @@
+//! The data directory: reopening, erasing, dropping, and the errors of a directory that cannot be used.
+
+use crate::workload::{Random, apply, events, table};
+use thyme_core::ErrorKind;
+use thyme_state::{Durability, Options, StateStore, Visible};
+
+#[test]
+fn a_reopened_store_has_the_same_rows() {
+    let directory = tempfile::tempdir().unwrap();
+    let table = table(9, false);
+    let mut random = Random(1);
+    let mut events = events(&mut random, &table, 3_000);
+    for (index, event) in events.iter_mut().enumerate() {
+        event.time = index as i64 * 86_400_000_000;
+    }
+    let store = StateStore::open(directory.path(), Options::default()).unwrap();
+    apply(&mut random, &store, &table, b"key", &events);
+    let digest = store.digest(&table).unwrap();
+    drop(store);
+    let store = StateStore::open(directory.path(), Options::default()).unwrap();
+    assert_eq!(store.digest(&table).unwrap(), digest);
+    let found = store.snapshot().events(&table, b"key", i64::MIN, i64::MAX, &Visible::ALL, None).unwrap();
+    assert_eq!(found, events);
+    store.compact().unwrap();
+    assert_eq!(store.digest(&table).unwrap(), digest);
+    assert!(store.trie_file_bytes().unwrap() > 0);
+}
+
+#[test]
+fn a_tick_is_all_or_nothing_and_snapshots_stand_still() {
+    let store = StateStore::in_memory().unwrap();
+    let table = table(1, false);
+    let events = events(&mut Random(2), &table, 10);
+    let empty = store.snapshot();
+    let mut dropped = store.tick();
+    dropped.apply(&table, b"key", events.clone()).unwrap();
+    dropped.put_progress(1, 0, 10).unwrap();
+    drop(dropped);
+    assert_eq!(store.snapshot().progress(1, 0).unwrap(), None);
+    let mut tick = store.tick();
+    tick.apply(&table, b"key", events).unwrap();
+    tick.put_progress(1, 0, 10).unwrap();
+    assert_eq!(tick.events(), 10);
+    tick.commit(Durability::Synced).unwrap();
+    assert!(!empty.known(&table, b"key", i64::MAX, &Visible::ALL).unwrap());
+    assert_eq!(empty.progress(1, 0).unwrap(), None);
+    let now = store.snapshot();
+    drop(store);
+    assert!(now.known(&table, b"key", i64::MAX, &Visible::ALL).unwrap());
+    assert_eq!(now.progress(1, 0).unwrap(), Some(10));
+}
+
+#[test]
+fn an_erased_key_starts_afresh() {
+    let store = StateStore::in_memory().unwrap();
+    let table = table(1, false);
+    let mut random = Random(4);
+    let events = events(&mut random, &table, 500);
+    apply(&mut random, &store, &table, b"erased", &events[..400]);
+    apply(&mut random, &store, &table, b"kept", &events[..400]);
+    let mut tick = store.tick();
+    tick.apply(&table, b"erased", events[400..450].to_vec()).unwrap();
+    tick.erase_key(&table, b"erased").unwrap();
+    tick.apply(&table, b"erased", events[450..].to_vec()).unwrap();
+    tick.commit(Durability::Synced).unwrap();
+    let all = |key: &[u8]| store.snapshot().events(&table, key, i64::MIN, i64::MAX, &Visible::ALL, None).unwrap();
+    assert_eq!(all(b"kept").len(), 400);
+    assert_eq!(all(b"erased").len(), events.len() - 450);
+    let fresh = StateStore::in_memory().unwrap();
+    apply(&mut random, &fresh, &table, b"erased", &events[450..]);
+    apply(&mut random, &fresh, &table, b"kept", &events[..400]);
+    assert_eq!(store.digest(&table).unwrap(), fresh.digest(&table).unwrap());
+}
+
+#[test]
+fn a_dropped_table_leaves_nothing() {
+    let store = StateStore::in_memory().unwrap();
+    let (gone, kept) = (table(1, false), table(2, false));
+    let mut random = Random(6);
+    let events = events(&mut random, &gone, 300);
+    for key in [b"a", b"b", b"c"] {
+        apply(&mut random, &store, &gone, key, &events);
+        apply(&mut random, &store, &kept, key, &events);
+    }
+    let before = store.digest(&kept).unwrap();
+    store.drop_table(gone.id).unwrap();
+    assert_eq!(store.digest(&gone).unwrap(), StateStore::in_memory().unwrap().digest(&gone).unwrap());
+    assert_eq!(store.digest(&kept).unwrap(), before);
+    assert!(!store.snapshot().known(&gone, b"a", i64::MAX, &Visible::ALL).unwrap());
+}
+
+#[test]
+fn a_second_opener_is_told() {
+    let directory = tempfile::tempdir().unwrap();
+    let _first = StateStore::open(directory.path(), Options::default()).unwrap();
+    let error = StateStore::open(directory.path(), Options::default()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    assert!(error.message().contains("another process has the state directory open"), "{error}");
+}
+
+#[test]
+fn a_path_that_cannot_be_a_directory_is_told() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = StateStore::open(file.path().join("state"), Options::default()).err().unwrap();
+    assert!(error.message().contains("cannot create the state directory"), "{error}");
+}
+
+#[test]
+fn another_format_version_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(StateStore::open(directory.path(), Options::default()).unwrap());
+    {
+        let mut options = rocksdb::Options::default();
+        options.create_if_missing(false);
+        let db = rocksdb::DB::open_cf(&options, directory.path(), ["default", "trie", "meta", "dedup"]).unwrap();
+        db.put_cf(db.cf_handle("meta").unwrap(), [1], 77u32.to_be_bytes()).unwrap();
+    }
+    let error = StateStore::open(directory.path(), Options::default()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+    assert_eq!(error.message(), "the state directory has format version 77, this build reads 1");
+}
+
+#[test]
+fn an_unknown_column_family_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    drop(StateStore::open(directory.path(), Options::default()).unwrap());
+    {
+        let mut options = rocksdb::Options::default();
+        options.create_missing_column_families(true);
+        drop(rocksdb::DB::open_cf(&options, directory.path(), ["trie", "meta", "dedup", "future"]).unwrap());
+    }
+    let error = StateStore::open(directory.path(), Options::default()).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    assert!(error.message().contains("unknown format"), "{error}");
+}
