@@ -38,7 +38,7 @@ pub fn compile(definitions: &Definitions) -> Result<Compiled, Vec<Error>> {
     }
     for definition in &definitions.datasets {
         if let Some(Some(dataset)) = datasets.get_mut(&definition.name) {
-            fill_outputs(dataset, definition, &pipelines, &mut findings);
+            fill_outputs(dataset, definition, definitions, &pipelines, &mut findings);
         }
     }
     let featuresets = compile_featuresets(definitions, &datasets, &mut findings);
@@ -82,10 +82,13 @@ fn check_unique(definitions: &Definitions, findings: &mut Findings) {
 fn fill_outputs(
     dataset: &mut CompiledDataset,
     definition: &DatasetDef,
+    definitions: &Definitions,
     pipelines: &BTreeMap<String, Arc<CompiledPipeline>>,
     findings: &mut Findings,
 ) {
-    let all_compiled = dataset.pipelines.iter().all(|name| pipelines.contains_key(name));
+    // Broken ones, and two of one name, were reported: what they fill is not known.
+    let defined = definitions.pipelines.iter().filter(|pipeline| pipeline.dataset == dataset.name).count();
+    let all_compiled = defined == dataset.pipelines.iter().filter(|name| pipelines.contains_key(*name)).count();
     if dataset.is_raw() || !all_compiled {
         return;
     }

@@ -81,16 +81,12 @@ fn report_cycle(path: &[Node], featuresets: &Featuresets, findings: &mut Finding
 
 /// Binds every input that is a feature of another featureset. There are no cycles.
 pub(super) fn bind_others(featuresets: &mut Featuresets, findings: &mut Findings) {
-    let mut binder = Binder { featuresets, memo: BTreeMap::new(), bindings: BTreeMap::new() };
-    let names: Vec<String> = binder.featuresets.keys().cloned().collect();
-    for name in &names {
-        let featureset = &binder.featuresets[name];
-        let (extractors, inputs): (usize, Vec<usize>) =
-            (featureset.extractors.len(), featureset.extractors.iter().map(|found| found.inputs.len()).collect());
-        for extractor in 0..extractors {
-            for input in 0..inputs[extractor] {
-                if let Err(error) = binder.binding(name, extractor, input) {
-                    let extractor = &featureset.extractors[extractor];
+    let shared: &Featuresets = featuresets;
+    let mut binder = Binder { featuresets: shared, memo: BTreeMap::new(), bindings: BTreeMap::new() };
+    for (name, featureset) in shared {
+        for (index, extractor) in featureset.extractors.iter().enumerate() {
+            for input in 0..extractor.inputs.len() {
+                if let Err(error) = binder.binding(name, index, input) {
                     let what = format!("extractor '{name}.{}'", extractor.name);
                     let location = extractor.location.as_ref().or(featureset.location.as_ref());
                     About::new(findings, location, what).report(error);

@@ -164,7 +164,7 @@ fn check_source(source: &SourceDef, dataset: &DatasetDef, is_raw: bool, findings
                 .field("kind")
                 .hint("use FileSource"),
         );
-    } else if !source.settings.get("path").is_some_and(|path| path.as_str().is_some_and(|text| !text.is_empty())) {
+    } else if source.settings.get("path").and_then(|path| path.as_str()).is_none_or(str::is_empty) {
         about.report(Error::definition("a file source needs a path").field("path"));
     }
     match source.cdc.as_str() {

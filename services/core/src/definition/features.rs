@@ -30,15 +30,18 @@ pub(super) fn compile_features(
 ) -> Option<Vec<CompiledFeature>> {
     let before = findings.count();
     check_names_and_ids(definition, findings);
+    // A feature that cannot be a key is reported, and takes no part in what binds what.
+    let is_sound = |feature: &FeatureDef| is_key(feature, producers) && key_fault(feature).is_none();
     let keys: Vec<usize> =
-        (0..definition.features.len()).filter(|&index| is_key(&definition.features[index], producers)).collect();
+        (0..definition.features.len()).filter(|&index| is_sound(&definition.features[index])).collect();
     let scope = FeatureScope { definition, keys: &keys, datasets };
     let mut features = Vec::with_capacity(definition.features.len());
     for feature in &definition.features {
         let what = format!("feature '{}.{}'", definition.name, feature.name);
         let mut about = About::new(findings, place(definition, feature), what);
+        let kind = scope.kind(feature, producers, &mut about);
         let default = default_value(feature, &mut about);
-        let Some(kind) = scope.kind(feature, producers, &mut about) else { continue };
+        let Some(kind) = kind else { continue };
         features.push(CompiledFeature {
             name: feature.name.clone(),
             data_type: feature.data_type.clone(),
@@ -140,7 +143,9 @@ impl FeatureScope<'_> {
         if feature.request {
             return Some(FeatureKind::Request);
         }
-        check_key(feature, about);
+        if let Some(fault) = key_fault(feature) {
+            about.report(fault);
+        }
         Some(FeatureKind::Key)
     }
 
@@ -277,21 +282,20 @@ pub(super) fn find_indexed<'a>(
     Some(dataset)
 }
 
-fn check_key(feature: &FeatureDef, about: &mut About<'_>) {
-    if !is_key_type(&feature.data_type) {
-        about.wrong_hint(
-            format!("nothing produces it, so it is a key, but a key cannot be {}", feature.data_type),
-            "give it a ref=, an extractor, or request=True",
-        );
+/// Why a feature that nothing produces cannot be a key.
+fn key_fault(feature: &FeatureDef) -> Option<Error> {
+    let unfit = if !is_key_type(&feature.data_type) {
+        feature.data_type.to_string()
     } else if feature.nullable {
-        about.wrong_hint(
-            "nothing produces it, so it is a key, but a key cannot be Optional",
-            "give it a ref=, an extractor, or request=True",
-        );
-    }
-    if RESERVED_KEY_NAMES.contains(&feature.name.as_str()) {
-        about.wrong(format!("a key cannot be named '{}', which is a parameter of queries", feature.name));
-    }
+        "Optional".to_string()
+    } else if RESERVED_KEY_NAMES.contains(&feature.name.as_str()) {
+        let message = format!("a key cannot be named '{}', which is a parameter of queries", feature.name);
+        return Some(Error::definition(message));
+    } else {
+        return None;
+    };
+    let message = format!("nothing produces it, so it is a key, but a key cannot be {unfit}");
+    Some(Error::definition(message).hint("give it a ref=, an extractor, or request=True"))
 }
 
 /// The default as a value of the feature's type; an int stands for a float.

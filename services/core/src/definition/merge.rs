@@ -83,10 +83,14 @@ impl<'a> Removal<'a> {
         let mut removal = Removal { all: BTreeSet::new(), whole: BTreeSet::new() };
         for name in remove {
             if !known.contains(name) {
+                let owner = name.split_once('.').map_or(String::new(), |(owner, _)| format!("{owner}."));
+                let has_owner = known.iter().any(|candidate| candidate.starts_with(&owner));
+                let near =
+                    known.iter().map(String::as_str).filter(|candidate| !has_owner || candidate.starts_with(&owner));
                 errors.push(
                     Error::not_found(format!("cannot remove '{name}': there is nothing of that name"))
                         .field(name.as_str())
-                        .hint(suggest::hint(name, known.iter().map(String::as_str))),
+                        .hint(suggest::hint(name, near)),
                 );
                 continue;
             }

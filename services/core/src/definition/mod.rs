@@ -268,3 +268,6 @@ pub struct ModuleDef {
     pub path: String,
     pub source: String,
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,8 +129,9 @@ fn match_key(
     let keys: Vec<&str> = target.key_names().collect();
     let is_same = keys.len() == group_by.len() && group_by.iter().all(|name| keys.contains(&name.as_str()));
     if !is_same {
+        let groups = if group_by.is_empty() { "nothing".to_string() } else { group_by.join(", ") };
         about.wrong_hint(
-            format!("groups by {}, but the key of '{}' is {}", group_by.join(", "), target.name, keys.join(", ")),
+            format!("groups by {groups}, but the key of '{}' is {}", target.name, keys.join(", ")),
             "group by the key fields of the dataset that the pipeline fills; rename with assign where names differ",
         );
         return Vec::new();

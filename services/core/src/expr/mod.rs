@@ -137,3 +137,6 @@ pub enum Op {
     /// Microseconds from the second time to the first, int.
     DiffMicros,
 }
+
+#[cfg(test)]
+mod tests;
