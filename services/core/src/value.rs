@@ -187,10 +187,10 @@ impl Ord for Value {
 
 /// Compares an int with a float; equal numbers of different types are told apart by type, so that `Ord` agrees with `Eq`.
 fn int_float(int: i64, float: f64) -> Ordering {
-    if float >= 9.223_372_036_854_775_8e18 {
+    if float >= 9_223_372_036_854_775_808.0 {
         return Ordering::Less;
     }
-    if float < -9.223_372_036_854_775_8e18 {
+    if float < -9_223_372_036_854_775_808.0 {
         return Ordering::Greater;
     }
     let floor = float.floor();
