@@ -64,6 +64,8 @@ def _from_status(code: int, message: str, details: bytes | None, url: str) -> Th
         return UnavailableError(f"cannot reach {url}", hint="is the server running? start one with: thyme serve")
     if reason is None and kind is DeadlineExceededError:
         return DeadlineExceededError(f"no answer from {url} in time", hint="give a longer timeout, or ask for less")
+    # Flight shows nothing but the message, so place and hint stand in it as well.
+    message = message.removesuffix(f" (hint: {hint})").removeprefix(f"{location}: ")
     error = kind(message, hint=hint, field=field, location=location)
     error.violations = violations if len(violations) > 1 else []
     return error

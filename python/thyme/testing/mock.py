@@ -40,8 +40,8 @@ class MockAnswer(dict[str, Any]):
 class MockContext:
     """The real engine in memory, over the definitions that importing has registered; no commit, no server.
 
-    Events are applied when `add_events` returns. Without `set_now`, "now" is the greatest event time so far (1970 before
-    the first event).
+    Events are applied when `add_events` returns. Without `set_now`, "now" is the greatest event time so far (1970
+    before the first event).
 
     Args:
         definitions: what to read instead of what is registered in this process.
