@@ -17,7 +17,7 @@ class FakeServer:
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[Any], Any]] = {}
         self.seen: list[tuple[str, Any, dict[str, str]]] = []
-        self._server = grpc.server(ThreadPoolExecutor(4))
+        self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", 16 << 20)])
         self._server.add_generic_rpc_handlers((_Handler(self),))
         self.url = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()

@@ -149,7 +149,7 @@ def explain(request):
     value = _proto.FeatureValue(name="spend_7d", value=to_value(16.5), status=1)
     explained = _proto.Explanation(
         value=value, definition="Sum(net) over 7d of UserStats.compute@1", window_start=NOON, window_end=NOON,
-        event_count=2, events=[event],
+        event_count=1, events=[event], truncated=True,
     )  # fmt: skip
     return _proto.ExplainResponse(name=request.name, key=request.key, explanations=[explained], info=info(final=True))
 

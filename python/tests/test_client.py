@@ -148,6 +148,30 @@ def test_rows_are_sent_in_chunks_of_one_call(server, client):
     assert result.position == position((1, 0, 4005))
 
 
+def test_large_rows_are_sent_in_smaller_chunks(server, client):
+    server.answers = {"Ingest": take}
+    client.log("Order", [{"text": "x" * (3 << 20)}] * 5)
+    assert [(len(r.rows.rows), r.first_row) for r in server.requests("Ingest")] == [(2, 0), (2, 2), (1, 4)]
+
+
+def test_columns_are_sent_in_chunks_of_one_call(server, client, load):
+    import pyarrow as pa
+
+    def take_table(request):
+        batches = pa.ipc.open_stream(request.arrow_ipc).read_all()
+        return _proto.IngestResponse(accepted=batches.num_rows, position=position((1, 0, request.first_row)))
+
+    server.answers = {"Ingest": take_table}
+    order = load("orders").Order
+    ids = [f"e{number}" for number in range(20_000)]
+    assert client.log(order, pa.table({"amount": range(20_000)}), event_ids=ids).accepted == 20_000
+    assert [(r.first_row, r.event_ids[0]) for r in server.requests("Ingest")] == [(0, "e0"), (16_384, "e16384")]
+    server.seen.clear()
+    assert client.log(order, pa.table({"text": ["x" * (3 << 20)] * 5})).accepted == 5
+    assert [r.first_row for r in server.requests("Ingest")] == [0, 2, 3]
+    assert len({r.call_id for r in server.requests("Ingest")}) == 1
+
+
 def test_positions_of_chunks_are_put_together():
     merged = positions.merge([position((1, 0, 5), (1, 1, 300)), "", position((1, 0, 7), (2, 0, 1))])
     assert merged == position((1, 0, 7), (1, 1, 300), (2, 0, 1))

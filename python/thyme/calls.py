@@ -249,6 +249,7 @@ def _explanation(found: Any) -> dict[str, Any]:
         "window_start": moment(found, "window_start"),
         "window_end": moment(found, "window_end"),
         "event_count": found.event_count,
+        "truncated": found.truncated,
         "inputs": list(found.inputs),
         "events": [
             {

@@ -16,6 +16,7 @@ from thyme.values import to_fields
 
 ROWS_PER_CHUNK = 2_000
 TABLE_ROWS_PER_CHUNK = 16_384
+BYTES_PER_CHUNK = 8 << 20  # the server takes messages of twice that
 
 
 @dataclass
@@ -55,24 +56,46 @@ def _row_calls(dataset: str, rows: list[Any], ids: list[str]) -> Iterator[tuple[
     from thyme import _proto
 
     call_id = calls.new_call_id()
-    for first in range(0, len(rows), ROWS_PER_CHUNK):
-        part = rows[first : first + ROWS_PER_CHUNK]
-        payload = {"rows": _proto.RowList(rows=[_proto.Row(fields=to_fields(row)) for row in part])}
-        yield len(part), calls.ingest(dataset, payload, ids[first : first + len(part)], call_id, first)
+    first, part, size = 0, [], 0
+
+    def call() -> tuple[int, Call]:
+        payload = {"rows": _proto.RowList(rows=part)}
+        return len(part), calls.ingest(dataset, payload, ids[first : first + len(part)], call_id, first)
+
+    for row in rows:
+        message = _proto.Row(fields=to_fields(row))
+        if part and (len(part) >= ROWS_PER_CHUNK or size + message.ByteSize() > BYTES_PER_CHUNK):
+            yield call()
+            first, part, size = first + len(part), [], 0
+        part.append(message)
+        size += message.ByteSize()
+    if part:
+        yield call()
 
 
 def _table_calls(dataset: str, table: Any, ids: list[str]) -> Iterator[tuple[int, Call]]:
-    import pyarrow as pa
-
     call_id = calls.new_call_id()
     first = 0
-    for batch in table.to_batches(max_chunksize=TABLE_ROWS_PER_CHUNK):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch)
-        payload = {"arrow_ipc": sink.getvalue().to_pybytes()}
+    waiting = list(reversed(table.to_batches(max_chunksize=TABLE_ROWS_PER_CHUNK)))
+    while waiting:
+        batch = waiting.pop()
+        content = _stream_of(batch)
+        if len(content) > BYTES_PER_CHUNK and batch.num_rows > 1:
+            half = batch.num_rows // 2
+            waiting += [batch.slice(half), batch.slice(0, half)]
+            continue
+        payload = {"arrow_ipc": content}
         yield batch.num_rows, calls.ingest(dataset, payload, ids[first : first + batch.num_rows], call_id, first)
         first += batch.num_rows
+
+
+def _stream_of(batch: Any) -> bytes:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()
 
 
 def _checked_ids(event_ids: Any, rows: int) -> list[str]:

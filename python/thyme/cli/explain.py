@@ -80,11 +80,13 @@ def _show(explanation: dict[str, Any]) -> None:
         say(f"  from {', '.join(explanation['inputs'])}")
     if explanation["window_end"] is not None:
         start = "the beginning" if explanation["window_start"] is None else text_of(explanation["window_start"])
-        say(f"  window from {start} to {text_of(explanation['window_end'])}, {explanation['event_count']} events")
+        more = "more than " if explanation["truncated"] else ""
+        count = f"{more}{explanation['event_count']} event{'' if explanation['event_count'] == 1 else 's'}"
+        say(f"  window from {start} to {text_of(explanation['window_end'])}, {count}")
     for event in explanation["events"]:
         values = ", ".join(f"{name}={text_of(value)}" for name, value in event["values"].items())
         place = f"partition {event['partition']} offset {event['offset']}"
         say(f"    {text_of(event['event_time'])}  {values}  ({place}, arrived {text_of(event['append_time'])})")
-    if explanation["event_count"] > len(explanation["events"]) > 0:
-        say(f"    … and {explanation['event_count'] - len(explanation['events'])} older; --events shows more")
+    if explanation["truncated"]:
+        say("    … and older ones; --events shows more")
     say("")
