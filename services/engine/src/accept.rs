@@ -167,7 +167,7 @@ impl Judge<'_> {
     fn late(&self, verdict: &mut Verdict, log_record: &LogRecord, append_time: i64, event_time: i64, watermark: i64) {
         let count = verdict.counters.late;
         verdict.counters.late += 1;
-        if count >= LATE_SAMPLES && count % 1000 != 0 {
+        if count >= LATE_SAMPLES && !count.is_multiple_of(1000) {
             return;
         }
         let reason =

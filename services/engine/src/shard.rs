@@ -204,7 +204,7 @@ impl Shard {
         let rows: Result<Vec<Row>> =
             accepted.iter().map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted)).collect();
         // What a repartition log may say of event time before it has caught up: nothing beyond what it holds.
-        let reached = (next == self.next).then_some(self.acceptance).unwrap_or_default();
+        let reached = if next == self.next { self.acceptance } else { Acceptance::default() };
         let end = self.source_end(next, &reached);
         self.feed(snapshot, tick, &group, &rows?, next, Some(end), advance)
     }

@@ -1,0 +1,206 @@
+//! A small world for engine tests: two pipelines over one dataset (one grouped by the dataset's key, one repartitioned), events,
+//! and a naive model of what must be accepted.
+#![expect(dead_code, reason = "each test file uses its part")]
+
+use bytes::Bytes;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use thyme_core::Value;
+use thyme_core::aggregate::TableLayout;
+use thyme_core::definition::{Compiled, Definitions, compile};
+use thyme_core::key::{encode_key, partition};
+use thyme_core::position::Position;
+use thyme_core::record::{EventId, Record, encode_row};
+use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
+use thyme_log::{Batch, EventLog, NewRecord};
+use thyme_state::{Event, StateStore, Table, Visible};
+
+pub const HOUR: i64 = 3_600_000_000;
+pub const PARTITIONS: u16 = 3;
+pub const LOG: u32 = 1;
+pub const RAW: u32 = 2;
+pub const DIRECT: u32 = 3;
+pub const ROUTE: u32 = 4;
+pub const ROUTED: u32 = 5;
+
+pub fn definitions() -> Definitions {
+    let text = r#"{
+      "format": 1,
+      "datasets": [
+        {"name": "Order", "version": 1, "index": true, "max_lateness": "2h", "partitions": 3, "fields": [
+          {"name": "user", "type": "str", "key": true}, {"name": "ts", "type": "datetime", "timestamp": true},
+          {"name": "amount", "type": "float"}, {"name": "city", "type": "str", "nullable": true}]},
+        {"name": "UserStats", "version": 1, "index": true, "fields": [
+          {"name": "user", "type": "str", "key": true}, {"name": "ts", "type": "datetime", "timestamp": true},
+          {"name": "n", "type": "int"}, {"name": "total", "type": "float"}]},
+        {"name": "CityStats", "version": 1, "index": true, "fields": [
+          {"name": "city", "type": "str", "key": true}, {"name": "ts", "type": "datetime", "timestamp": true},
+          {"name": "n", "type": "int"}, {"name": "biggest", "type": "float", "nullable": true}]}],
+      "pipelines": [
+        {"name": "compute", "version": 1, "dataset": "UserStats", "input": "Order", "group_by": ["user"],
+         "steps": [{"op": "filter", "expr": {"call": {"op": "gt", "args": [{"col": "amount"}, {"lit": {"float": 1.0}}]}}}],
+         "aggregates": [{"name": "n", "op": {"kind": "count"}, "window": "1h"},
+                        {"name": "total", "op": {"kind": "sum"}, "of": "amount", "window": "1d"}]},
+        {"name": "compute", "version": 1, "dataset": "CityStats", "input": "Order", "group_by": ["city"],
+         "aggregates": [{"name": "n", "op": {"kind": "count"}, "window": "1h"},
+                        {"name": "biggest", "op": {"kind": "max"}, "of": "amount", "window": "1d"}]}]
+    }"#;
+    serde_json::from_str(text).unwrap()
+}
+
+pub struct World {
+    pub compiled: Compiled,
+    pub raw: Table,
+    pub direct: Table,
+    pub routed: Table,
+}
+
+impl World {
+    pub fn new() -> World {
+        let compiled = compile(&definitions()).unwrap();
+        let table = |id: u32, name: &str, routed: bool| Table {
+            id,
+            layout: Arc::new(compiled.pipelines[name].plan.layout.clone()),
+            routed,
+        };
+        World {
+            raw: Table {
+                id: RAW,
+                layout: Arc::new(TableLayout::raw(compiled.datasets["Order"].types.clone())),
+                routed: false,
+            },
+            direct: table(DIRECT, "UserStats.compute", false),
+            routed: table(ROUTED, "CityStats.compute", true),
+            compiled,
+        }
+    }
+
+    /// The whole job, or the dataset with its raw table alone.
+    pub fn spec(&self, with_pipelines: bool) -> JobSpec {
+        let pipeline = |name: &str, table: &Table| PipelineJob {
+            pipeline: self.compiled.pipelines[name].clone(),
+            table: table.clone(),
+        };
+        let mut job = DatasetJob {
+            dataset: self.compiled.datasets["Order"].clone(),
+            log_id: LOG,
+            raw_table: Some(self.raw.clone()),
+            pipelines: Vec::new(),
+            routes: Vec::new(),
+        };
+        if with_pipelines {
+            job.pipelines.push(pipeline("UserStats.compute", &self.direct));
+            job.routes.push(RouteJob {
+                route: Arc::new(self.compiled.pipelines["CityStats.compute"].route.clone().unwrap()),
+                log_id: ROUTE,
+                pipelines: vec![pipeline("CityStats.compute", &self.routed)],
+            });
+        }
+        JobSpec { datasets: vec![job] }
+    }
+
+    pub fn engine(&self, state: &Arc<StateStore>, log: &Arc<dyn EventLog>, tick_records: usize) -> Engine {
+        let options = EngineOptions { tick_records, durable: false, ..EngineOptions::default() };
+        let mut engine = Engine::open(state.clone(), log.clone(), options).unwrap();
+        engine.deploy(&self.spec(true)).unwrap();
+        engine
+    }
+}
+
+/// An event as a test sends it.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub user: String,
+    pub time: i64,
+    pub amount: f64,
+    pub city: Option<String>,
+    pub id: EventId,
+    pub append_time: i64,
+}
+
+impl Sent {
+    pub fn key(&self) -> Vec<u8> {
+        encode_key(&[Value::str(self.user.as_str())]).unwrap()
+    }
+
+    pub fn partition(&self) -> u16 {
+        partition(&self.key(), PARTITIONS)
+    }
+
+    pub fn row(&self) -> Vec<Value> {
+        let city = self.city.as_deref().map_or(Value::Null, Value::str);
+        vec![Value::str(self.user.as_str()), Value::Time(self.time), Value::Float(self.amount), city]
+    }
+
+    pub fn batch(&self) -> Batch {
+        let mut row = Vec::new();
+        encode_row(&self.row(), &mut row);
+        let record =
+            Record::Event { append_time: self.append_time, event_time: self.time, id: self.id.clone(), row: &row };
+        let record = NewRecord { key: self.key().into(), value: record.encode().into() };
+        Batch { topic: "Order.v1".to_string(), partition: self.partition(), records: vec![record] }
+    }
+}
+
+pub fn append(log: &Arc<dyn EventLog>, batches: Vec<Batch>) {
+    log.create_topic("Order.v1", PARTITIONS).unwrap();
+    for batch in batches {
+        futures_block(log.append(vec![batch])).unwrap();
+    }
+}
+
+pub fn futures_block<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+pub fn erase(user: &str, append_time: i64) -> Batch {
+    let key = encode_key(&[Value::str(user)]).unwrap();
+    let value: Bytes = Record::Erase { append_time }.encode().into();
+    let partition = partition(&key, PARTITIONS);
+    Batch { topic: "Order.v1".to_string(), partition, records: vec![NewRecord { key: key.into(), value }] }
+}
+
+/// What must be accepted, naively: partition by partition, one event after the other.
+pub fn accepted(sent: &[Sent]) -> Vec<(Position, Sent)> {
+    let mut seen: HashSet<(Vec<u8>, EventId)> = HashSet::new();
+    let mut greatest: BTreeMap<u16, i64> = BTreeMap::new();
+    let mut offsets: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut kept = Vec::new();
+    for event in sent {
+        let partition = event.partition();
+        let next = offsets.entry(partition).or_default();
+        let position = Position { partition, offset: *next };
+        *next += 1;
+        let is_new = event.id == EventId::None || seen.insert((event.key(), event.id.clone()));
+        let in_future = event.time > event.append_time + 24 * HOUR;
+        let is_late = greatest.get(&partition).is_some_and(|greatest| event.time < greatest - 2 * HOUR);
+        if !is_new || in_future || is_late {
+            continue;
+        }
+        let top = greatest.entry(partition).or_insert(event.time);
+        *top = (*top).max(event.time);
+        kept.push((position, event.clone()));
+    }
+    kept
+}
+
+/// All events of a key in a table, in order.
+pub fn stored(state: &Arc<StateStore>, table: &Table, key: &[u8]) -> Vec<Event> {
+    state.snapshot().events(table, key, i64::MIN, i64::MAX, &Visible::ALL, None).unwrap()
+}
+
+/// (time, origin, amount) of what a table holds for a key.
+pub fn essence(events: &[Event], amount: usize) -> Vec<(i64, Position, Value)> {
+    events.iter().map(|event| (event.time, event.origin, event.values[amount].clone())).collect()
+}
+
+/// The naive model's events of one key, by (time, position).
+pub fn expected(kept: &[(Position, Sent)], belongs: impl Fn(&Sent) -> bool) -> Vec<(i64, Position, Value)> {
+    let mut found: Vec<_> = kept
+        .iter()
+        .filter(|(_, event)| belongs(event))
+        .map(|(position, event)| (event.time, *position, Value::Float(event.amount)))
+        .collect();
+    found.sort_by_key(|(time, position, _)| (*time, *position));
+    found
+}
