@@ -113,6 +113,13 @@ def test_results_in_every_form():
     assert found.to_dicts()[0] == {"uid": "u1", "n": 1, "at": NOON, "top": ["a"], "by": {"a": 1}}
 
 
+def test_nested_and_mixed_dicts_in_arrow():
+    nested = ThymeResult(columns=[ResultColumn("m", "list[dict[str, int]]", [[{"a": 1}], None])])
+    assert nested.to_arrow().schema.field("m").type == pa.list_(pa.map_(pa.string(), pa.int64()))
+    top = ThymeResult(columns=[ResultColumn("t", "list[dict[str, str]]", [[{"value": "x", "count": 2}]])])
+    assert top.to_arrow().to_pylist() == [{"t": [{"value": "x", "count": 2}]}]
+
+
 def test_what_holds_as_a_whole_survives_arrow():
     back = with_metadata(result().to_arrow())
     assert (back.query_run_id, back.ts, back.position, back.final) == ("run-1", NOON, "pAA", True)

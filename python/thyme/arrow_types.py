@@ -30,8 +30,21 @@ def arrow_type(text: str) -> pa.DataType | None:
 
 
 def arrow_array(values: list[Any], type_text: str) -> pa.Array:
-    """An Arrow array of Python values; by the values where the type is not known."""
+    """An Arrow array of Python values; by the values where the type is not known, or where a dict holds several types
+    (an entry of TopK has an int `count` beside a `value` of any type)."""
     wanted = arrow_type(type_text)
-    if wanted is not None and pa.types.is_map(wanted):
-        values = [None if value is None else list(value.items()) for value in values]
-    return pa.array(values) if wanted is None else pa.array(values, wanted)
+    if wanted is None:
+        return pa.array(values)
+    try:
+        return pa.array([_entries(value, wanted) for value in values], wanted)
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.array(values)
+
+
+def _entries(value: Any, wanted: pa.DataType) -> Any:
+    """Dicts as the pairs that an Arrow map is built from."""
+    if value is None or not pa.types.is_nested(wanted):
+        return value
+    if pa.types.is_map(wanted):
+        return [(name, _entries(entry, wanted.item_type)) for name, entry in value.items()]
+    return [_entries(entry, wanted.value_type) for entry in value]

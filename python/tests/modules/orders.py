@@ -68,7 +68,7 @@ class UserStats:
     spread: float
     variance: float
     coupons: int
-    favourites: list[str]
+    favourites: list[dict[str, str]]
     heat: float
 
     @pipeline(version=3)
