@@ -181,6 +181,7 @@ fn read_windows(
             empty_rows.extend(same_time);
         }
     };
+    let windows = view.windows(&plan.windows);
     let mut spans: Vec<&[(Micros, usize)]> = group.rows.chunk_by(|a, b| a.0 == b.0).collect();
     // At the first instant of all there is nothing before it to read.
     spans.retain(|span| view.read_time(span[0].0).is_some());
@@ -189,12 +190,12 @@ fn read_windows(
         [only] => {
             let at = only[0].0;
             let until = view.read_time(at).unwrap_or(at);
-            let data = view.snapshot.read(table, &group.key, until, &plan.windows, visible)?;
+            let data = view.snapshot.read(table, &group.key, until, &windows, visible)?;
             settle(at, only, &data);
         }
         many => {
             let times: Vec<Micros> = many.iter().filter_map(|span| view.read_time(span[0].0)).collect();
-            view.snapshot.sweep(table, &group.key, &times, &plan.windows, visible, &mut |index, data| {
+            view.snapshot.sweep(table, &group.key, &times, &windows, visible, &mut |index, data| {
                 settle(many[index][0].0, many[index], data);
                 Ok(())
             })?;

@@ -3,11 +3,14 @@
 use crate::answer::{Mode, Standing};
 use crate::deployment::{Served, Source};
 use crate::question::{Asking, At};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use thyme_core::aggregate::WindowRead;
 use thyme_core::error::{Error, Result};
 use thyme_core::position::{KnownAt, PositionSet};
 use thyme_core::time::{Clock, ClockMode, Micros};
+use thyme_core::window::Window;
 use thyme_state::{Snapshot, Visible};
 
 pub(crate) struct View {
@@ -31,6 +34,22 @@ impl View {
     /// The last instant whose events count at T; `None` if there is no instant before it.
     pub fn read_time(&self, at: Micros) -> Option<Micros> {
         if self.exclusive { at.checked_sub(1) } else { Some(at) }
+    }
+
+    /// The windows to read up to [`View::read_time`]. An exclusive window is `[T - w, T)`: it ends a microsecond earlier and begins
+    /// where the closed one does.
+    pub fn windows<'a>(&self, windows: &'a [WindowRead]) -> Cow<'a, [WindowRead]> {
+        if !self.exclusive {
+            return Cow::Borrowed(windows);
+        }
+        let shorten = |read: &WindowRead| {
+            let window = match read.window {
+                Window::Length(length) => Window::Length(length - 1),
+                Window::Forever => Window::Forever,
+            };
+            WindowRead { window, ..read.clone() }
+        };
+        Cow::Owned(windows.iter().map(shorten).collect())
     }
 
     /// How far a table has been applied in one partition of its log.
