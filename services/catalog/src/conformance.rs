@@ -38,7 +38,8 @@ async fn check_commits(catalog: &dyn Catalog) {
     assert_eq!(refused.kind(), thyme_core::ErrorKind::Conflict);
     assert!(refused.message().contains("commit a"), "{refused}");
     catalog.begin_commit(commit_of("b", "h2"), true).await.unwrap();
-    assert_eq!(catalog.commit("a").await.unwrap().unwrap().status, CommitStatus::Superseded);
+    let superseded = catalog.commit("a").await.unwrap().unwrap();
+    assert_eq!((superseded.status, superseded.activated_at), (CommitStatus::Superseded, None));
 
     let gone = catalog.activate_commit("a", T0, &[]).await.unwrap_err();
     assert_eq!(gone.kind(), thyme_core::ErrorKind::FailedPrecondition);
@@ -58,7 +59,8 @@ async fn check_commits(catalog: &dyn Catalog) {
 
     catalog.begin_commit(commit_of("d", "h4"), false).await.unwrap();
     catalog.activate_commit("d", T0 + 3, &[published("new")]).await.unwrap();
-    assert_eq!(catalog.commit("b").await.unwrap().unwrap().status, CommitStatus::Superseded);
+    let replaced = catalog.commit("b").await.unwrap().unwrap();
+    assert_eq!((replaced.status, replaced.activated_at), (CommitStatus::Superseded, Some(T0 + 1)));
     assert_eq!(catalog.published_features().await.unwrap(), vec![published("new")]);
 
     assert_eq!(catalog.definitions("d").await.unwrap(), "{\"of\":\"d\"}");

@@ -63,7 +63,9 @@ pub struct Commit {
     pub sequence: i64,
     pub message: String,
     pub created_at: Micros,
-    /// When it went live or failed.
+    /// When it went live.
+    pub activated_at: Option<Micros>,
+    /// When it went live, failed, or was superseded while it was being built.
     pub finished_at: Option<Micros>,
     pub status: CommitStatus,
     pub content_hash: String,

@@ -1,1 +1,15 @@
-//! To be written.
+//! Definitions in, their state out: commits and their takeover, catalog listings, status.
+//!
+//! [`Controller`] is the one place where versions change. A commit is merged, compiled, planned and its modules loaded before
+//! anything is written; then its new state is built beside the old; and when that has caught up, one catalog write makes it live.
+
+mod commit;
+mod controller;
+pub mod grpc;
+mod listing;
+mod model;
+mod version;
+
+pub use commit::{CommitRequest, CommitResult};
+pub use controller::{ControlParts, Controller, IngestDataset, IngestTarget};
+pub use model::*;

@@ -1,1 +1,71 @@
-//! To be written.
+//! The composition root: configuration, wiring, telemetry and [`run`].
+
+mod adapters;
+mod clock;
+pub mod config;
+mod data_dir;
+mod health;
+mod listen;
+mod run_log;
+mod server;
+mod telemetry;
+
+pub use clock::WallClock;
+pub use config::Config;
+pub use server::Server;
+pub use telemetry::start_logging;
+
+use std::future::Future;
+use std::sync::Arc;
+use thyme_core::{Error, Result};
+use thyme_query::ExtractorRuntime;
+
+/// Serves until `shutdown` is done.
+pub async fn run(
+    config: Config,
+    extractors: Arc<dyn ExtractorRuntime>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let server = Server::start(config, extractors).await?;
+    shutdown.await;
+    server.stop().await
+}
+
+/// [`run`] on a runtime of its own, for callers without one; sets up logging first. Blocks until `shutdown` is done.
+pub fn run_blocking(
+    config: Config,
+    extractors: Arc<dyn ExtractorRuntime>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    start_logging(&config.logging)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("thyme-server")
+        .build()
+        .map_err(|error| Error::internal(format!("starting the runtime: {error}")))?;
+    runtime.block_on(run(config, extractors, shutdown))
+}
+
+/// Done when the process is asked to stop (SIGINT or SIGTERM).
+pub async fn stop_signal() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending::<()>().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

@@ -8,7 +8,7 @@ use thyme_core::time::Micros;
 use thyme_core::{Error, Result};
 
 const COLUMNS: &str =
-    "sequence, id, message, created_at, finished_at, status, content_hash, plan, new_identities, error";
+    "sequence, id, message, created_at, activated_at, finished_at, status, content_hash, plan, new_identities, error";
 
 pub(super) async fn begin(catalog: &SqliteCatalog, commit: NewCommit, supersede: bool) -> Result<()> {
     let mut transaction = catalog.write().await?;
@@ -55,6 +55,12 @@ pub(super) async fn activate(
         .await
         .map_err(from_sqlx)?;
     finish(&mut transaction, id, CommitStatus::Live, at, None).await?;
+    sqlx::query("UPDATE commits SET activated_at = ? WHERE id = ?")
+        .bind(at)
+        .bind(id)
+        .execute(&mut *transaction)
+        .await
+        .map_err(from_sqlx)?;
     for feature in published {
         sqlx::query(
             "INSERT INTO published_features (featureset, id, name) VALUES (?, ?, ?)
@@ -153,6 +159,7 @@ fn read(row: &SqliteRow) -> Result<Commit> {
         sequence: row.try_get("sequence").map_err(from_sqlx)?,
         message: row.try_get("message").map_err(from_sqlx)?,
         created_at: row.try_get("created_at").map_err(from_sqlx)?,
+        activated_at: row.try_get("activated_at").map_err(from_sqlx)?,
         finished_at: row.try_get("finished_at").map_err(from_sqlx)?,
         status: CommitStatus::parse(&status)?,
         content_hash: row.try_get("content_hash").map_err(from_sqlx)?,

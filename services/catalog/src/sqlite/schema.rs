@@ -12,6 +12,7 @@ CREATE TABLE commits (
     id             TEXT NOT NULL UNIQUE,
     message        TEXT NOT NULL,
     created_at     INTEGER NOT NULL,
+    activated_at   INTEGER,
     finished_at    INTEGER,
     status         TEXT NOT NULL,
     content_hash   TEXT NOT NULL,

@@ -1,0 +1,289 @@
+//! A commit from JSON to takeover: merge, compile, plan, load modules, allocate, build, take over.
+
+use crate::controller::{Controller, Serving, load_extractors};
+use crate::version::{Version, identities, job_spec};
+use sha2::{Digest as _, Sha256};
+use std::sync::Arc;
+use std::time::Duration;
+use thyme_catalog::{Commit, NewCommit, PublishedFeature, Severity, new_id};
+use thyme_core::definition::{Compiled, Definitions, Plan, PublishedIds, StateItem, compile, diff, merge};
+use thyme_core::{Error, Result};
+
+/// How often a build is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+/// How often the progress that clients see is brought up to date.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// What a client sends.
+#[derive(Debug, Clone, Default)]
+pub struct CommitRequest {
+    /// The definition format, JSON.
+    pub definitions: Vec<u8>,
+    pub message: String,
+    /// Names to remove.
+    pub remove: Vec<String>,
+    /// Checks everything, changes nothing.
+    pub dry_run: bool,
+    /// Replaces a build that is under way.
+    pub supersede: bool,
+}
+
+/// What came of it: the plan, and unless it was a dry run the commit, live already or being built.
+#[derive(Debug, Clone)]
+pub struct CommitResult {
+    pub commit: Option<Commit>,
+    pub plan: Plan,
+}
+
+/// Definitions that passed every check.
+struct Candidate {
+    compiled: Arc<Compiled>,
+    text: String,
+    content_hash: String,
+    plan: Plan,
+}
+
+impl Controller {
+    /// [`Controller::commit`] on a task of its own: it goes on to its end even if the caller goes away.
+    pub async fn commit_to_end(self: &Arc<Self>, request: CommitRequest) -> Result<CommitResult, Vec<Error>> {
+        let controller = self.clone();
+        let task = tokio::spawn(async move { controller.commit(request).await });
+        task.await.unwrap_or_else(|error| Err(vec![Error::internal(format!("the commit stopped: {error}"))]))
+    }
+
+    /// Idempotent by content. Returns once the commit is live, or once its build is under way.
+    pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<CommitResult, Vec<Error>> {
+        let _changing = self.changing.lock().await;
+        let candidate = self.check(&request).await?;
+        let commit_id: Arc<str> = new_id(self.now()).into();
+        if request.dry_run {
+            let plan = self.load_modules(&commit_id, candidate).await?.plan;
+            self.unload(commit_id).await;
+            return Ok(CommitResult { commit: None, plan });
+        }
+        let one = |error: Error| vec![error];
+        if let Some(done) = self.same_content(&candidate, request.supersede).await.map_err(one)? {
+            return Ok(CommitResult { commit: Some(done), plan: candidate.plan });
+        }
+        let candidate = self.load_modules(&commit_id, candidate).await?;
+        let plan = candidate.plan.clone();
+        let begun = self.begin(commit_id.clone(), &request, candidate).await;
+        if let Err(error) = begun {
+            self.unload(commit_id).await;
+            // Whatever was half done is brought back to what the catalog says.
+            self.clone().resume().await.map_err(one)?;
+            return Err(one(error));
+        }
+        self.advance().await.map_err(one)?;
+        if self.serving().building.is_some() {
+            self.clone().watch_build();
+        }
+        let commit = self.parts.catalog.commit(&commit_id).await.map_err(one)?;
+        Ok(CommitResult { commit, plan })
+    }
+
+    /// Everything that can be wrong with the definitions themselves, at once.
+    async fn check(&self, request: &CommitRequest) -> Result<Candidate, Vec<Error>> {
+        let change: Definitions = serde_json::from_slice(&request.definitions).map_err(|error| {
+            vec![Error::definition(format!("not valid definitions: {error}")).field("definitions_json")]
+        })?;
+        let serving = self.serving();
+        let (current, current_definitions) = match &serving.live {
+            Some(live) => (live.compiled.clone(), live.compiled.definitions.clone()),
+            None => (Arc::default(), Arc::new(Definitions { format: 1, ..Definitions::default() })),
+        };
+        let merged = merge(&current_definitions, &change, &request.remove)?;
+        let compiled = Arc::new(compile(&merged)?);
+        let mut published = PublishedIds::new();
+        for feature in self.parts.catalog.published_features().await.map_err(|error| vec![error])? {
+            published.insert((feature.featureset, feature.id), feature.name);
+        }
+        let mut plan = diff(&current, &compiled, &published)?;
+        self.count_replays(&compiled, &mut plan);
+        let text = serde_json::to_string(&merged).map_err(|error| vec![Error::internal(error.to_string())])?;
+        let content_hash = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Candidate { compiled, text, content_hash, plan })
+    }
+
+    fn count_replays(&self, compiled: &Compiled, plan: &mut Plan) {
+        for item in plan.built.iter_mut().chain(&mut plan.rebuilt) {
+            let Some(dataset) = item.input.as_ref().and_then(|name| compiled.datasets.get(name)) else { continue };
+            // A topic that is not there yet has nothing to replay.
+            let ends =
+                (0..dataset.partitions).map(|part| self.parts.log.end_offset(&dataset.topic(), part).unwrap_or(0));
+            item.replay_records = Some(ends.sum());
+        }
+    }
+
+    /// A commit that is or will be what this one asks for. A build of other content is in the way unless it may be superseded.
+    async fn same_content(&self, candidate: &Candidate, supersede: bool) -> Result<Option<Commit>> {
+        let catalog = &self.parts.catalog;
+        let live = catalog.live_commit().await?;
+        if let Some(building) = catalog.building_commit().await? {
+            if building.content_hash == candidate.content_hash {
+                return Ok(Some(building));
+            }
+            if !supersede {
+                return Err(Error::conflict(format!("commit {} is still being built", building.id))
+                    .hint("wait for it (thyme status), or replace it with --supersede"));
+            }
+            return Ok(None);
+        }
+        let is_live = |commit: &Commit| candidate.plan.is_empty() || commit.content_hash == candidate.content_hash;
+        Ok(live.filter(is_live))
+    }
+
+    async fn load_modules(&self, commit_id: &Arc<str>, mut candidate: Candidate) -> Result<Candidate, Vec<Error>> {
+        let query = self.parts.query.clone();
+        let report = load_extractors(query, commit_id.clone(), candidate.compiled.clone()).await;
+        if !report.errors.is_empty() {
+            self.unload(commit_id.clone()).await;
+            return Err(report.errors);
+        }
+        candidate.plan.warnings.extend(report.warnings);
+        Ok(candidate)
+    }
+
+    async fn unload(&self, commit_id: Arc<str>) {
+        let query = self.parts.query.clone();
+        let unloaded = tokio::task::spawn_blocking(move || query.unload_extractors(&commit_id)).await;
+        if let Err(error) = unloaded {
+            tracing::warn!(%error, "unloading extractors failed");
+        }
+    }
+
+    /// Records the commit and starts its build.
+    async fn begin(&self, commit_id: Arc<str>, request: &CommitRequest, candidate: Candidate) -> Result<()> {
+        let serving = self.serving();
+        if let Some(superseded) = &serving.building {
+            self.give_up(&serving, superseded, &candidate).await?;
+        }
+        let live = serving.live.clone();
+        let wanted: Vec<String> = identities(&candidate.compiled).into_iter().collect();
+        let old = live.as_ref().map(|version| identities(&version.compiled)).unwrap_or_default();
+        let new_identities: Vec<String> = wanted.iter().filter(|name| !old.contains(*name)).cloned().collect();
+        let ids = self.parts.catalog.allocate_ids(&wanted).await?;
+        let plan = serde_json::to_string(&candidate.plan).map_err(|error| Error::internal(error.to_string()))?;
+        let commit = NewCommit {
+            id: commit_id.to_string(),
+            message: request.message.clone(),
+            created_at: self.now(),
+            content_hash: candidate.content_hash,
+            definitions: candidate.text,
+            plan,
+            new_identities: new_identities.clone(),
+        };
+        self.parts.catalog.begin_commit(commit, request.supersede).await?;
+        if let Some(superseded) = &serving.building {
+            let id = superseded.commit_id.as_ref();
+            let message = format!("commit {id} was superseded by {commit_id}");
+            self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
+            self.unload(superseded.commit_id.clone()).await;
+        }
+        let version = Version { commit_id: commit_id.clone(), compiled: candidate.compiled, ids, new_identities };
+        let version = Arc::new(version);
+        let detail = serde_json::json!({"built": version.builds().len()});
+        self.report("commit.building", Severity::Info, &commit_id, request.message.clone(), detail).await;
+        if let Err(error) = self.serve(Serving { live, building: Some(version) }).await {
+            self.parts.catalog.fail_commit(&commit_id, self.now(), &error.to_string()).await?;
+            self.report("commit.failed", Severity::Error, &commit_id, error.to_string(), serde_json::json!({})).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Stops a build that is superseded and drops what only it had, except the logs of datasets that the next commit has too:
+    /// they may have taken events.
+    async fn give_up(&self, serving: &Serving, superseded: &Version, next: &Candidate) -> Result<()> {
+        let live = Serving { live: serving.live.clone(), building: None };
+        self.parts.engine.deploy(job_spec(&live.versions())?).await?;
+        let is_kept = |identity: &String| {
+            identity.strip_prefix("log:").is_some_and(|rest| {
+                let find = |compiled: &Compiled| {
+                    compiled.datasets.values().find(|dataset| dataset.identity() == rest).cloned()
+                };
+                match (find(&superseded.compiled), find(&next.compiled)) {
+                    (Some(old), Some(new)) => old.types == new.types && old.partitions == new.partitions,
+                    _ => false,
+                }
+            })
+        };
+        let dropped: Vec<String> =
+            superseded.new_identities.iter().filter(|identity| !is_kept(identity)).cloned().collect();
+        self.drop_identities(&dropped).await
+    }
+
+    /// Takes over if everything that is being built has caught up. Call with `changing` held.
+    pub(crate) async fn advance(&self) -> Result<()> {
+        let serving = self.serving();
+        let Some(building) = &serving.building else { return Ok(()) };
+        let caught_up = |id: u32| self.parts.engine.build_progress(id).caught_up;
+        if !building.builds().iter().all(|(_, id)| caught_up(*id)) {
+            return Ok(());
+        }
+        let published: Vec<PublishedFeature> = published_by(&building.compiled);
+        self.parts.catalog.activate_commit(&building.commit_id, self.now(), &published).await?;
+        let next = Serving { live: Some(building.clone()), building: None };
+        self.serving.store(Arc::new(next.clone()));
+        self.publish(&next)?;
+        let message = format!("commit {} is live", building.commit_id);
+        tracing::info!(commit = %building.commit_id, "took over");
+        self.report("commit.live", Severity::Info, &building.commit_id, message, serde_json::json!({})).await;
+        // The old version's work stops only now, after the new one answers.
+        self.parts.engine.deploy(job_spec(&next.versions())?).await?;
+        if let Some(old) = &serving.live {
+            let still_used = identities(&building.compiled);
+            let dropped: Vec<String> =
+                identities(&old.compiled).into_iter().filter(|name| !still_used.contains(name)).collect();
+            self.drop_identities(&dropped).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the build until it has taken over or is replaced.
+    pub(crate) fn watch_build(self: Arc<Self>) {
+        let Some(watched) = self.serving().building.as_ref().map(|version| version.commit_id.clone()) else { return };
+        let controller = Arc::downgrade(&self);
+        drop(self);
+        tokio::spawn(async move {
+            let mut looks: u32 = 0;
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                let Some(controller) = controller.upgrade() else { return };
+                let _changing = controller.changing.lock().await;
+                if controller.serving().building.as_ref().is_none_or(|version| version.commit_id != watched) {
+                    return;
+                }
+                if let Err(error) = controller.advance().await {
+                    tracing::error!(%error, "the takeover failed and will be tried again");
+                    tokio::time::sleep(TELL_EVERY).await;
+                }
+                looks += 1;
+                let tells = TELL_EVERY.as_millis() / LOOK_EVERY.as_millis();
+                if u128::from(looks) % tells == 0
+                    && let Err(error) = controller.publish(&controller.serving())
+                {
+                    tracing::error!(%error, "the progress of the build could not be told");
+                }
+            }
+        });
+    }
+}
+
+fn published_by(compiled: &Compiled) -> Vec<PublishedFeature> {
+    let mut published = Vec::new();
+    for featureset in compiled.featuresets.values() {
+        for feature in &featureset.features {
+            if let Some(id) = feature.id {
+                let (featureset, name) = (featureset.name.clone(), feature.name.clone());
+                published.push(PublishedFeature { featureset, id, name });
+            }
+        }
+    }
+    published
+}
+
+/// For a plan as people read it: `UserStats.compute@2` instead of `pipeline:UserStats.compute@2`.
+pub fn state_name(item: &StateItem) -> &str {
+    item.identity.split_once(':').map_or(item.identity.as_str(), |(_, rest)| rest)
+}

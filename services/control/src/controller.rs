@@ -1,0 +1,299 @@
+//! [`Controller`]: holds what serves and what is being built, and keeps engine, query side and ingest in step with it.
+
+use crate::model::SourceBoard;
+use crate::version::{Version, identities, job_spec, topic_of};
+use arc_swap::ArcSwap;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thyme_catalog::{Catalog, Commit, NewActivityEvent, Severity};
+use thyme_core::definition::{Compiled, CompiledDataset, Definitions, compile};
+use thyme_core::time::{Clock, ClockMode, Micros};
+use thyme_core::{Error, Result};
+use thyme_engine::EngineHandle;
+use thyme_log::EventLog;
+use thyme_query::{Deployment, QueryEngine};
+use thyme_state::StateStore;
+use tokio::sync::{Mutex, watch};
+
+/// A raw dataset that takes events.
+#[derive(Debug, Clone)]
+pub struct IngestDataset {
+    pub dataset: Arc<CompiledDataset>,
+    pub log_id: u32,
+}
+
+/// Who takes events: told as a whole whenever the definitions change. `ids` has the id of every log identity.
+pub trait IngestTarget: Send + Sync {
+    fn deploy(&self, compiled: &Compiled, ids: &BTreeMap<String, u32>) -> Result<()>;
+}
+
+/// What the controller works with.
+pub struct ControlParts {
+    pub catalog: Arc<dyn Catalog>,
+    pub log: Arc<dyn EventLog>,
+    pub state: Arc<StateStore>,
+    pub engine: EngineHandle,
+    pub query: Arc<QueryEngine>,
+    pub ingest: Arc<dyn IngestTarget>,
+    pub sources: Arc<SourceBoard>,
+    pub clock: Arc<dyn Clock>,
+    pub clock_mode: ClockMode,
+    /// Shown by the status.
+    pub data_dir: String,
+}
+
+/// The versions of the moment.
+#[derive(Debug, Clone, Default)]
+pub struct Serving {
+    pub live: Option<Arc<Version>>,
+    pub building: Option<Arc<Version>>,
+}
+
+impl Serving {
+    pub fn versions(&self) -> Vec<&Version> {
+        self.live.iter().chain(&self.building).map(Arc::as_ref).collect()
+    }
+}
+
+pub struct Controller {
+    pub(crate) parts: ControlParts,
+    pub(crate) serving: ArcSwap<Serving>,
+    /// Held while versions change: by a commit, and by a takeover.
+    pub(crate) changing: Mutex<()>,
+    pub(crate) datasets: watch::Sender<Arc<Vec<IngestDataset>>>,
+    pub(crate) started_at: Micros,
+}
+
+impl Controller {
+    /// Brings back what the catalog says: the live commit serves again, and one that was being built goes on.
+    pub async fn open(parts: ControlParts) -> Result<Arc<Controller>> {
+        let started_at = parts.clock.now();
+        let datasets = watch::Sender::new(Arc::new(Vec::new()));
+        let serving = ArcSwap::from_pointee(Serving::default());
+        let controller = Arc::new(Controller { parts, serving, changing: Mutex::new(()), datasets, started_at });
+        controller.clone().resume().await?;
+        Ok(controller)
+    }
+
+    pub(crate) fn now(&self) -> Micros {
+        self.parts.clock.now()
+    }
+
+    pub fn serving(&self) -> Arc<Serving> {
+        self.serving.load_full()
+    }
+
+    /// The raw datasets that take events; changes with every takeover.
+    pub fn ingest_datasets(&self) -> watch::Receiver<Arc<Vec<IngestDataset>>> {
+        self.datasets.subscribe()
+    }
+
+    /// Reads live and building commit from the catalog and makes everything equal to them.
+    pub(crate) async fn resume(self: Arc<Self>) -> Result<()> {
+        let catalog = &self.parts.catalog;
+        let live = match catalog.live_commit().await? {
+            None => None,
+            Some(commit) => {
+                self.drop_leftovers(&commit).await?;
+                Some(Arc::new(self.load_version(&commit).await?))
+            }
+        };
+        let building = match catalog.building_commit().await? {
+            None => None,
+            Some(commit) => Some(Arc::new(self.load_version(&commit).await?)),
+        };
+        for version in live.iter().chain(&building) {
+            self.load_extractors_for_serving(version).await;
+        }
+        let resumes = building.is_some();
+        self.serve(Serving { live, building }).await?;
+        if resumes {
+            self.clone().watch_build();
+        }
+        Ok(())
+    }
+
+    async fn load_version(&self, commit: &Commit) -> Result<Version> {
+        let text = self.parts.catalog.definitions(&commit.id).await?;
+        let definitions: Definitions = serde_json::from_str(&text).map_err(|error| {
+            Error::data_loss(format!("the definitions of commit {} do not parse: {error}", commit.id))
+        })?;
+        let compiled = compile(&definitions).map_err(|errors| {
+            let first = errors.into_iter().next().unwrap_or_else(|| Error::internal("no reason given"));
+            first.context(format!("the definitions of commit {} do not compile", commit.id))
+        })?;
+        let wanted: Vec<String> = identities(&compiled).into_iter().collect();
+        let ids = self.parts.catalog.allocate_ids(&wanted).await?;
+        Ok(Version {
+            commit_id: commit.id.as_str().into(),
+            compiled: Arc::new(compiled),
+            ids,
+            new_identities: commit.new_identities.clone(),
+        })
+    }
+
+    /// A node that cannot load a module serves the rest.
+    async fn load_extractors_for_serving(&self, version: &Arc<Version>) {
+        let report =
+            load_extractors(self.parts.query.clone(), version.commit_id.clone(), version.compiled.clone()).await;
+        for error in report.errors {
+            tracing::error!(commit = %version.commit_id, %error, "an extractor cannot run and will answer ERROR");
+            let detail = serde_json::json!({"commit_id": version.commit_id.as_ref()});
+            self.report("extractor.unavailable", Severity::Error, &version.commit_id, error.to_string(), detail).await;
+        }
+    }
+
+    /// Makes engine, query side and ingest equal to `serving`.
+    pub(crate) async fn serve(&self, serving: Serving) -> Result<()> {
+        let spec = job_spec(&serving.versions())?;
+        self.parts.engine.deploy(spec).await?;
+        let serving = Arc::new(serving);
+        self.serving.store(serving.clone());
+        self.publish(&serving)
+    }
+
+    /// The query side and ingest, in one go.
+    pub(crate) fn publish(&self, serving: &Serving) -> Result<()> {
+        let Some(base) = serving.live.as_ref().or(serving.building.as_ref()) else { return Ok(()) };
+        let shown = Shown::new(serving);
+        let mut unavailable = BTreeMap::new();
+        if let Some(building) = &serving.building {
+            let progress = self.progress_in_words(building);
+            unavailable.extend(shown.only_building.iter().map(|name| (name.clone(), progress.clone())));
+        }
+        let compiled = Arc::new(shown.compiled);
+        self.parts.query.deploy(Deployment {
+            commit_id: base.commit_id.clone(),
+            compiled: compiled.clone(),
+            tables: serving.live.as_ref().map(|live| live.served_tables()).transpose()?.unwrap_or_default(),
+            clock: self.parts.clock_mode,
+            unavailable,
+        });
+        self.parts.ingest.deploy(&compiled, &shown.ids)?;
+        self.datasets.send_replace(Arc::new(ingest_datasets(serving)?));
+        Ok(())
+    }
+
+    fn progress_in_words(&self, building: &Version) -> String {
+        let (mut done, mut total) = (0, 0);
+        for (_, id) in building.builds() {
+            let progress = self.parts.engine.build_progress(id);
+            done += progress.done;
+            total += progress.total;
+        }
+        format!("{done} of {total} records read")
+    }
+
+    /// State and logs that a takeover dropped, if it was cut short before it had done so.
+    async fn drop_leftovers(&self, live: &Commit) -> Result<()> {
+        let plan: thyme_core::definition::Plan = serde_json::from_str(&live.plan)
+            .map_err(|error| Error::data_loss(format!("the plan of commit {} does not parse: {error}", live.id)))?;
+        let dropped: Vec<String> = plan.dropped.into_iter().map(|item| item.identity).collect();
+        self.drop_identities(&dropped).await
+    }
+
+    /// Deletes state, logs and ids of identities that nothing runs any more, in this order, so that one cut short is done again.
+    pub(crate) async fn drop_identities(&self, names: &[String]) -> Result<()> {
+        let ids = self.parts.catalog.find_ids(names).await?;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.parts.engine.drop_state(ids.values().copied().collect()).await?;
+        for topic in ids.keys().filter_map(|identity| topic_of(identity)) {
+            match self.parts.log.delete_topic(&topic) {
+                Err(error) if error.kind() != thyme_core::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        let names: Vec<String> = ids.into_keys().collect();
+        self.parts.catalog.retire_ids(&names).await
+    }
+
+    /// An entry of the event feed. The feed is for people: a failure to write it stops nothing.
+    pub(crate) async fn report(
+        &self,
+        event_type: &str,
+        severity: Severity,
+        subject: &str,
+        message: String,
+        detail: serde_json::Value,
+    ) {
+        let event = NewActivityEvent {
+            event_type: event_type.to_string(),
+            severity,
+            source: "control".to_string(),
+            subject: subject.to_string(),
+            message,
+            detail,
+            created_at: self.now(),
+        };
+        if let Err(error) = self.parts.catalog.add_event(event).await {
+            tracing::warn!(%error, "an event was not recorded");
+        }
+    }
+}
+
+/// Loading imports Python modules, which takes its time.
+pub(crate) async fn load_extractors(
+    query: Arc<QueryEngine>,
+    commit_id: Arc<str>,
+    compiled: Arc<Compiled>,
+) -> thyme_query::LoadReport {
+    let loaded = tokio::task::spawn_blocking(move || query.load_extractors(&commit_id, &compiled)).await;
+    loaded.unwrap_or_else(|error| thyme_query::LoadReport {
+        errors: vec![Error::internal(format!("loading the extractors failed: {error}"))],
+        warnings: Vec::new(),
+    })
+}
+
+/// What clients may name: all of the live version, and what only the one being built has. New datasets take events at once;
+/// what reads them is unavailable until the takeover.
+struct Shown {
+    compiled: Compiled,
+    ids: BTreeMap<String, u32>,
+    /// Datasets and featuresets that are not served yet.
+    only_building: Vec<String>,
+}
+
+impl Shown {
+    fn new(serving: &Serving) -> Shown {
+        let mut shown = Shown { compiled: Compiled::default(), ids: BTreeMap::new(), only_building: Vec::new() };
+        if let Some(live) = &serving.live {
+            shown.compiled = live.compiled.as_ref().clone();
+            shown.ids.clone_from(&live.ids);
+        }
+        let Some(building) = &serving.building else { return shown };
+        for (identity, id) in &building.ids {
+            shown.ids.entry(identity.clone()).or_insert(*id);
+        }
+        let mut only_building = Vec::new();
+        add_missing(&mut shown.compiled.datasets, &building.compiled.datasets, &mut only_building);
+        add_missing(&mut shown.compiled.featuresets, &building.compiled.featuresets, &mut only_building);
+        add_missing(&mut shown.compiled.pipelines, &building.compiled.pipelines, &mut Vec::new());
+        shown.only_building = only_building;
+        shown
+    }
+}
+
+fn add_missing<T>(known: &mut BTreeMap<String, Arc<T>>, more: &BTreeMap<String, Arc<T>>, added: &mut Vec<String>) {
+    for (name, entry) in more {
+        if !known.contains_key(name) {
+            known.insert(name.clone(), entry.clone());
+            added.push(name.clone());
+        }
+    }
+}
+
+/// Raw datasets of the live version, and the new ones of the version being built: nothing of theirs changes at the takeover.
+fn ingest_datasets(serving: &Serving) -> Result<Vec<IngestDataset>> {
+    let mut found: BTreeMap<String, IngestDataset> = BTreeMap::new();
+    for version in serving.versions() {
+        for (name, dataset) in &version.compiled.datasets {
+            if dataset.is_raw() && !found.contains_key(name) {
+                let entry = IngestDataset { dataset: dataset.clone(), log_id: version.log_id(dataset)? };
+                found.insert(name.clone(), entry);
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}

@@ -1,0 +1,217 @@
+//! What listings and the status show. The JSON of `/api/v1/*` is these types as they stand; gRPC carries the same fields.
+
+use parking_lot::Mutex;
+use serde::{Serialize, Serializer};
+use std::collections::BTreeMap;
+use thyme_core::definition::Metadata;
+use thyme_core::time::{Micros, format_time};
+
+/// Micros on the inside, ISO-8601 with `Z` in JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Micros);
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&format_time(self.0))
+    }
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct FieldView {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub data_type: String,
+    pub nullable: bool,
+    pub key: bool,
+    pub timestamp: bool,
+    pub description: String,
+}
+
+/// Rows since the beginning, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub accepted: u64,
+    pub late_dropped: u64,
+    pub duplicates: u64,
+    pub dead_letters: u64,
+    pub erased_keys: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct DatasetView {
+    pub name: String,
+    pub version: u32,
+    pub index: bool,
+    pub fields: Vec<FieldView>,
+    /// As a length such as `1h`; `None`: nothing is ever late.
+    pub max_lateness: Option<String>,
+    pub partitions: u16,
+    pub pipelines: Vec<String>,
+    /// The source's connector.
+    pub source: Option<String>,
+    pub metadata: Metadata,
+    pub counts: Counts,
+    pub watermark: Option<Time>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct AggregateView {
+    pub name: String,
+    pub definition: String,
+    #[serde(rename = "type")]
+    pub data_type: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct PipelineView {
+    pub name: String,
+    pub version: u32,
+    pub dataset: String,
+    pub input: String,
+    pub group_by: Vec<String>,
+    pub aggregates: Vec<AggregateView>,
+    /// Records of its input that it has not read yet.
+    pub lag: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct FeatureView {
+    pub name: String,
+    #[serde(rename = "type")]
+    pub data_type: String,
+    pub nullable: bool,
+    pub id: Option<u32>,
+    /// `key`, `request`, `ref` or `extractor`.
+    pub kind: &'static str,
+    /// `UserStats.orders_1h`, or the extractor's name.
+    pub origin: String,
+    pub description: String,
+    pub deprecated: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct FeaturesetView {
+    pub name: String,
+    pub keys: Vec<String>,
+    pub features: Vec<FeatureView>,
+    pub metadata: Metadata,
+    /// False while a pipeline it needs is being built for the first time.
+    pub available: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceView {
+    pub dataset: String,
+    pub kind: String,
+    /// `running`, `waiting` or `failed`.
+    pub state: String,
+    pub cursor: String,
+    pub rows: u64,
+    pub error: Option<String>,
+    pub last_poll: Option<Time>,
+    pub metadata: Metadata,
+    pub settings: BTreeMap<String, serde_json::Value>,
+}
+
+/// What the sources say of themselves.
+#[derive(Default)]
+pub struct SourceBoard {
+    sources: Mutex<BTreeMap<String, SourceView>>,
+}
+
+impl SourceBoard {
+    /// Adds or changes the entry of a dataset.
+    pub fn put(&self, view: SourceView) {
+        self.sources.lock().insert(view.dataset.clone(), view);
+    }
+    pub fn update(&self, dataset: &str, change: impl FnOnce(&mut SourceView)) {
+        if let Some(view) = self.sources.lock().get_mut(dataset) {
+            change(view);
+        }
+    }
+    pub fn remove(&self, dataset: &str) {
+        self.sources.lock().remove(dataset);
+    }
+    pub fn list(&self) -> Vec<SourceView> {
+        self.sources.lock().values().cloned().collect()
+    }
+}
+
+/// Work in the background.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobView {
+    pub id: String,
+    /// `pipeline`, `build` or `source`.
+    pub kind: &'static str,
+    pub name: String,
+    /// `running`, `caught_up`, `waiting` or `failed`.
+    pub state: String,
+    pub done_records: u64,
+    pub total_records: u64,
+    pub error: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct BuildView {
+    /// `UserStats.compute@2`.
+    pub pipeline: String,
+    pub done_records: u64,
+    pub total_records: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct CommitView {
+    pub id: String,
+    /// `building`, `active`, `replaced`, `superseded` or `failed`.
+    pub state: &'static str,
+    pub message: String,
+    pub created_at: Time,
+    pub activated_at: Option<Time>,
+    pub builds: Vec<BuildView>,
+    pub error: Option<String>,
+    pub content_hash: String,
+    pub warnings: Vec<String>,
+    /// Where a page that starts after this commit goes on.
+    #[serde(skip)]
+    pub sequence: i64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct EventView {
+    pub id: i64,
+    pub event_type: String,
+    pub severity: &'static str,
+    pub source: String,
+    pub subject: String,
+    pub message: String,
+    pub detail: serde_json::Value,
+    pub created_at: Time,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct DatasetStatus {
+    pub name: String,
+    pub counts: Counts,
+    pub watermark: Option<Time>,
+    pub lag: u64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct StatusView {
+    pub version: &'static str,
+    /// `ready`, `building` or `degraded`.
+    pub state: &'static str,
+    pub commit_id: String,
+    /// `wall` or `event`.
+    pub clock: &'static str,
+    pub now: Time,
+    pub started_at: Time,
+    pub datasets: Vec<DatasetStatus>,
+    pub builds: Vec<BuildView>,
+    pub position: String,
+    pub lag: u64,
+    pub data_dir: String,
+    pub roles: Vec<&'static str>,
+    /// What keeps the engine from going on.
+    pub trouble: Option<String>,
+}

@@ -1,0 +1,163 @@
+//! Definitions with the ids of their state: what the engine, the query side and ingest are told.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use thyme_core::aggregate::TableLayout;
+use thyme_core::definition::{Compiled, CompiledDataset, CompiledPipeline};
+use thyme_core::{Error, Result};
+use thyme_engine::{DatasetJob, JobSpec, PipelineJob, RouteJob};
+use thyme_query::ServedTable;
+use thyme_state::Table;
+
+/// One commit's definitions, compiled, with the ids of their logs and tables.
+#[derive(Debug, Clone)]
+pub struct Version {
+    pub commit_id: Arc<str>,
+    pub compiled: Arc<Compiled>,
+    pub ids: BTreeMap<String, u32>,
+    /// What was not there before this commit.
+    pub new_identities: Vec<String>,
+}
+
+/// The catalog identities of all logs and tables that these definitions need.
+pub fn identities(compiled: &Compiled) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for dataset in compiled.datasets.values().filter(|dataset| dataset.is_raw()) {
+        found.insert(dataset.log_identity());
+        if dataset.has_row_table() {
+            found.insert(dataset.table_identity());
+        }
+    }
+    for pipeline in compiled.pipelines.values() {
+        found.insert(pipeline.table_identity());
+        found.extend(pipeline.route.as_ref().map(|route| route.log_identity()));
+    }
+    found
+}
+
+/// The topic of a log's identity: `log:Order@1` is `Order.v1`, `route:Order@1:carrier` is `Order.v1.by.carrier`.
+pub fn topic_of(identity: &str) -> Option<String> {
+    let versioned = |text: &str| text.split_once('@').map(|(name, version)| format!("{name}.v{version}"));
+    if let Some(rest) = identity.strip_prefix("log:") {
+        return versioned(rest);
+    }
+    let (dataset, columns) = identity.strip_prefix("route:")?.split_once(':')?;
+    versioned(dataset).map(|topic| format!("{topic}.by.{columns}"))
+}
+
+impl Version {
+    fn id(&self, identity: &str) -> Result<u32> {
+        self.ids.get(identity).copied().ok_or_else(|| Error::internal(format!("no id for {identity}")))
+    }
+
+    fn row_table(&self, dataset: &CompiledDataset) -> Result<Option<Table>> {
+        if !dataset.has_row_table() {
+            return Ok(None);
+        }
+        let layout = Arc::new(TableLayout::raw(dataset.types.clone()));
+        Ok(Some(Table { id: self.id(&dataset.table_identity())?, layout, routed: false }))
+    }
+
+    fn pipeline_table(&self, pipeline: &CompiledPipeline) -> Result<Table> {
+        let layout = Arc::new(pipeline.plan.layout.clone());
+        Ok(Table { id: self.id(&pipeline.table_identity())?, layout, routed: pipeline.route.is_some() })
+    }
+
+    pub fn log_id(&self, dataset: &CompiledDataset) -> Result<u32> {
+        self.id(&dataset.log_identity())
+    }
+
+    /// Tables by identity, as the query side reads them.
+    pub fn served_tables(&self) -> Result<BTreeMap<String, ServedTable>> {
+        let mut tables = BTreeMap::new();
+        for dataset in self.compiled.datasets.values() {
+            if let Some(table) = self.row_table(dataset)? {
+                let served = ServedTable { consumer: table.id, log: self.log_id(dataset)?, table };
+                tables.insert(dataset.table_identity(), served);
+            }
+        }
+        for pipeline in self.compiled.pipelines.values() {
+            let log = match &pipeline.route {
+                Some(route) => self.id(&route.log_identity())?,
+                None => self.log_id(self.input(pipeline)?)?,
+            };
+            let table = self.pipeline_table(pipeline)?;
+            tables.insert(pipeline.table_identity(), ServedTable { consumer: table.id, log, table });
+        }
+        Ok(tables)
+    }
+
+    fn input(&self, pipeline: &CompiledPipeline) -> Result<&Arc<CompiledDataset>> {
+        self.compiled
+            .datasets
+            .get(&pipeline.input)
+            .ok_or_else(|| Error::internal(format!("pipeline {} reads no dataset", pipeline.name)))
+    }
+
+    /// The ids of the tables that must have been built before this version may serve, by identity.
+    pub fn builds(&self) -> Vec<(&str, u32)> {
+        let tables =
+            self.new_identities.iter().filter(|name| name.starts_with("pipeline:") || name.starts_with("raw:"));
+        tables.filter_map(|name| self.ids.get(name).map(|id| (name.as_str(), *id))).collect()
+    }
+}
+
+/// What the engine runs for several versions at once; what they share runs once, as the later one says.
+pub fn job_spec(versions: &[&Version]) -> Result<JobSpec> {
+    let mut jobs: BTreeMap<String, DatasetJob> = BTreeMap::new();
+    for version in versions {
+        for dataset in version.compiled.datasets.values().filter(|dataset| dataset.is_raw()) {
+            let log_id = version.log_id(dataset)?;
+            let raw_table = version.row_table(dataset)?;
+            let job = jobs.entry(dataset.identity()).or_insert_with(|| DatasetJob {
+                dataset: dataset.clone(),
+                log_id,
+                raw_table: None,
+                pipelines: Vec::new(),
+                routes: Vec::new(),
+            });
+            job.dataset = dataset.clone();
+            job.raw_table = raw_table.or(job.raw_table.take());
+        }
+        for pipeline in version.compiled.pipelines.values() {
+            let input = version.input(pipeline)?.identity();
+            let Some(job) = jobs.get_mut(&input) else { continue };
+            add_pipeline(version, pipeline, job)?;
+        }
+    }
+    Ok(JobSpec { datasets: jobs.into_values().collect() })
+}
+
+fn add_pipeline(version: &Version, pipeline: &Arc<CompiledPipeline>, job: &mut DatasetJob) -> Result<()> {
+    let added = PipelineJob { pipeline: pipeline.clone(), table: version.pipeline_table(pipeline)? };
+    let siblings = match &pipeline.route {
+        None => &mut job.pipelines,
+        Some(route) => {
+            let log_id = version.id(&route.log_identity())?;
+            let index = match job.routes.iter().position(|known| known.log_id == log_id) {
+                Some(index) => index,
+                None => {
+                    let route = Arc::new(route.clone());
+                    job.routes.push(RouteJob { route, log_id, pipelines: Vec::new() });
+                    job.routes.len() - 1
+                }
+            };
+            &mut job.routes[index].pipelines
+        }
+    };
+    siblings.retain(|known| known.table.id != added.table.id);
+    siblings.push(added);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::topic_of;
+
+    #[test]
+    fn topics_follow_from_identities() {
+        assert_eq!(topic_of("log:Order@2").as_deref(), Some("Order.v2"));
+        assert_eq!(topic_of("route:Order@1:carrier-tail").as_deref(), Some("Order.v1.by.carrier-tail"));
+        assert_eq!(topic_of("raw:Order@1"), None);
+    }
+}

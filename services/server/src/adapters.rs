@@ -1,0 +1,65 @@
+//! Small seams between crates that do not know each other.
+
+use crate::run_log::RunLog;
+use async_trait::async_trait;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use thyme_catalog::{Catalog, QueryRun, RunFilter, RunPage};
+use thyme_control::IngestTarget;
+use thyme_core::definition::Compiled;
+use thyme_core::position::PositionSet;
+use thyme_core::{Error, Result};
+use thyme_engine::EngineHandle;
+use thyme_gateway::RunHistory;
+use thyme_ingest::{Ingestor, Targets};
+use thyme_query::AppliedWatch;
+
+/// Reads your writes: waits for the engine.
+pub struct EngineWatch(pub EngineHandle);
+
+#[async_trait]
+impl AppliedWatch for EngineWatch {
+    async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
+        self.0.wait_applied(position, deadline).await
+    }
+}
+
+/// Takeovers reach ingest.
+pub struct IngestDeployer(pub Arc<Ingestor>);
+
+impl IngestTarget for IngestDeployer {
+    fn deploy(&self, compiled: &Compiled, ids: &BTreeMap<String, u32>) -> Result<()> {
+        let log_id =
+            |identity: &str| ids.get(identity).copied().ok_or_else(|| Error::internal(format!("no id for {identity}")));
+        self.0.deploy(Targets::new(compiled, log_id)?);
+        Ok(())
+    }
+}
+
+/// Query runs, those still on their way to the catalog included.
+pub struct RunBook {
+    pub catalog: Arc<dyn Catalog>,
+    /// None where runs are not recorded.
+    pub log: Option<Arc<RunLog>>,
+}
+
+impl RunBook {
+    async fn flush(&self) {
+        if let Some(log) = &self.log {
+            log.flush().await;
+        }
+    }
+}
+
+#[async_trait]
+impl RunHistory for RunBook {
+    async fn list(&self, filter: &RunFilter) -> Result<RunPage> {
+        self.flush().await;
+        self.catalog.runs(filter).await
+    }
+    async fn get(&self, id: &str) -> Result<Option<QueryRun>> {
+        self.flush().await;
+        self.catalog.run(id).await
+    }
+}

@@ -1,0 +1,257 @@
+//! Configuration: `thyme.toml` < environment `THYME_SECTION__KEY` < flags. Settings are data ([`settings::SETTINGS`]); an unknown
+//! key is an error that names the nearest one.
+
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{SETTINGS, Setting};
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use thyme_core::time::ClockMode;
+use thyme_core::{Error, ErrorKind, Result, suggest};
+
+/// Everything `run` needs to know, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data_dir: PathBuf,
+    pub control_addr: SocketAddr,
+    pub query_addr: SocketAddr,
+    pub clock: ClockMode,
+    pub ingest: IngestConfig,
+    pub logging: LoggingConfig,
+    pub query: QueryConfig,
+}
+
+#[derive(Debug, Clone)]
+pub struct IngestConfig {
+    /// Most rows of one call.
+    pub max_rows: usize,
+    /// Largest request of any service, in bytes.
+    pub max_bytes: usize,
+}
+
+#[derive(Debug, Clone)]
+pub struct LoggingConfig {
+    pub json: bool,
+    /// A `tracing` filter, such as `info` or `thyme=debug`.
+    pub level: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct QueryConfig {
+    /// Whether query runs are recorded.
+    pub run_log: bool,
+    /// How many query runs are kept.
+    pub run_log_keep: u64,
+    pub extractor_workers: usize,
+    pub extractor_deadline: Duration,
+}
+
+/// A value and the place it came from, for messages.
+struct Given {
+    text: String,
+    origin: String,
+}
+
+impl Config {
+    /// Merges the three layers. `file` is `--config`; without it `thyme.toml` of the working directory is read if there is one.
+    /// `flags` is JSON of the file's shape.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: &serde_json::Value,
+    ) -> Result<Config> {
+        let mut given: BTreeMap<&'static str, Given> = BTreeMap::new();
+        read_file(file, &mut given)?;
+        for (name, text) in environment {
+            if let Some(key) = key_of_variable(&name) {
+                put(&mut given, &key, text, format!("environment variable {name}"))?;
+            }
+        }
+        flatten(flags, "", &mut |key, text| put(&mut given, key, text, "the command line".to_string()))?;
+        Self::from_given(&given)
+    }
+
+    /// The defaults, with data in `data_dir` and free ports: for tests and tools that start a server of their own.
+    pub fn ephemeral(data_dir: &Path) -> Result<Config> {
+        let flags = serde_json::json!({
+            "data_dir": data_dir.display().to_string(),
+            "server": {"control_addr": "127.0.0.1:0", "query_addr": "127.0.0.1:0"},
+        });
+        let mut given = BTreeMap::new();
+        flatten(&flags, "", &mut |key, text| put(&mut given, key, text, "the command line".to_string()))?;
+        Self::from_given(&given)
+    }
+
+    fn from_given(given: &BTreeMap<&'static str, Given>) -> Result<Config> {
+        let reader = Reader { given };
+        reader.url("log.url", &["embedded"], &["kafka"])?;
+        reader.url("catalog.url", &["sqlite"], &["postgres", "postgresql"])?;
+        let config = Config {
+            data_dir: PathBuf::from(reader.text("data_dir")),
+            control_addr: reader.loopback("server.control_addr")?,
+            query_addr: reader.loopback("server.query_addr")?,
+            clock: match reader.choice("server.clock", &["wall", "event"])?.as_str() {
+                "event" => ClockMode::Event,
+                _ => ClockMode::Wall,
+            },
+            ingest: IngestConfig {
+                max_rows: reader.number("ingest.max_rows", 1, 100_000_000)?,
+                max_bytes: reader.number("ingest.max_bytes", 1024, 2_000_000_000)?,
+            },
+            logging: LoggingConfig {
+                json: reader.choice("logging.format", &["text", "json"])? == "json",
+                level: reader.text("logging.level"),
+            },
+            query: QueryConfig {
+                run_log: reader.flag("query.run_log")?,
+                run_log_keep: reader.number("query.run_log_keep", 0, 1_000_000_000)? as u64,
+                extractor_workers: reader.number("query.extractor_workers", 1, 256)?,
+                extractor_deadline: Duration::from_millis(
+                    reader.number("query.extractor_deadline_ms", 1, 3_600_000)? as u64
+                ),
+            },
+        };
+        let same = config.control_addr == config.query_addr && config.control_addr.port() != 0;
+        if same {
+            return Err(Error::invalid(format!(
+                "server.control_addr and server.query_addr are the same: {}",
+                config.query_addr
+            ))
+            .field("server.query_addr")
+            .hint("give each its own port"));
+        }
+        Ok(config)
+    }
+}
+
+/// `THYME_SECTION__KEY` and, for a key outside sections, `THYME__KEY`. Other names are no configuration.
+fn key_of_variable(name: &str) -> Option<String> {
+    let rest = name.strip_prefix("THYME_")?;
+    if let Some(key) = rest.strip_prefix('_') {
+        return Some(key.to_lowercase());
+    }
+    let (section, key) = rest.split_once("__")?;
+    Some(format!("{}.{}", section.to_lowercase(), key.to_lowercase()))
+}
+
+fn read_file(file: Option<&Path>, given: &mut BTreeMap<&'static str, Given>) -> Result<()> {
+    let path = file.unwrap_or(Path::new("thyme.toml"));
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && file.is_none() => return Ok(()),
+        Err(error) => return Err(Error::invalid(format!("cannot read {}: {error}", path.display())).field("--config")),
+    };
+    let origin = path.display().to_string();
+    let table: toml::Table = toml::from_str(&text)
+        .map_err(|error| Error::invalid(format!("not valid TOML: {}", error.message())).at(origin.clone()))?;
+    let json = serde_json::to_value(table).map_err(|error| Error::invalid(error.to_string()).at(origin.clone()))?;
+    flatten(&json, "", &mut |key, text| put(given, key, text, origin.clone()))
+}
+
+/// Calls `put` with each leaf of nested objects, its keys joined by dots.
+fn flatten(json: &serde_json::Value, prefix: &str, put: &mut dyn FnMut(&str, String) -> Result<()>) -> Result<()> {
+    match json {
+        serde_json::Value::Object(entries) => {
+            for (name, entry) in entries {
+                let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
+                flatten(entry, &key, put)?;
+            }
+            Ok(())
+        }
+        serde_json::Value::Null => Ok(()),
+        serde_json::Value::String(text) => put(prefix, text.clone()),
+        other => put(prefix, other.to_string()),
+    }
+}
+
+fn put(given: &mut BTreeMap<&'static str, Given>, key: &str, text: String, origin: String) -> Result<()> {
+    let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+        return Err(Error::invalid(format!("unknown setting '{key}' in {origin}"))
+            .field(key)
+            .hint(suggest::hint(key, SETTINGS.iter().map(|setting| setting.key))));
+    };
+    given.insert(setting.key, Given { text, origin });
+    Ok(())
+}
+
+struct Reader<'a> {
+    given: &'a BTreeMap<&'static str, Given>,
+}
+
+impl Reader<'_> {
+    fn text(&self, key: &str) -> String {
+        if let Some(given) = self.given.get(key) {
+            return given.text.clone();
+        }
+        SETTINGS
+            .iter()
+            .find(|setting| setting.key == key)
+            .map_or_else(String::new, |setting| setting.default.to_string())
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> Error {
+        let origin = self.given.get(key).map_or("the defaults", |given| given.origin.as_str());
+        Error::invalid(format!("{key} is '{}' in {origin}, expected {expected}", self.text(key))).field(key)
+    }
+
+    fn number(&self, key: &str, least: usize, most: usize) -> Result<usize> {
+        let number: Option<usize> = self.text(key).parse().ok();
+        number
+            .filter(|number| (least..=most).contains(number))
+            .ok_or_else(|| self.wrong(key, &format!("a whole number from {least} to {most}")))
+    }
+
+    fn flag(&self, key: &str) -> Result<bool> {
+        self.text(key).parse().map_err(|_| self.wrong(key, "true or false"))
+    }
+
+    fn choice(&self, key: &str, allowed: &[&str]) -> Result<String> {
+        let text = self.text(key);
+        if allowed.contains(&text.as_str()) {
+            return Ok(text);
+        }
+        Err(self.wrong(key, &allowed.join(" or ")))
+    }
+
+    fn url(&self, key: &str, allowed: &[&str], later: &[&str]) -> Result<()> {
+        let text = self.text(key);
+        let scheme = text.split(':').next().unwrap_or_default();
+        if allowed.contains(&scheme) {
+            return Ok(());
+        }
+        if later.contains(&scheme) {
+            return Err(Error::new(ErrorKind::Unimplemented, format!("{key} = '{text}': {scheme} is not built yet"))
+                .field(key)
+                .hint(format!("leave it out for the default, {}:", allowed.join(" or "))));
+        }
+        Err(self.wrong(key, &format!("{}:", allowed.join(" or "))))
+    }
+
+    /// `host:port` or `:port`. Only loopback: without keys, whoever reaches a port may do anything.
+    fn loopback(&self, key: &str) -> Result<SocketAddr> {
+        let text = self.text(key);
+        let expected = "host:port, such as 127.0.0.1:8080";
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| self.wrong(key, expected))?;
+        let port: u16 = port.parse().map_err(|_| self.wrong(key, expected))?;
+        let address: IpAddr = match host {
+            "" | "localhost" => Ipv4Addr::LOCALHOST.into(),
+            _ => host.trim_matches(['[', ']']).parse().map_err(|_| self.wrong(key, expected))?,
+        };
+        if !address.is_loopback() {
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                format!(
+                    "{key} = '{text}' is not a loopback address, and a server without API keys listens on loopback only"
+                ),
+            )
+            .field(key)
+            .hint("listen on 127.0.0.1 and put an authenticating proxy in front"));
+        }
+        Ok(SocketAddr::new(address, port))
+    }
+}

@@ -1,0 +1,34 @@
+//! The list of settings: name, default, meaning.
+
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// `section.key`; the environment spells it `THYME_SECTION__KEY`, and one without a section `THYME__KEY`.
+    pub key: &'static str,
+    pub default: &'static str,
+    pub meaning: &'static str,
+}
+
+const fn setting(key: &'static str, default: &'static str, meaning: &'static str) -> Setting {
+    Setting { key, default, meaning }
+}
+
+pub const SETTINGS: &[Setting] = &[
+    setting("data_dir", ".thyme", "where log, state and catalog are kept; deleting it is the reset"),
+    setting("server.control_addr", "127.0.0.1:8080", "control and ingest: gRPC and /api/v1"),
+    setting("server.query_addr", "127.0.0.1:8081", "features: gRPC, Flight and HTTP"),
+    setting(
+        "server.clock",
+        "wall",
+        "what now is for a query without ts: wall, or event (the greatest accepted event time)",
+    ),
+    setting("log.url", "embedded:", "the event log; embedded: keeps it in the data directory"),
+    setting("catalog.url", "sqlite:", "the catalog; sqlite: keeps it in the data directory"),
+    setting("ingest.max_rows", "1000000", "most rows of one ingest call"),
+    setting("ingest.max_bytes", "67108864", "largest request, in bytes"),
+    setting("logging.format", "text", "text or json, on stderr"),
+    setting("logging.level", "info", "error, warn, info, debug, trace, or a tracing filter"),
+    setting("query.run_log", "true", "whether query runs are recorded"),
+    setting("query.run_log_keep", "100000", "how many query runs are kept"),
+    setting("query.extractor_workers", "2", "threads that run Python extractors"),
+    setting("query.extractor_deadline_ms", "2000", "longest run of an extractor that does not say otherwise"),
+];

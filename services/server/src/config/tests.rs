@@ -1,0 +1,75 @@
+use super::*;
+use serde_json::json;
+
+fn load(toml: &str, environment: &[(&str, &str)], flags: serde_json::Value) -> Result<Config> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("thyme.toml");
+    std::fs::write(&path, toml).unwrap();
+    let environment = environment.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+    Config::load(Some(&path), environment, &flags)
+}
+
+#[test]
+fn nothing_at_all_works() {
+    let config = load("", &[], json!({})).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from(".thyme"));
+    assert_eq!(config.control_addr.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.query_addr.to_string(), "127.0.0.1:8081");
+    assert_eq!(config.clock, ClockMode::Wall);
+    assert!(config.query.run_log);
+}
+
+#[test]
+fn flags_win_over_environment_over_file() {
+    let toml = "data_dir = 'a'\n[server]\nclock = 'event'\ncontrol_addr = '127.0.0.1:1'\nquery_addr = '127.0.0.1:11'\n";
+    let environment =
+        [("THYME_SERVER__CONTROL_ADDR", "127.0.0.1:2"), ("THYME__DATA_DIR", "b"), ("THYME_BASE_URL", "x")];
+    let config = load(toml, &environment, json!({"data_dir": "c"})).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from("c"));
+    assert_eq!(config.control_addr.port(), 2);
+    assert_eq!(config.query_addr.port(), 11);
+    assert_eq!(config.clock, ClockMode::Event);
+    let config = load(toml, &environment, json!({"data_dir": null})).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from("b"));
+}
+
+#[track_caller]
+fn refused(toml: &str, environment: &[(&str, &str)], flags: serde_json::Value, parts: &[&str]) {
+    let error = load(toml, environment, flags).unwrap_err().to_string();
+    for part in parts {
+        assert!(error.contains(part), "'{part}' is missing in: {error}");
+    }
+}
+
+#[test]
+fn mistakes_are_named_with_their_place() {
+    refused(
+        "[server]\ncontrol_adr = ':1'",
+        &[],
+        json!({}),
+        &["server.control_adr", "did you mean 'server.control_addr'"],
+    );
+    refused("", &[("THYME_SERVER__CLOK", "x")], json!({}), &["THYME_SERVER__CLOK", "server.clock"]);
+    refused("", &[], json!({"quary": {"run_log": true}}), &["quary.run_log", "query.run_log"]);
+    refused("[server]\nclock = 'lunar'", &[], json!({}), &["server.clock", "lunar", "wall or event", "thyme.toml"]);
+    refused("[query]\nextractor_workers = 0", &[], json!({}), &["extractor_workers", "from 1 to 256"]);
+    refused("x = [", &[], json!({}), &["not valid TOML", "thyme.toml"]);
+    refused("[log]\nurl = 'kafka://b:9092'", &[], json!({}), &["kafka is not built yet"]);
+    refused("[server]\nquery_addr = ':8080'", &[], json!({}), &["the same"]);
+}
+
+#[test]
+fn only_loopback_is_listened_on() {
+    for address in ["0.0.0.0:8080", "192.168.1.5:8080", "[::]:8080"] {
+        refused("", &[("THYME_SERVER__CONTROL_ADDR", address)], json!({}), &[address, "loopback", "API keys"]);
+    }
+    for address in ["localhost:9000", ":9000", "127.0.0.1:9000", "[::1]:9000"] {
+        assert!(load("", &[("THYME_SERVER__CONTROL_ADDR", address)], json!({})).is_ok(), "{address}");
+    }
+}
+
+#[test]
+fn a_missing_config_file_is_an_error() {
+    let error = Config::load(Some(Path::new("no/such/file.toml")), [], &json!({})).unwrap_err();
+    assert!(error.message().contains("no/such/file.toml"), "{error}");
+}

@@ -1,0 +1,127 @@
+//! The data directory: its layout, its format version, and the lock that keeps a second server out.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use thyme_core::{Error, ErrorKind, Result};
+
+/// Format of the directory as a whole; log, state and catalog have versions of their own.
+const FORMAT: &str = "1";
+
+/// An opened data directory; the lock is held as long as this lives.
+pub struct DataDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Creates the directory if needed, takes the lock, and checks the format.
+    pub fn open(path: &Path) -> Result<DataDir> {
+        std::fs::create_dir_all(path).map_err(|error| unusable(path, &error))?;
+        let root = path.canonicalize().map_err(|error| unusable(path, &error))?;
+        let lock = lock(&root)?;
+        check_format(&root)?;
+        Ok(DataDir { root, _lock: lock })
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+    pub fn state(&self) -> PathBuf {
+        self.root.join("state")
+    }
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.db")
+    }
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    let message = format!("cannot use the data directory {}: {error}", path.display());
+    match error.kind() {
+        std::io::ErrorKind::StorageFull => {
+            Error::new(ErrorKind::ResourceExhausted, message).hint("free some disk space")
+        }
+        _ => Error::precondition(message).hint("make it writable for this user, or choose another with --data-dir"),
+    }
+}
+
+fn lock(root: &Path) -> Result<File> {
+    let path = root.join("server.lock");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| unusable(root, &error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let process = match file.read_to_string(&mut holder) {
+                Ok(_) if !holder.trim().is_empty() => format!(" (process {})", holder.trim()),
+                _ => String::new(),
+            };
+            let message = format!("another server{process} is using the data directory {}", root.display());
+            return Err(Error::conflict(message).hint("stop it, or choose another directory with --data-dir"));
+        }
+        Err(TryLockError::Error(error)) => return Err(unusable(root, &error)),
+    }
+    let written = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
+    written.map_err(|error| unusable(root, &error))?;
+    Ok(file)
+}
+
+fn check_format(root: &Path) -> Result<()> {
+    let path = root.join("FORMAT");
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text.trim() == FORMAT => Ok(()),
+        Ok(text) => Err(Error::precondition(format!(
+            "the data directory {} has format {}, this build reads {FORMAT}",
+            root.display(),
+            text.trim()
+        ))
+        .hint("run the version of thyme that wrote it, or choose another with --data-dir")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            std::fs::write(&path, format!("{FORMAT}\n")).map_err(|error| unusable(root, &error))
+        }
+        Err(error) => Err(unusable(root, &error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_server_is_refused_and_told_by_whom() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("data");
+        let first = DataDir::open(&path).unwrap();
+        let error = DataDir::open(&path).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.message().contains(&std::process::id().to_string()), "{error}");
+        drop(first);
+        assert!(DataDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_format_is_refused_with_both_versions() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("FORMAT"), "7\n").unwrap();
+        let error = DataDir::open(directory.path()).err().unwrap();
+        assert!(error.message().contains("format 7") && error.message().contains("reads 1"), "{error}");
+    }
+
+    #[test]
+    fn a_file_in_its_place_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        let error = DataDir::open(&path).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+    }
+}

@@ -1,0 +1,71 @@
+//! Readiness, and the gauges that are read at the moment of a scrape.
+
+use metrics_exporter_prometheus::PrometheusHandle;
+use thyme_engine::EngineHandle;
+use thyme_gateway::Health;
+
+pub struct ServerHealth {
+    pub engine: EngineHandle,
+    pub recorder: PrometheusHandle,
+}
+
+impl Health for ServerHealth {
+    fn not_ready(&self) -> Option<String> {
+        self.engine.trouble().map(|error| format!("the engine does not go on: {error}"))
+    }
+
+    fn metrics(&self) -> String {
+        if let Err(error) = self.read_gauges() {
+            tracing::warn!(%error, "the engine's metrics could not be read");
+        }
+        self.recorder.run_upkeep();
+        self.recorder.render()
+    }
+
+    fn version(&self) -> String {
+        env!("CARGO_PKG_VERSION").to_string()
+    }
+}
+
+impl ServerHealth {
+    fn read_gauges(&self) -> thyme_core::Result<()> {
+        for shard in self.engine.status()? {
+            let labels = [
+                ("dataset", shard.dataset.clone()),
+                ("topic", shard.topic),
+                ("partition", shard.partition.to_string()),
+            ];
+            let lag = shard.end.saturating_sub(shard.applied);
+            metrics::gauge!("thyme_lag_records", &labels).set(lag as f64);
+            if shard.is_repartition {
+                continue;
+            }
+            if let Some(watermark) = shard.watermark {
+                metrics::gauge!("thyme_watermark_seconds", &labels).set(watermark as f64 / 1e6);
+            }
+            let counters = shard.counters;
+            metrics::counter!("thyme_events_accepted_total", &labels).absolute(counters.accepted);
+            metrics::counter!("thyme_events_late_dropped_total", &labels).absolute(counters.late);
+            metrics::counter!("thyme_events_duplicate_total", &labels).absolute(counters.duplicate);
+            metrics::counter!("thyme_events_rejected_total", &labels).absolute(counters.dead);
+        }
+        Ok(())
+    }
+}
+
+/// What each metric means, for `/metrics`.
+pub fn describe_metrics() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("thyme_events_accepted_total", "Events that count.");
+    describe_counter!("thyme_events_late_dropped_total", "Events behind the watermark, dropped for everything.");
+    describe_counter!("thyme_events_duplicate_total", "Events whose id was seen within the dedup window.");
+    describe_counter!("thyme_events_rejected_total", "Events in the dead letters.");
+    describe_counter!("thyme_ingest_appended_rows_total", "Rows appended to a dataset's log.");
+    describe_counter!("thyme_ingest_rejected_rows_total", "Rows refused when they arrived.");
+    describe_counter!("thyme_query_runs_dropped_total", "Query runs that were not recorded.");
+    describe_counter!("thyme_tick_records_total", "Log records worked off.");
+    describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");
+    describe_gauge!("thyme_lag_records", "Log records that wait to be applied.");
+    describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
+    describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");
+}

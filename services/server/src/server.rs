@@ -1,0 +1,202 @@
+//! [`Server`]: everything opened and wired, from the data directory to the two ports.
+
+use crate::adapters::{EngineWatch, IngestDeployer, RunBook};
+use crate::clock::WallClock;
+use crate::config::Config;
+use crate::data_dir::DataDir;
+use crate::health::{ServerHealth, describe_metrics};
+use crate::run_log::RunLog;
+use crate::{listen, telemetry};
+use axum::Router;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use thyme_catalog::SqliteCatalog;
+use thyme_control::{ControlParts, Controller, SourceBoard};
+use thyme_core::time::Clock;
+use thyme_core::{Error, Result};
+use thyme_engine::{Engine, EngineOptions, RunningEngine};
+use thyme_gateway::{ControlGateway, Health, QueryGateway};
+use thyme_ingest::Ingestor;
+use thyme_log::EmbeddedLog;
+use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
+use thyme_state::StateStore;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How long requests under way may take to finish when the server stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// A running server.
+pub struct Server {
+    pub control_addr: SocketAddr,
+    pub query_addr: SocketAddr,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    engine: RunningEngine,
+    run_writer: Option<JoinHandle<()>>,
+    catalog: Arc<SqliteCatalog>,
+    log: Arc<EmbeddedLog>,
+    /// Held to the end: the lock is the last to go.
+    data_dir: DataDir,
+}
+
+impl Server {
+    /// Opens everything and listens. When it returns, requests are answered.
+    pub async fn start(config: Config, extractors: Arc<dyn ExtractorRuntime>) -> Result<Server> {
+        let recorder = telemetry::recorder()?;
+        describe_metrics();
+        let data_dir = DataDir::open(&config.data_dir)?;
+        let control_listener = listen::bind(config.control_addr, "server.control_addr").await?;
+        let query_listener = listen::bind(config.query_addr, "server.query_addr").await?;
+        tracing::info!(data_dir = %data_dir.root().display(), "opening");
+
+        let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let catalog = Arc::new(SqliteCatalog::open(&data_dir.catalog()).await?);
+        let (log_dir, state_dir) = (data_dir.log(), data_dir.state());
+        let options = EngineOptions { clock: config.clock, ..EngineOptions::default() };
+        let opened = tokio::task::spawn_blocking(move || -> Result<_> {
+            let log = Arc::new(EmbeddedLog::open(&log_dir)?);
+            let state = StateStore::open(&state_dir, thyme_state::Options::default())?;
+            let engine = Engine::open(state.clone(), log.clone(), options)?.spawn()?;
+            Ok((log, state, engine))
+        });
+        let (log, state, engine) = opened.await.map_err(|error| Error::internal(error.to_string()))??;
+
+        let (run_log, run_writer) = if config.query.run_log {
+            let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
+            (Some(run_log), Some(writer))
+        } else {
+            (None, None)
+        };
+        let runs: Arc<dyn RunSink> = match &run_log {
+            Some(run_log) => run_log.clone(),
+            None => Arc::new(NoRuns),
+        };
+        let query = Arc::new(QueryEngine::new(QueryParts {
+            state: state.clone(),
+            extractors,
+            clock: clock.clone(),
+            runs,
+            applied: Arc::new(EngineWatch(engine.handle.clone())),
+            options: QueryOptions { extractor_deadline: config.query.extractor_deadline, ..QueryOptions::default() },
+        }));
+        let ingestor = Arc::new(Ingestor::new(log.clone(), clock.clone()));
+        let board = Arc::new(SourceBoard::default());
+        let controller = Controller::open(ControlParts {
+            catalog: catalog.clone(),
+            log: log.clone(),
+            state,
+            engine: engine.handle.clone(),
+            query: query.clone(),
+            ingest: Arc::new(IngestDeployer(ingestor.clone())),
+            sources: board,
+            clock,
+            clock_mode: config.clock,
+            data_dir: data_dir.root().display().to_string(),
+        })
+        .await?;
+
+        let health = Arc::new(ServerHealth { engine: engine.handle.clone(), recorder });
+        let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), run_log, health };
+        let (stop, stopping) = watch::channel(false);
+        let control_addr = local(&control_listener)?;
+        let query_addr = local(&query_listener)?;
+        let listeners = vec![
+            listen::serve(control_listener, parts.control_routes().await?, stopping.clone()),
+            listen::serve(query_listener, parts.query_routes().await?, stopping),
+        ];
+        tracing::info!(control = %control_addr, query = %query_addr, data_dir = %data_dir.root().display(), "serving");
+        Ok(Server { control_addr, query_addr, stop, listeners, engine, run_writer, catalog, log, data_dir })
+    }
+
+    /// Where the data is.
+    pub fn data_dir(&self) -> &std::path::Path {
+        self.data_dir.root()
+    }
+
+    /// Finishes what is under way and closes everything.
+    pub async fn stop(mut self) -> Result<()> {
+        tracing::info!("stopping");
+        self.stop.send_replace(true);
+        for listener in &mut self.listeners {
+            if tokio::time::timeout(GRACE, &mut *listener).await.is_err() {
+                tracing::warn!("connections were still open after {} s and are cut", GRACE.as_secs());
+                listener.abort();
+            }
+        }
+        self.listeners.clear();
+        let engine = self.engine;
+        let log = self.log.clone();
+        let closed = tokio::task::spawn_blocking(move || {
+            engine.stop();
+            log.close();
+        });
+        closed.await.map_err(|error| Error::internal(error.to_string()))?;
+        // The writer ends when the query engine, which holds the queue, is gone; connections that were cut may still hold it.
+        if let Some(writer) = self.run_writer
+            && tokio::time::timeout(GRACE, writer).await.is_err()
+        {
+            tracing::warn!("the last query runs were not recorded");
+        }
+        self.catalog.close().await;
+        Ok(())
+    }
+}
+
+fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr> {
+    listener.local_addr().map_err(|error| Error::internal(format!("a listener without an address: {error}")))
+}
+
+/// What the routes are made of.
+struct Parts {
+    config: Config,
+    controller: Arc<Controller>,
+    query: Arc<QueryEngine>,
+    ingestor: Arc<Ingestor>,
+    catalog: Arc<SqliteCatalog>,
+    run_log: Option<Arc<RunLog>>,
+    health: Arc<dyn Health>,
+}
+
+impl Parts {
+    async fn control_routes(&self) -> Result<Router> {
+        let control = thyme_control::grpc::service(self.controller.clone());
+        let ingest = thyme_ingest::grpc::service(self.ingestor.clone());
+        let (reporter, grpc_health) = tonic_health::server::health_reporter();
+        reporter.set_service_status("thyme.v1.ControlService", tonic_health::ServingStatus::Serving).await;
+        reporter.set_service_status("thyme.v1.IngestService", tonic_health::ServingStatus::Serving).await;
+        let grpc = tonic::service::Routes::new(control).add_service(ingest).add_service(grpc_health);
+        let gateway = ControlGateway {
+            controller: self.controller.clone(),
+            ingestor: self.ingestor.clone(),
+            catalog: self.catalog.clone(),
+            max_bytes: self.config.ingest.max_bytes,
+            max_rows: self.config.ingest.max_rows,
+        };
+        self.finish(grpc, thyme_gateway::control_routes(Arc::new(gateway)))
+    }
+
+    async fn query_routes(&self) -> Result<Router> {
+        let feature = thyme_feature::grpc::service(self.query.clone(), self.catalog.clone());
+        let flight = thyme_feature::flight::service(self.query.clone(), Some(self.ingestor.clone()));
+        let (reporter, grpc_health) = tonic_health::server::health_reporter();
+        reporter.set_service_status("thyme.v1.FeatureService", tonic_health::ServingStatus::Serving).await;
+        let grpc = tonic::service::Routes::new(feature).add_service(flight).add_service(grpc_health);
+        let book = RunBook { catalog: self.catalog.clone(), log: self.run_log.clone() };
+        let gateway =
+            QueryGateway { query: self.query.clone(), runs: Arc::new(book), max_bytes: self.config.ingest.max_bytes };
+        self.finish(grpc, thyme_gateway::query_routes(Arc::new(gateway)))
+    }
+
+    fn finish(&self, grpc: tonic::service::Routes, http: Router) -> Result<Router> {
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(thyme_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|error| Error::internal(format!("building the reflection service: {error}")))?;
+        let grpc = grpc.add_service(reflection).into_axum_router();
+        let health = thyme_gateway::health_routes(self.health.clone());
+        Ok(http.merge(health).merge(grpc).fallback(thyme_gateway::not_found))
+    }
+}
