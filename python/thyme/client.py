@@ -49,6 +49,7 @@ class Client:
     ) -> None:
         self.settings = settings(url, control_url, api_key, timeout, retry_for)
         self._channels: dict[bool, grpc.Channel] = {}
+        self._senders: dict[str, Callable[..., Any]] = {}
         self._shapes: dict[str, Shape] = {}
 
     def query(
@@ -232,6 +233,7 @@ class Client:
         for channel in self._channels.values():
             channel.close()
         self._channels.clear()
+        self._senders.clear()
 
     def __enter__(self) -> Client:
         return self
@@ -253,11 +255,8 @@ class Client:
         return self._shapes[reference]
 
     def _run(self, call: Call) -> Any:
-        path, request, response = _proto.methods()[call.method]
         place = self.settings.control if call.control else self.settings.queries
-        send = self._channel(call.control, place).unary_unary(
-            path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
-        )
+        send = self._sender(call.method, call.control, place)
 
         def once() -> Any:
             try:
@@ -268,6 +267,14 @@ class Client:
                 raise from_rpc_error(error, place.url) from None
 
         return call.read(self._again(once))
+
+    def _sender(self, method: str, control: bool, place: Address) -> Callable[..., Any]:
+        if method not in self._senders:
+            path, request, response = _proto.methods()[method]
+            self._senders[method] = self._channel(control, place).unary_unary(
+                path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
+            )
+        return self._senders[method]
 
     def _again(self, attempt: Callable[[], Any]) -> Any:
         waits = pauses(self.settings.retry_for)

@@ -129,6 +129,12 @@ class _Builder:
 
     def extractor(self, found: ExtractorDefinition) -> dict[str, Any]:
         function = found.function
+        if self.root is not None and "<locals>" in function.__qualname__:
+            raise ThymeDefinitionError(
+                f"extractor {function.__qualname__} is defined inside a function, where a server cannot find it",
+                hint="define the featureset at the top level of a module",
+                location=found.location,
+            )
         source, digest = function_source(function)
         return {
             "name": found.name,

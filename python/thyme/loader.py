@@ -28,12 +28,14 @@ def load_path(path: str | Path) -> Path:
     if found.is_file() and found.suffix != ".py":
         raise ThymeDefinitionError(f"not a Python file: {path}", hint="give a .py file or a directory")
     root = found if found.is_dir() else found.parent
+    names = [found.stem]
     if found.is_dir():
         names = [file.stem for file in sorted(found.glob("*.py")) if not file.name.startswith(_SKIPPED)]
         if not names:
             raise NotFoundError(f"no Python files in {path}")
-    else:
-        names = [found.stem]
+    while (root / "__init__.py").is_file():  # a module of a package is imported by its full name
+        names = [f"{root.name}.{name}" for name in names]
+        root = root.parent
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
     for name in names:

@@ -68,9 +68,11 @@ def methods() -> dict[str, tuple[str, Any, Any]]:
 def __getattr__(name: str) -> Any:
     if name.startswith("_"):
         raise AttributeError(name)
-    if name in _numbers():
-        return _numbers()[name]
-    try:
-        return message(f"{PACKAGE}.{name}")
-    except KeyError:
-        raise AttributeError(f"no message or enum value '{name}'") from None
+    found = _numbers().get(name)
+    if found is None:
+        try:
+            found = message(f"{PACKAGE}.{name}")
+        except KeyError:
+            raise AttributeError(f"no message or enum value '{name}'") from None
+    globals()[name] = found  # the next access finds it at once
+    return found
