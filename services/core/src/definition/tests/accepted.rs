@@ -141,3 +141,17 @@ fn features_of_other_featuresets_are_bound() {
     assert_eq!((featureset.as_str(), *feature), ("UserFeatures", 2));
     assert_eq!(binding.iter().collect::<Vec<_>>(), [(&0, &0)]);
 }
+
+/// What the Python SDK writes for its own test module is what is read here.
+#[test]
+fn the_snapshot_of_the_sdk() {
+    let text = include_str!("../../../../../python/tests/snapshots/orders.json");
+    let definitions: crate::definition::Definitions = serde_json::from_str(text).unwrap();
+    let compiled = crate::definition::compile(&definitions).unwrap_or_else(|errors| panic!("{errors:#?}"));
+    assert_eq!(compiled.pipelines.len(), definitions.pipelines.len());
+    assert_eq!(compiled.featuresets.len(), definitions.featuresets.len());
+    for (name, featureset) in &compiled.featuresets {
+        let all: Vec<usize> = (0..featureset.features.len()).collect();
+        assert_eq!(compiled.feature_plan(name, &all).unwrap().wanted.len(), all.len());
+    }
+}
