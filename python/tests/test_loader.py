@@ -31,6 +31,9 @@ class Scores:
 """
 
 
+DOUBLE = "def double(x):\n    return 2 * x\n"
+
+
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """An empty directory; what is imported from it is forgotten afterwards."""
@@ -55,14 +58,12 @@ def travelling(root) -> list[str]:
 
 
 def test_a_file_and_its_helpers(place):
-    write(place, scores_a=FEATURES.format(helpers="helpers_a"), helpers_a="def double(x):\n    return 2 * x\n")
+    write(place, scores_a=FEATURES.format(helpers="helpers_a"), helpers_a=DOUBLE)
     assert travelling(load_path("scores_a.py")) == ["helpers_a.py", "scores_a.py"]
 
 
 def test_a_directory(place):
-    write(
-        place, defs__scores_b=FEATURES.format(helpers="helpers_b"), defs__helpers_b="def double(x):\n    return 2 * x\n"
-    )
+    write(place, defs__scores_b=FEATURES.format(helpers="helpers_b"), defs__helpers_b=DOUBLE)
     write(place, defs__test_b="raise AssertionError('tests are not imported')\n")
     assert travelling(load_path("defs")) == ["helpers_b.py", "scores_b.py"]
 
@@ -71,9 +72,7 @@ def test_a_directory(place):
 def test_a_package_is_imported_by_its_full_name(place, given):
     (place / "pack_c").mkdir()
     (place / "pack_c" / "__init__.py").write_text("")
-    write(
-        place, pack_c__scores=FEATURES.format(helpers=".helpers"), pack_c__helpers="def double(x):\n    return 2 * x\n"
-    )
+    write(place, pack_c__scores=FEATURES.format(helpers=".helpers"), pack_c__helpers=DOUBLE)
     root = load_path(given)
     assert travelling(root) == ["pack_c/__init__.py", "pack_c/helpers.py", "pack_c/scores.py"]
     extractor = build_definitions(root=root)["featuresets"][0]["extractors"][0]
@@ -81,7 +80,7 @@ def test_a_package_is_imported_by_its_full_name(place, given):
 
 
 def test_a_module_by_name(place):
-    write(place, scores_d=FEATURES.format(helpers="helpers_d"), helpers_d="def double(x):\n    return 2 * x\n")
+    write(place, scores_d=FEATURES.format(helpers="helpers_d"), helpers_d=DOUBLE)
     assert travelling(load_module("scores_d")) == ["helpers_d.py", "scores_d.py"]
 
 

@@ -1,4 +1,4 @@
-"""The whole path by the real command and the real server: init, serve, commit, ingest, query, explain, export, restart."""
+"""The whole path by the real command and the real server: from `thyme init` to a restart after SIGKILL."""
 
 from __future__ import annotations
 
