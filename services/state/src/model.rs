@@ -69,12 +69,19 @@ pub struct Options {
     pub block_cache_bytes: usize,
     /// Size of one write buffer; the trie has up to four.
     pub write_buffer_bytes: usize,
+    /// Memory for rows that were written lately and are likely to be written again.
+    pub row_cache_bytes: usize,
     /// Threads that flush and compact.
     pub background_jobs: i32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { block_cache_bytes: 256 << 20, write_buffer_bytes: 32 << 20, background_jobs: 2 }
+        Options {
+            block_cache_bytes: 256 << 20,
+            write_buffer_bytes: 32 << 20,
+            row_cache_bytes: 128 << 20,
+            background_jobs: 2,
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::snapshot::Snapshot;
 use crate::tables::meta;
 use crate::tick::Tick;
 use crate::trie::blocks::BlockRegistry;
+use crate::trie::row_cache::RowCache;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use thyme_core::Result;
 pub struct StateStore {
     rocks: Arc<Rocks>,
     pub(crate) blocks: BlockRegistry,
+    pub(crate) row_cache: RowCache,
     rows_read: AtomicU64,
 }
 
@@ -23,18 +25,20 @@ impl StateStore {
     /// Opens or creates the state in `path`. Another format version, a second process on the directory, a directory that
     /// cannot be written and a full disk are refused with an error that says so.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<StateStore>> {
-        StateStore::start(Rocks::open(path.as_ref(), &options)?)
+        StateStore::start(Rocks::open(path.as_ref(), &options)?, &options)
     }
 
     /// The same code over memory: nothing is kept, nothing is synced.
     pub fn in_memory() -> Result<Arc<StateStore>> {
-        StateStore::start(Rocks::in_memory(&Options { block_cache_bytes: 32 << 20, ..Options::default() })?)
+        let options = Options { block_cache_bytes: 32 << 20, row_cache_bytes: 16 << 20, ..Options::default() };
+        StateStore::start(Rocks::in_memory(&options)?, &options)
     }
 
-    fn start(rocks: Arc<Rocks>) -> Result<Arc<StateStore>> {
+    fn start(rocks: Arc<Rocks>, options: &Options) -> Result<Arc<StateStore>> {
         meta::check_format_version(&rocks)?;
         let blocks = BlockRegistry::load(&OwnedSnapshot::new(rocks.clone()))?;
-        Ok(Arc::new(StateStore { rocks, blocks, rows_read: AtomicU64::new(0) }))
+        let row_cache = RowCache::new(options.row_cache_bytes);
+        Ok(Arc::new(StateStore { rocks, blocks, row_cache, rows_read: AtomicU64::new(0) }))
     }
 
     /// Begins a tick: changes that become visible and durable together.

@@ -41,6 +41,7 @@ impl Tick {
         let end = after_prefix(&prefix);
         self.batch.delete_range_cf(self.store.rocks().family(Family::Trie)?, &prefix, &end);
         self.erased.insert(prefix);
+        self.writer.forget_rows();
         Ok(())
     }
 

@@ -6,6 +6,7 @@
 use super::coordinate::{Node, PageAt, block_of, coordinate, is_finest, is_left_of, time_of};
 use super::leaf::{LEAF, LEAF_EVENTS, LeafCursor, RawEvent};
 use super::page::{EntryBytes, PAGE, Summary};
+use super::row_cache::{PendingRows, RowCache};
 use super::{body, leaf, page};
 use crate::codec::broken;
 use crate::keys::{Family, MetaKey};
@@ -27,6 +28,9 @@ pub struct TrieWriter {
     /// What the registry held before this tick, to go back to if the write fails.
     replaced: Vec<(u32, Arc<Vec<u32>>)>,
     forgotten: Vec<u32>,
+    pending: PendingRows,
+    /// Rows went by ranges: the cache knows nothing of them.
+    has_range_deletes: bool,
 }
 
 /// Memory reused from key to key.
@@ -88,6 +92,8 @@ impl TrieWriter {
             incoming: &events,
             wanted,
             is_erased,
+            cache: &store.row_cache,
+            pending: &mut self.pending,
             buffers: &mut self.buffers,
         };
         let mut rest = raw_events.as_slice();
@@ -106,6 +112,12 @@ impl TrieWriter {
 
     pub fn forget_table(&mut self, id: u32) {
         self.forgotten.push(id);
+        self.forget_rows();
+    }
+
+    /// Rows are deleted by a range.
+    pub fn forget_rows(&mut self) {
+        self.has_range_deletes = true;
     }
 
     /// Adds the new root blocks to the batch and shows them to readers, who must not miss them once the batch is written.
@@ -132,6 +144,11 @@ impl TrieWriter {
             for (table, known) in self.replaced.drain(..) {
                 store.blocks.set(table, known);
             }
+        }
+        if is_written && !self.has_range_deletes {
+            store.row_cache.commit(std::mem::take(&mut self.pending));
+        } else {
+            store.row_cache.clear();
         }
     }
 }
@@ -179,7 +196,26 @@ struct Insertion<'a> {
     /// Columns that partials need.
     wanted: Vec<bool>,
     is_erased: bool,
+    cache: &'a RowCache,
+    pending: &'a mut PendingRows,
     buffers: &'a mut Buffers,
+}
+
+/// A row as it was committed, from the cache or from RocksDB.
+enum Row<'a> {
+    Cached(Arc<[u8]>),
+    Stored(DBPinnableSlice<'a>),
+}
+
+impl std::ops::Deref for Row<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Row::Cached(bytes) => bytes,
+            Row::Stored(bytes) => bytes,
+        }
+    }
 }
 
 impl<'a> Insertion<'a> {
@@ -343,6 +379,7 @@ impl<'a> Insertion<'a> {
         if !is_overwritten {
             self.write_key(page.child(node)?);
             self.batch.delete_cf(self.family, &self.buffers.key);
+            self.pending.push((self.buffers.key.as_slice().into(), None));
         }
         Ok(())
     }
@@ -374,16 +411,25 @@ impl<'a> Insertion<'a> {
         at.write_key(&mut self.buffers.key);
     }
 
-    fn get(&mut self, at: PageAt) -> Result<Option<DBPinnableSlice<'a>>> {
+    fn get(&mut self, at: PageAt) -> Result<Option<Row<'a>>> {
         if self.is_erased {
             return Ok(None);
         }
         self.write_key(at);
-        self.rocks.db().get_pinned_cf(self.family, &self.buffers.key).map_err(translate)
+        if self.cache.is_enabled()
+            && let Some(row) = self.cache.get(&self.buffers.key)
+        {
+            return Ok(Some(Row::Cached(row)));
+        }
+        let stored = self.rocks.db().get_pinned_cf(self.family, &self.buffers.key).map_err(translate)?;
+        Ok(stored.map(Row::Stored))
     }
 
     fn put(&mut self, at: PageAt, row: &[u8]) {
         self.write_key(at);
         self.batch.put_cf(self.family, &self.buffers.key, row);
+        if self.cache.is_enabled() {
+            self.pending.push((self.buffers.key.as_slice().into(), Some(row.into())));
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod insert;
 pub mod leaf;
 mod page;
 pub mod read;
+pub mod row_cache;
 pub mod scan;
 pub mod sweep;
 pub mod walk;

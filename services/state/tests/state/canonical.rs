@@ -13,10 +13,15 @@ fn stores() -> &'static [Arc<StateStore>; 2] {
     STORES.get_or_init(|| [StateStore::in_memory().unwrap(), StateStore::in_memory().unwrap()])
 }
 
+/// More if the environment asks for more (`PROPTEST_CASES`).
+fn cases() -> u32 {
+    ProptestConfig::default().cases.max(300)
+}
+
 static NEXT_TABLE: AtomicU32 = AtomicU32::new(1);
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn batches_and_order_leave_no_trace(seed: u64, routed: bool) {

@@ -13,6 +13,11 @@ fn store() -> &'static Arc<StateStore> {
     STORE.get_or_init(|| StateStore::in_memory().unwrap())
 }
 
+/// More if the environment asks for more (`PROPTEST_CASES`).
+fn cases() -> u32 {
+    ProptestConfig::default().cases.max(250)
+}
+
 static NEXT_TABLE: AtomicU32 = AtomicU32::new(1);
 
 struct Case {
@@ -46,7 +51,7 @@ fn swept(case: &Case, times: &[i64], reads: &[WindowRead], visible: &Visible) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 250, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig::with_cases(cases()))]
 
     #[test]
     fn reads_equal_the_brute_force(seed: u64, routed: bool) {
