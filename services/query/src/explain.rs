@@ -197,7 +197,7 @@ impl<'a> Evidence<'a> {
         let data = self.view.snapshot.read(table, &self.key, end, std::slice::from_ref(&read), &self.visible)?;
         let items = data.into_iter().next().and_then(|window| window.scans.into_iter().next()).unwrap_or_default();
         let truncated = items.len() > self.limit;
-        let Some(oldest) = items.iter().take(self.limit).last() else { return Ok((Vec::new(), false)) };
+        let Some(oldest) = items.iter().take(self.limit).next_back() else { return Ok((Vec::new(), false)) };
         let mut events = self.view.snapshot.events(table, &self.key, oldest.time, end, &self.visible, None)?;
         events.retain(|event| {
             let counts = predicate.is_none_or(|bit| event.predicates & (1 << bit) != 0);

@@ -90,7 +90,8 @@ impl LookupPlan {
             let plan = &windows.pipeline.plan;
             let outcomes = match place {
                 Some((encoded, until, visible)) => {
-                    let data = view.snapshot.read(table, encoded, until, &view.windows(&windows.plan.windows), &visible)?;
+                    let data =
+                        view.snapshot.read(table, encoded, until, &view.windows(&windows.plan.windows), &visible)?;
                     hit |= view.snapshot.known(table, encoded, until, &visible)?;
                     windows.plan.finish(plan, at, &data)
                 }
