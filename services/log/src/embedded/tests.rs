@@ -2,6 +2,7 @@
 
 mod damage;
 mod failing;
+mod golden;
 mod history;
 mod killed;
 
