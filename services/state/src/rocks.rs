@@ -131,7 +131,6 @@ impl OwnedSnapshot {
         };
         let mut read_options = ReadOptions::default();
         read_options.set_snapshot(&snapshot);
-        read_options.set_verify_checksums(false);
         OwnedSnapshot { read_options, snapshot, rocks }
     }
 
