@@ -169,7 +169,10 @@ impl OwnedSnapshot {
 /// What a RocksDB error means: its kind tells the caller what to do.
 pub fn translate(error: rocksdb::Error) -> Error {
     let kind = error.kind();
-    let text = error.into_string();
+    meaning(&kind, &error.into_string())
+}
+
+fn meaning(kind: &rocksdb::ErrorKind, text: &str) -> Error {
     let lower = text.to_lowercase();
     if lower.contains("no space left") || lower.contains("disk quota") || lower.contains("file too large") {
         return Error::new(ErrorKind::ResourceExhausted, format!("the disk of the state directory is full: {text}"))
@@ -213,5 +216,33 @@ fn io_error(error: &std::io::Error, path: &Path) -> Error {
             Error::new(ErrorKind::ResourceExhausted, what).hint("free some space")
         }
         _ => Error::unavailable(what),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_and_a_read_only_directory_are_told_apart() {
+        let cases = [
+            (
+                "IO error: No space left on deviceWhile appending to file: state/000009.log",
+                ErrorKind::ResourceExhausted,
+            ),
+            (
+                "IO error: While open a file for appending: state/LOG: Read-only file system",
+                ErrorKind::FailedPrecondition,
+            ),
+            ("IO error: While lock file: state/LOCK: Permission denied", ErrorKind::FailedPrecondition),
+            ("IO error: While fsync: state/000009.log: Input/output error", ErrorKind::Unavailable),
+        ];
+        for (text, kind) in cases {
+            let error = meaning(&rocksdb::ErrorKind::IOError, text);
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(error.message().ends_with(text));
+        }
+        let damaged = meaning(&rocksdb::ErrorKind::Corruption, "Corruption: block checksum mismatch");
+        assert_eq!(damaged.kind(), ErrorKind::DataLoss);
     }
 }
