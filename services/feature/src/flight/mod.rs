@@ -7,8 +7,6 @@ mod listing;
 mod put;
 mod stream;
 mod task;
-#[cfg(test)]
-mod tests;
 
 use crate::grpc::RUN_ID_HEADER;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};

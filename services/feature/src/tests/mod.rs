@@ -1,0 +1,5 @@
+//! The real thing in one process: log, engine, state, query engine, ingestor, behind a listener on the loopback.
+
+mod flight;
+mod grpc;
+mod stack;
