@@ -32,7 +32,11 @@ fn upload(
         .build(stream::iter(batches.into_iter().map(Ok)))
 }
 
-async fn put(stack: &Stack, descriptor: FlightDescriptor, batches: Vec<RecordBatch>) -> Result<Vec<bytes::Bytes>, String> {
+async fn put(
+    stack: &Stack,
+    descriptor: FlightDescriptor,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<bytes::Bytes>, String> {
     let mut client = FlightClient::new(stack.channel.clone());
     let results = client.do_put(upload(descriptor, batches)).await.map_err(message)?;
     let results: Vec<_> = results.try_collect().await.map_err(message)?;
@@ -125,7 +129,10 @@ async fn rejected_rows_are_counted_and_told_and_ids_name_the_row_of_the_stream()
     let call = "0190f3a0-0000-7000-8000-000000000001";
     let batches = || vec![orders_batch(0, 4, 2), second.clone()];
     let command = v1::IngestCommand { dataset: "Order".into(), event_id_column: String::new(), call_id: call.into() };
-    let any = prost_types::Any { type_url: "type.googleapis.com/thyme.v1.IngestCommand".into(), value: command.encode_to_vec() };
+    let any = prost_types::Any {
+        type_url: "type.googleapis.com/thyme.v1.IngestCommand".into(),
+        value: command.encode_to_vec(),
+    };
     let results = put(&stack, FlightDescriptor::new_cmd(any.encode_to_vec()), batches()).await.unwrap();
     let last = v1::IngestResult::decode(results.last().unwrap().clone()).unwrap();
     assert_eq!((last.accepted, last.rejected), (6, 2));
@@ -135,9 +142,13 @@ async fn rejected_rows_are_counted_and_told_and_ids_name_the_row_of_the_stream()
     assert_eq!((told[1].0, told[1].2), (6, "amount"));
     // The same call again, cut otherwise: nothing counts twice.
     let joined: RecordBatch = concat_batches(&second.schema(), &batches()).unwrap();
-    put(&stack, json_command(json!({"dataset": "Order", "call_id": call})), vec![joined.slice(0, 3), joined.slice(3, 5)])
-        .await
-        .unwrap();
+    put(
+        &stack,
+        json_command(json!({"dataset": "Order", "call_id": call})),
+        vec![joined.slice(0, 3), joined.slice(3, 5)],
+    )
+    .await
+    .unwrap();
     let spine = spine(&[("u0", 0), ("u1", 0)]);
     let features = exchange(&stack, json!({"featureset": "UserFeatures"}), vec![spine]).await.unwrap();
     let orders = features.column_by_name("orders").unwrap().as_primitive::<Int64Type>();
@@ -167,15 +178,24 @@ async fn a_client_that_waits_for_each_answer_gets_it() {
 async fn an_export_whose_client_goes_away_ends() {
     let stack = Stack::start().await;
     stack.order(&[("a", 1, 1.0)]).await;
-    let endless = stream::repeat_with(|| Ok(spine(&vec![("a", 0); 1000])));
-    let data = FlightDataEncoderBuilder::new()
-        .with_schema(spine(&[]).schema())
-        .with_flight_descriptor(Some(json_command(json!({"featureset": "UserFeatures"}))))
-        .build(endless);
-    let mut client = FlightClient::new(stack.channel.clone());
-    let mut joined = client.do_exchange(data).await.unwrap();
-    assert!(joined.next().await.unwrap().unwrap().num_rows() > 0);
-    drop(joined);
+    let url = stack.url.clone();
+    // A client with a runtime of its own: when that stops, its connection breaks in the middle of an endless spine.
+    let client = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let read = runtime.block_on(async {
+            let endless = stream::repeat_with(|| Ok(spine(&vec![("a", 0); 1000])));
+            let data = FlightDataEncoderBuilder::new()
+                .with_schema(spine(&[]).schema())
+                .with_flight_descriptor(Some(json_command(json!({"featureset": "UserFeatures"}))))
+                .build(endless);
+            let channel = tonic::transport::Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+            let mut joined = FlightClient::new(channel).do_exchange(data).await.unwrap();
+            joined.next().await.unwrap().unwrap().num_rows()
+        });
+        runtime.shutdown_background();
+        read
+    });
+    assert!(client.await.unwrap() > 0);
     // The run is recorded when the export is dropped.
     while stack.runs.0.lock().is_empty() {
         tokio::task::yield_now().await;

@@ -180,7 +180,7 @@ async fn a_mistyped_question_is_an_error_that_names_what_was_meant() {
         (v1::GetFeaturesRequest { featureset: "UserFeature".into(), ..get("a") }, ErrorKind::NotFound, "UserFeatures"),
         (
             v1::GetFeaturesRequest { features: vec!["oders".into()], ..get("a") },
-            ErrorKind::InvalidArgument,
+            ErrorKind::NotFound,
             "did you mean 'orders'?",
         ),
         (v1::GetFeaturesRequest { key: key("ui", "a"), ..get("a") }, ErrorKind::InvalidArgument, "uid"),
@@ -188,18 +188,12 @@ async fn a_mistyped_question_is_an_error_that_names_what_was_meant() {
         (v1::GetFeaturesRequest { known_at: "soon".into(), ..get("a") }, ErrorKind::InvalidArgument, "known_at"),
         (v1::GetFeaturesRequest { at_least: "soon".into(), ..get("a") }, ErrorKind::InvalidArgument, "position"),
         (
-            v1::GetFeaturesRequest {
-                key: BTreeMap::from([("uid".into(), value_to_wire(&Value::Int(1)))]),
-                ..get("a")
-            },
+            v1::GetFeaturesRequest { key: BTreeMap::from([("uid".into(), value_to_wire(&Value::Int(1)))]), ..get("a") },
             ErrorKind::InvalidArgument,
             "expected str, got int",
         ),
         (
-            v1::GetFeaturesRequest {
-                ts: Some(prost_types::Timestamp { seconds: 1, nanos: -1 }),
-                ..get("a")
-            },
+            v1::GetFeaturesRequest { ts: Some(prost_types::Timestamp { seconds: 1, nanos: -1 }), ..get("a") },
             ErrorKind::InvalidArgument,
             "not a time",
         ),
@@ -230,7 +224,12 @@ async fn runs_are_listed_as_the_catalog_keeps_them() {
         created_at: NOON,
     };
     stack.catalog.add_runs(&[run("r1", "online"), run("r2", "batch"), run("r3", "online")], 100).await.unwrap();
-    let list = |cursor: String| v1::ListQueryRunsRequest { limit: 1, featureset: String::new(), kind: "online".into(), cursor };
+    let list = |cursor: String| v1::ListQueryRunsRequest {
+        limit: 1,
+        featureset: String::new(),
+        kind: "online".into(),
+        cursor,
+    };
     let first = client.list_query_runs(list(String::new())).await.unwrap().into_inner();
     assert_eq!((first.runs.len(), first.runs[0].id.as_str()), (1, "r3"));
     let second = client.list_query_runs(list(first.next_cursor)).await.unwrap().into_inner();

@@ -1,8 +1,6 @@
 //! A whole server in memory: `Order` by user with its rows looked up, `UserStats` counting and summing them, `UserFeatures`.
 
-use arrow::array::{
-    ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
-};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -43,6 +41,8 @@ impl RunSink for Kept {
 }
 
 pub struct Stack {
+    /// `http://host:port`.
+    pub url: String,
     pub channel: Channel,
     pub ingestor: Arc<Ingestor>,
     pub catalog: Arc<dyn Catalog>,
@@ -51,9 +51,7 @@ pub struct Stack {
 }
 
 fn definitions() -> Definitions {
-    let field = |name: &str, data_type: &str, kind: &str| {
-        json!({"name": name, "type": data_type, "key": kind == "key", "timestamp": kind == "time", "nullable": kind == "optional"})
-    };
+    let field = |name: &str, data_type: &str, kind: &str| json!({"name": name, "type": data_type, "key": kind == "key", "timestamp": kind == "time", "nullable": kind == "optional"});
     let feature = |name: &str, data_type: &str, reference: Option<&str>| {
         let reference = reference.map(|field| json!({"dataset": "UserStats", "field": field}));
         json!({"name": name, "type": data_type, "ref": reference})
@@ -90,7 +88,8 @@ impl Stack {
         let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
         let state = StateStore::in_memory().unwrap();
         let mut engine =
-            Engine::open(state.clone(), log.clone(), EngineOptions { durable: false, ..EngineOptions::default() }).unwrap();
+            Engine::open(state.clone(), log.clone(), EngineOptions { durable: false, ..EngineOptions::default() })
+                .unwrap();
         let pipeline = PipelineJob { pipeline: compiled.pipelines["UserStats.compute"].clone(), table: stats.clone() };
         let job = DatasetJob {
             dataset: compiled.datasets["Order"].clone(),
@@ -130,8 +129,9 @@ impl Stack {
             .add_service(crate::grpc::service(query.clone(), catalog.clone()))
             .add_service(crate::flight::service(query.clone(), Some(ingestor.clone())));
         tokio::spawn(router.serve_with_incoming(listener));
-        let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Stack { channel, ingestor, catalog, runs, engine: Mutex::new(engine) }
+        let url = format!("http://{address}");
+        let channel = Endpoint::from_shared(url.clone()).unwrap().connect().await.unwrap();
+        Stack { url, channel, ingestor, catalog, runs, engine: Mutex::new(engine) }
     }
 
     /// Everything that was appended is in state when it returns.
