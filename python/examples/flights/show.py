@@ -1,0 +1,111 @@
+"""One aircraft, asked by command line, HTTP and gRPC, now and at an earlier time: the same answer each time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import grpc
+from parity import FEATURESET
+
+from thyme import _proto
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from report import Report
+    from server import Server
+
+AIRCRAFT_FEATURES = [
+    "aircraft_departures_24h",
+    "aircraft_miles_7d",
+    "aircraft_last_origin",
+    "aircraft_avg_delay_7d",
+    "aircraft_max_delay_24h",
+    "aircraft_late_share",
+    "aircraft_risk",
+]
+
+
+def busiest_lately(flights: pd.DataFrame) -> str:
+    """An aircraft with a history that flew in the last day of the stream."""
+    left = flights[flights["departed"].notna()]
+    lately = left.loc[left["departed"] > left["departed"].max() - timedelta(days=1), "tailnum"]
+    flown = left.loc[left["tailnum"].isin(lately), "tailnum"].value_counts().sort_index()
+    return str(flown.idxmax())
+
+
+def one_aircraft(server: Server, report: Report, tailnum: str, earlier: datetime) -> None:
+    """Shows the answers and claims that the three are one."""
+    for at in (None, earlier):
+        answers = [
+            _by_command(server, report, tailnum, at),
+            _by_http(server, report, tailnum, at),
+            _by_grpc(server, report, tailnum, at),
+        ]
+        moment = "now" if at is None else f"at {_text(at)}"
+        report.claim(answers[0] == answers[1] == answers[2], f"command line, HTTP and gRPC agree on {tailnum} {moment}")
+
+
+def _by_command(server: Server, report: Report, tailnum: str, at: datetime | None) -> dict[str, Any]:
+    arguments = ["query", FEATURESET, "-e", f"tailnum={tailnum}", "--features", ",".join(AIRCRAFT_FEATURES)]
+    arguments += [] if at is None else ["--at", _text(at)]
+    report.command(["thyme", *arguments])
+    done = server.run(*arguments)
+    report.say((done.stdout + done.stderr).rstrip())
+    again = server.run(*arguments, "--json")
+    if again.returncode != 0:
+        raise SystemExit(f"error: thyme query failed\n{again.stderr}")
+    return _wanted(json.loads(again.stdout)["features"])
+
+
+def _by_http(server: Server, report: Report, tailnum: str, at: datetime | None) -> dict[str, Any]:
+    asked = {"featureset": FEATURESET, "tailnum": tailnum, "features": ",".join(AIRCRAFT_FEATURES)}
+    asked |= {} if at is None else {"ts": _text(at)}
+    url = f"{server.url}/features?{urlencode(asked, safe=',:')}"
+    report.command(["curl", "-si", f"'{url}'"])
+    done = subprocess.run(["curl", "-si", url], capture_output=True, text=True, check=True)
+    head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
+    shown = [line for line in head.splitlines() if line.lower().startswith(("http/", "x-query-run-id"))]
+    report.say("\n".join([*shown, body.rstrip()]))
+    answer = json.loads(body)
+    if "features" not in answer:
+        raise SystemExit(f"error: the server answers {body}")
+    return _wanted(answer["features"])
+
+
+def _by_grpc(server: Server, report: Report, tailnum: str, at: datetime | None) -> dict[str, Any]:
+    """A plain gRPC call; the messages are those of proto/thyme/v1, the method is what any generated stub calls."""
+    path, request_class, response_class = _proto.methods()["GetFeatures"]
+    request = request_class(
+        featureset=FEATURESET, key={"tailnum": _proto.Value(string_value=tailnum)}, features=AIRCRAFT_FEATURES
+    )
+    if at is not None:
+        request.ts.FromDatetime(at.astimezone(timezone.utc).replace(tzinfo=None))
+    body = {"featureset": FEATURESET, "key": {"tailnum": {"stringValue": tailnum}}, "features": AIRCRAFT_FEATURES}
+    body |= {} if at is None else {"ts": _text(at)}
+    method = path.lstrip("/")
+    report.command(["grpcurl", "-plaintext", "-d", f"'{json.dumps(body)}'", server.queries, method])
+    with grpc.insecure_channel(server.queries) as channel:
+        call = channel.unary_unary(
+            path, request_serializer=request_class.SerializeToString, response_deserializer=response_class.FromString
+        )
+        response = call(request, timeout=30)
+    values = {found.name: _value(found.value) for found in response.features}
+    report.say(f"{json.dumps(values)}\nrun {response.info.query_run_id}")
+    return _wanted(values)
+
+
+def _value(value: Any) -> Any:
+    kind = value.WhichOneof("kind")
+    return None if kind == "null_value" else getattr(value, kind)
+
+
+def _wanted(features: dict[str, Any]) -> dict[str, Any]:
+    return {name: features[name] for name in AIRCRAFT_FEATURES}
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
