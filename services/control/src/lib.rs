@@ -13,3 +13,4 @@ mod version;
 pub use commit::{CommitRequest, CommitResult};
 pub use controller::{ControlParts, Controller, IngestDataset, IngestTarget};
 pub use model::*;
+pub use version::{Version, identities, job_spec};

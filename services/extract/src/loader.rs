@@ -15,9 +15,6 @@ use thyme_core::error::{Error, Result};
 use thyme_query::{ExtractedRows, ExtractorCall, ExtractorRuntime, ExtractorSpec, LoadReport};
 use tokio::sync::oneshot;
 
-/// Worker threads; more do not raise throughput, but one that waits for a lookup should not keep others waiting.
-const WORKERS: usize = 4;
-
 /// A function that takes (ts, inputs).
 pub(crate) struct Function(pub Py<PyAny>);
 
@@ -46,8 +43,10 @@ pub struct PythonExtractors {
 static COMMIT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl PythonExtractors {
-    pub fn new() -> Result<PythonExtractors> {
-        let pool = POOL.get_or_init(start_pool).clone()?;
+    /// With this many worker threads (the first caller in a process decides). More do not raise throughput, but one that waits
+    /// should not keep others waiting.
+    pub fn new(workers: usize) -> Result<PythonExtractors> {
+        let pool = POOL.get_or_init(|| start_pool(workers.max(1))).clone()?;
         Ok(PythonExtractors { pool, commits: RwLock::new(HashMap::new()) })
     }
 
@@ -87,10 +86,10 @@ fn keyed(
     (key, Arc::new(Loaded { spec: spec.clone(), function }))
 }
 
-fn start_pool() -> Result<Arc<Pool>> {
+fn start_pool(workers: usize) -> Result<Arc<Pool>> {
     let pool = Pool::new();
     let start = || {
-        for _ in 0..WORKERS {
+        for _ in 0..workers {
             pool.start_worker()?;
         }
         watchdog::start(&pool)
