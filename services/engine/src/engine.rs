@@ -104,7 +104,8 @@ impl Engine {
 
     fn router(&mut self, snapshot: &Snapshot, job: &DatasetJob, route: &RouteJob, partition: u16) -> Result<Member> {
         let topic = job.dataset.topic();
-        let group = format!("thyme-router-{}", route.route.topic);
+        // By id, not by name: a route that was dropped and is added again starts anew.
+        let group = format!("thyme-router-{}", route.log_id);
         let committed = self.producer()?.committed(&group, &topic, partition)?.unwrap_or_default();
         let kind = MemberKind::Router {
             job: Arc::new(route.clone()),

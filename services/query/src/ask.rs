@@ -48,7 +48,7 @@ impl QueryEngine {
         let planned = served.plan(&question.featureset, question.features.as_deref())?;
         self.check_size(question)?;
         let mut rows = Rows::new(&planned, Vec::new());
-        read_given(&planned, &question.keys, &question.inputs, &mut rows)?;
+        read_given(&planned, question, &mut rows)?;
         recorder.entities(entity_ids(&planned, &rows, question.keys.len()));
         let view = self.view(served, &question.asking).await?;
         rows.times = row_times(&question.at, question.keys.len(), view.now)?;

@@ -2,7 +2,7 @@
 
 use crate::answer::FeatureValue;
 use crate::plan::{GivenPlan, Planned};
-use crate::question::{Given, GivenMap};
+use crate::question::{At, Given, GivenMap, Question};
 use std::collections::BTreeMap;
 use thyme_core::definition::FeatureKind;
 use thyme_core::error::{Error, Result};
@@ -105,15 +105,19 @@ fn put(resolved: &mut BTreeMap<String, Given>, name: &str, value: Given) -> Resu
     Ok(())
 }
 
-/// Reads keys and inputs of a question into `rows`, strictly: nothing missing, nothing null that may not be.
-pub(crate) fn read_given(planned: &Planned, keys: &[GivenMap], inputs: &[GivenMap], rows: &mut Rows) -> Result<()> {
+/// Reads keys and inputs of a question into `rows`, strictly: nothing missing, nothing null that may not be. In a spine (a time
+/// per row) a null key is an unknown key.
+pub(crate) fn read_given(planned: &Planned, question: &Question, rows: &mut Rows) -> Result<()> {
+    let (keys, inputs) = (&question.keys, &question.inputs);
+    let is_spine = matches!(question.at, At::Each(_));
     let names = key_names(planned);
     let needed: Vec<&str> = planned.keys.iter().map(|key| key.name.as_ref()).collect();
     let in_row = |row: usize, error: Error| if keys.len() > 1 { error.context(format!("row {row}")) } else { error };
     for (row, key) in keys.iter().enumerate() {
         let mut resolved = names.resolve(key, &needed).map_err(|error| in_row(row, error))?;
         for plan in &planned.keys {
-            let value = read_key(plan, resolved.remove(plan.name.as_ref())).map_err(|error| in_row(row, error))?;
+            let given = resolved.remove(plan.name.as_ref());
+            let value = read_key(plan, given, is_spine).map_err(|error| in_row(row, error))?;
             rows.slots[plan.slot].push(FeatureValue::ok(value));
         }
     }
@@ -140,14 +144,14 @@ pub(crate) fn key_names(planned: &Planned) -> KeyNames<'_> {
     KeyNames { owner: format!("featureset '{}'", planned.featureset), all: planned.compiled.key_names().collect() }
 }
 
-fn read_key(plan: &GivenPlan, given: Option<Given>) -> Result<Value> {
+fn read_key(plan: &GivenPlan, given: Option<Given>, is_spine: bool) -> Result<Value> {
     let Some(given) = given else {
         return Err(Error::invalid(format!("missing key '{}'", plan.name))
             .field(plan.name.as_ref())
             .hint("give it, or ask with features=[…] for features that do not depend on it"));
     };
     let value = given.read(&plan.data_type).map_err(|error| at_field(error, "key", &plan.name))?;
-    if value.is_null() {
+    if value.is_null() && !is_spine {
         return Err(Error::invalid(format!("the key '{}' is null", plan.name)).field(plan.name.as_ref()));
     }
     Ok(value)

@@ -8,6 +8,7 @@ mod health;
 mod listen;
 mod run_log;
 mod server;
+mod sources;
 mod telemetry;
 
 pub use clock::WallClock;

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::data_dir::DataDir;
 use crate::health::{ServerHealth, describe_metrics};
 use crate::run_log::RunLog;
+use crate::sources::Sources;
 use crate::{listen, telemetry};
 use axum::Router;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ pub struct Server {
     pub query_addr: SocketAddr,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
+    sources: Sources,
     engine: RunningEngine,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqliteCatalog>,
@@ -90,12 +92,13 @@ impl Server {
             engine: engine.handle.clone(),
             query: query.clone(),
             ingest: Arc::new(IngestDeployer(ingestor.clone())),
-            sources: board,
-            clock,
+            sources: board.clone(),
+            clock: clock.clone(),
             clock_mode: config.clock,
             data_dir: data_dir.root().display().to_string(),
         })
         .await?;
+        let sources = Sources::start(controller.ingest_datasets(), ingestor.clone(), catalog.clone(), board, clock);
 
         let health = Arc::new(ServerHealth { engine: engine.handle.clone(), recorder });
         let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), run_log, health };
@@ -107,7 +110,7 @@ impl Server {
             listen::serve(query_listener, parts.query_routes().await?, stopping),
         ];
         tracing::info!(control = %control_addr, query = %query_addr, data_dir = %data_dir.root().display(), "serving");
-        Ok(Server { control_addr, query_addr, stop, listeners, engine, run_writer, catalog, log, data_dir })
+        Ok(Server { control_addr, query_addr, stop, listeners, sources, engine, run_writer, catalog, log, data_dir })
     }
 
     /// Where the data is.
@@ -119,6 +122,7 @@ impl Server {
     pub async fn stop(mut self) -> Result<()> {
         tracing::info!("stopping");
         self.stop.send_replace(true);
+        self.sources.stop().await;
         for listener in &mut self.listeners {
             if tokio::time::timeout(GRACE, &mut *listener).await.is_err() {
                 tracing::warn!("connections were still open after {} s and are cut", GRACE.as_secs());

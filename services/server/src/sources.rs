@@ -1,0 +1,264 @@
+//! Polling sources: one task per dataset that has one. Rows are published through ingest under ids that depend on their place,
+//! then the cursor is saved; a crash in between polls them again, and the engine drops them as duplicates.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use thyme_catalog::{Catalog, NewActivityEvent, Severity};
+use thyme_control::{IngestDataset, SourceBoard, SourceView, Time};
+use thyme_core::definition::{CompiledDataset, SourceDef};
+use thyme_core::record::EventId;
+use thyme_core::time::Clock;
+use thyme_core::window::parse_duration;
+use thyme_core::{Result, Value};
+use thyme_ingest::Ingestor;
+use thyme_ingest::rows::Ids;
+use thyme_sources::{Poll, Source};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// How often a source without `every` is polled.
+const DEFAULT_EVERY: Duration = Duration::from_secs(1);
+/// Rows of one poll.
+const POLL_ROWS: usize = 10_000;
+/// After an error a source rests this long at least.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The running sources.
+pub struct Sources {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    ingestor: Arc<Ingestor>,
+    catalog: Arc<dyn Catalog>,
+    board: Arc<SourceBoard>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Sources {
+    /// Follows the deployed datasets: a new source starts, one that is gone stops.
+    pub fn start(
+        datasets: watch::Receiver<Arc<Vec<IngestDataset>>>,
+        ingestor: Arc<Ingestor>,
+        catalog: Arc<dyn Catalog>,
+        board: Arc<SourceBoard>,
+        clock: Arc<dyn Clock>,
+    ) -> Sources {
+        let (stop, stopping) = watch::channel(false);
+        let shared = Arc::new(Shared { ingestor, catalog, board, clock });
+        let task = tokio::spawn(follow(datasets, shared, stopping));
+        Sources { stop, task }
+    }
+
+    /// Polls under way are finished.
+    pub async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        if let Err(error) = (&mut self.task).await {
+            tracing::error!(%error, "the sources ended badly");
+        }
+    }
+}
+
+struct Running {
+    source: SourceDef,
+    dataset: String,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    async fn end(self, board: &SourceBoard) {
+        self.stop.send_replace(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, dataset = self.dataset, "a source ended badly");
+        }
+        board.remove(&self.dataset);
+    }
+}
+
+async fn follow(
+    mut datasets: watch::Receiver<Arc<Vec<IngestDataset>>>,
+    shared: Arc<Shared>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let mut running: BTreeMap<String, Running> = BTreeMap::new();
+    loop {
+        let deployed = datasets.borrow_and_update().clone();
+        let mut wanted = BTreeMap::new();
+        for entry in deployed.iter() {
+            if let Some(source) = &entry.dataset.source {
+                wanted.insert(entry.dataset.identity(), (entry.dataset.clone(), source.clone()));
+            }
+        }
+        let gone: Vec<String> = running
+            .iter()
+            .filter(|(identity, known)| wanted.get(*identity).is_none_or(|(_, source)| *source != known.source))
+            .map(|(identity, _)| identity.clone())
+            .collect();
+        for identity in gone {
+            if let Some(known) = running.remove(&identity) {
+                known.end(&shared.board).await;
+            }
+        }
+        for (identity, (dataset, source)) in wanted {
+            running.entry(identity).or_insert_with(|| start(dataset, source, shared.clone()));
+        }
+        tokio::select! {
+            changed = datasets.changed() => if changed.is_err() { break },
+            _ = stopping.wait_for(|stop| *stop) => break,
+        }
+    }
+    for (_, known) in running {
+        known.end(&shared.board).await;
+    }
+}
+
+fn start(dataset: Arc<CompiledDataset>, source: SourceDef, shared: Arc<Shared>) -> Running {
+    let (stop, stopping) = watch::channel(false);
+    shared.board.put(SourceView {
+        dataset: dataset.name.clone(),
+        kind: source.kind.clone(),
+        state: "waiting".to_string(),
+        cursor: String::new(),
+        rows: 0,
+        error: None,
+        last_poll: None,
+        metadata: source.metadata.clone(),
+        settings: source.settings.clone(),
+    });
+    let name = dataset.name.clone();
+    let task = tokio::spawn(poll_until_stopped(dataset, source.clone(), shared, stopping));
+    Running { source, dataset: name, stop, task }
+}
+
+async fn poll_until_stopped(
+    dataset: Arc<CompiledDataset>,
+    definition: SourceDef,
+    shared: Arc<Shared>,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let every = definition.every.as_deref().and_then(|text| parse_duration(text).ok());
+    let every = every.and_then(|micros| u64::try_from(micros).ok()).map_or(DEFAULT_EVERY, Duration::from_micros);
+    let mut source: Option<Box<dyn Source>> = None;
+    let mut last_error = String::new();
+    while !*stopping.borrow() {
+        let rest = match poll_once(&dataset, &definition, &mut source, &shared).await {
+            Ok(has_more) => {
+                last_error.clear();
+                if has_more { Duration::ZERO } else { every }
+            }
+            Err(error) => {
+                source = None;
+                let text = error.to_string();
+                if text != last_error {
+                    tracing::warn!(dataset = dataset.name, %error, "a source failed and will be tried again");
+                    report(&shared, &dataset, "source.failed", Severity::Error, text.clone(), serde_json::json!({}))
+                        .await;
+                }
+                shared.board.update(&dataset.name, |view| {
+                    view.state = "failed".to_string();
+                    view.error = Some(text.clone());
+                });
+                last_error = text;
+                every.max(RETRY)
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(rest) => {}
+            _ = stopping.wait_for(|stop| *stop) => {}
+        }
+    }
+}
+
+/// One poll: rows to the log, then the cursor to the catalog.
+async fn poll_once(
+    dataset: &Arc<CompiledDataset>,
+    definition: &SourceDef,
+    source: &mut Option<Box<dyn Source>>,
+    shared: &Shared,
+) -> Result<bool> {
+    let identity = dataset.identity();
+    let saved = shared.catalog.cursor(&identity).await?;
+    let cursor = saved.as_deref().map(str::as_bytes).map(<[u8]>::to_vec);
+    let mut polled = match source.take() {
+        Some(source) => source,
+        None => thyme_sources::open(definition, &dataset.fields)?,
+    };
+    // Files are read on a thread that may block.
+    let read = tokio::task::spawn_blocking(move || {
+        let poll = polled.poll(cursor.as_deref(), POLL_ROWS);
+        (polled, poll)
+    });
+    let (polled, poll) = read.await.map_err(|error| thyme_core::Error::internal(error.to_string()))?;
+    let poll = poll?;
+    *source = Some(polled);
+    let accepted = publish(dataset, &poll, shared).await?;
+    let cursor =
+        String::from_utf8(poll.cursor).map_err(|_| thyme_core::Error::internal("a source's cursor is not text"))?;
+    if saved.as_deref() != Some(cursor.as_str()) {
+        shared.catalog.save_cursor(&identity, &cursor, shared.clock.now()).await?;
+    }
+    let now = shared.clock.now();
+    shared.board.update(&dataset.name, |view| {
+        view.state = if poll.has_more { "running" } else { "waiting" }.to_string();
+        view.cursor = cursor;
+        view.rows += accepted;
+        view.error = poll.pending.clone();
+        view.last_poll = Some(Time(now));
+    });
+    Ok(poll.has_more)
+}
+
+async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -> Result<u64> {
+    for row in &poll.rejected {
+        metrics::counter!("thyme_source_rejected_rows_total", "dataset" => dataset.name.clone()).increment(1);
+        let message = format!("{} {}: {}", row.unit, row.number, row.reason);
+        let detail = serde_json::json!({"number": row.number, "unit": row.unit, "sample": row.sample});
+        report(shared, dataset, "source.row_rejected", Severity::Warning, message, detail).await;
+    }
+    if poll.rows.is_empty() {
+        return Ok(0);
+    }
+    let target = shared.ingestor.target(&dataset.name)?;
+    let mut encoder = shared.ingestor.encoder(&target, Ids::None);
+    for row in &poll.rows {
+        let named: BTreeMap<String, Value> =
+            dataset.fields.iter().map(|field| field.name.clone()).zip(row.values.iter().cloned()).collect();
+        let id = match &row.id {
+            EventId::Given(bytes) => Some(bytes.as_ref()),
+            EventId::None | EventId::Call { .. } => None,
+        };
+        encoder.named(Ok(named), id);
+    }
+    let receipt = shared.ingestor.append(&target, encoder.finish()).await?;
+    for row in &receipt.rejected {
+        let message = format!("row {} of a poll: {}", row.index, row.reason);
+        let detail = serde_json::json!({"field": row.field});
+        report(shared, dataset, "source.row_rejected", Severity::Warning, message, detail).await;
+    }
+    Ok(receipt.accepted)
+}
+
+async fn report(
+    shared: &Shared,
+    dataset: &CompiledDataset,
+    event_type: &str,
+    severity: Severity,
+    message: String,
+    detail: serde_json::Value,
+) {
+    let event = NewActivityEvent {
+        event_type: event_type.to_string(),
+        severity,
+        source: "sources".to_string(),
+        subject: dataset.name.clone(),
+        message,
+        detail,
+        created_at: shared.clock.now(),
+    };
+    if let Err(error) = shared.catalog.add_event(event).await {
+        tracing::warn!(%error, "an event was not recorded");
+    }
+}
