@@ -70,6 +70,14 @@ impl Rocks {
         self.db.write_opt(batch, &options).map_err(translate)
     }
 
+    /// Writes all buffers to files.
+    pub fn flush(&self) -> Result<()> {
+        for family in Family::ALL {
+            self.db.flush_cf(self.family(family)?).map_err(translate)?;
+        }
+        Ok(())
+    }
+
     /// Writes all buffers to files and merges them down; for figures about space, and tests.
     pub fn compact(&self) -> Result<()> {
         for family in Family::ALL {

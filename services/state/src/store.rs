@@ -72,6 +72,11 @@ impl StateStore {
         self.rows_read.fetch_add(rows, Ordering::Relaxed);
     }
 
+    /// Writes all buffers to files; for figures about cost.
+    pub fn flush(&self) -> Result<()> {
+        self.rocks.flush()
+    }
+
     /// Flushes and compacts everything; for figures about space, and tests.
     pub fn compact(&self) -> Result<()> {
         self.rocks.compact()

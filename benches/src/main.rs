@@ -1,0 +1,45 @@
+//! The standard workload and the measures of `make bench`: one JSON line per measure on stdout, what goes on on stderr. Every
+//! run first checks 1,000 answers against a brute force, and ends with 1 if one differs.
+
+mod cpu;
+mod definitions;
+mod engine;
+mod failure;
+mod oracle;
+mod report;
+mod settings;
+mod sizes;
+mod workload;
+
+use failure::Outcome;
+use settings::Settings;
+use std::process::ExitCode;
+
+/// The product's allocator, so that the engine's process is like the server's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("thyme-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Outcome<()> {
+    if let [name, task] = arguments
+        && name == "engine-child"
+    {
+        return engine::run_child(task);
+    }
+    if arguments.iter().any(|argument| argument == "--help") {
+        println!("{}", settings::USAGE);
+        return Ok(());
+    }
+    let settings = Settings::parse(arguments)?;
+    engine::measure(&settings)
+}
