@@ -7,6 +7,7 @@ mod engine;
 mod failure;
 mod oracle;
 mod report;
+mod server;
 mod settings;
 mod sizes;
 mod workload;
@@ -31,15 +32,18 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &[String]) -> Outcome<()> {
-    if let [name, task] = arguments
-        && name == "engine-child"
-    {
-        return engine::run_child(task);
+    // The roles of child processes.
+    match arguments {
+        [role, task] if role == "engine-child" => return engine::run_child(task),
+        [role, flags] if role == "server-child" => return server::run_child(flags),
+        _ => {}
     }
     if arguments.iter().any(|argument| argument == "--help") {
         println!("{}", settings::USAGE);
         return Ok(());
     }
     let settings = Settings::parse(arguments)?;
-    engine::measure(&settings)
+    engine::measure(&settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(server::measure(&settings))
 }

@@ -53,7 +53,7 @@ impl<'a> Oracle<'a> {
         let average = (count > 0).then(|| {
             let (dividend, divisor) = (scaled_sum << QUOTIENT_BITS, count);
             // A remainder only decides ties.
-            let quotient = dividend / divisor | u128::from(dividend % divisor != 0);
+            let quotient = (dividend / divisor) | u128::from(dividend % divisor != 0);
             quotient as f64 / SCALE / f64::from(1u32 << QUOTIENT_BITS)
         });
         Expected { count: count as i64, sum: scaled_sum as f64 / SCALE, average, greatest }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-const ALL_WINDOWS: [&str; 3] = ["1h", "24h", "7d"];
+pub const ALL_WINDOWS: [&str; 3] = ["1h", "24h", "7d"];
 /// Distinct times at which the 90-day window is read.
 const WINDOW_READS: usize = 300;
 
