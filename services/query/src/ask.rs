@@ -13,6 +13,9 @@ use thyme_core::error::{Error, Result};
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
 
+/// More rows than this take milliseconds to read.
+const LONG_READ_ROWS: usize = 512;
+
 /// A question evaluated, with every slot of its plan.
 pub(crate) struct Evaluated {
     pub view: Arc<View>,
@@ -52,14 +55,12 @@ impl QueryEngine {
         recorder.entities(entity_ids(&planned, &rows, question.keys.len()));
         let view = self.view(served, &question.asking).await?;
         rows.times = row_times(&question.at, question.keys.len(), view.now)?;
-        let mut touched = Touched::default();
-        let mut hits = vec![false; rows.len()];
-        read_all(&view, &planned, &mut rows, &mut touched, &mut hits)?;
-        if !planned.calls.is_empty() {
-            self.caller(&view).call_all(&planned, &mut rows).await;
+        let mut evaluated = read_state(view, planned, rows).await?;
+        if !evaluated.planned.calls.is_empty() {
+            let Evaluated { view, planned, rows, .. } = &mut evaluated;
+            self.caller(view).call_all(planned, rows).await;
         }
-        let hits = hits.iter().filter(|hit| **hit).count() as u64;
-        Ok(Evaluated { view, planned, rows, touched, hits })
+        Ok(evaluated)
     }
 
     fn check_size(&self, question: &Question) -> Result<()> {
@@ -70,6 +71,23 @@ impl QueryEngine {
         }
         Ok(())
     }
+}
+
+/// Does the native reads; those of many rows not on a thread that serves requests.
+async fn read_state(view: Arc<View>, planned: Arc<Planned>, mut rows: Rows) -> Result<Evaluated> {
+    let is_long = rows.len() > LONG_READ_ROWS;
+    let read = move || {
+        let mut touched = Touched::default();
+        let mut hits = vec![false; rows.len()];
+        read_all(&view, &planned, &mut rows, &mut touched, &mut hits)?;
+        let hits = hits.iter().filter(|hit| **hit).count() as u64;
+        Ok(Evaluated { view, planned, rows, touched, hits })
+    };
+    if !is_long {
+        return read();
+    }
+    let read = tokio::task::spawn_blocking(read).await;
+    read.map_err(|error| Error::internal(format!("reading the state failed: {error}")))?
 }
 
 /// Builds the answer out of the wanted slots.
