@@ -148,7 +148,7 @@ fn an_export_reads_one_snapshot_and_is_one_run() {
     wait(async {
         let mut export = world.query.export(export_question(&["orders"]), batch().schema()).await.unwrap();
         let first = export.join(batch()).await.unwrap();
-        world.orders(&[("a", HOUR, 1, Some(1.0), 2)]);
+        world.add_orders(&[("a", HOUR, 1, Some(1.0), 2)]).await;
         let second = export.join(batch()).await.unwrap();
         assert_eq!(first, second);
         assert!(first.schema().metadata()["thyme.position"].starts_with('p'));

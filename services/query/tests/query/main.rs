@@ -1,5 +1,7 @@
 //! The query engine over the real log, engine and state, in memory, against brute force.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
+
 mod errors;
 mod exports;
 mod extractors;

@@ -79,7 +79,11 @@ pub fn definitions(max_lateness: Option<&str>) -> Json {
     let time = json!({"name": "ts", "type": "datetime", "timestamp": true});
     let amount = json!({"name": "amount", "type": "float", "nullable": true});
     let aggregate = |name: &str, kind: &str, of: Option<&str>, window: &str| json!({"name": name, "op": {"kind": kind}, "of": of, "window": window});
-    let reference = |name: &str, kind: &str, dataset: &str, of: &str| json!({"name": name, "type": kind, "ref": {"dataset": dataset, "field": of}});
+    let reference = |name: &str, kind: &str, dataset: &str, of: &str| {
+        let on = if dataset == "ShopStats" { json!({}) } else { json!({"user": "uid"}) };
+        json!({"name": name, "type": kind, "ref": {"dataset": dataset, "field": of}, "on": on})
+    };
+    let by_user = json!({"user": "uid"});
     json!({
         "format": 1,
         "datasets": [
@@ -114,11 +118,11 @@ pub fn definitions(max_lateness: Option<&str>) -> Json {
                 reference("orders", "int", "UserStats", "orders_1h"),
                 reference("items", "int", "UserStats", "items_1h"),
                 reference("spend", "float", "UserStats", "spend_2h"),
-                {"name": "mean", "type": "float", "ref": {"dataset": "UserStats", "field": "mean_2h"}, "default": {"float": -2.0}},
+                {"name": "mean", "type": "float", "ref": {"dataset": "UserStats", "field": "mean_2h"}, "on": by_user, "default": {"float": -2.0}},
                 reference("mean_plain", "float", "UserStats", "mean_2h"),
-                {"name": "biggest", "type": "float", "nullable": true, "ref": {"dataset": "UserStats", "field": "biggest"}},
-                {"name": "last_amount", "type": "float", "nullable": true, "ref": {"dataset": "UserStats", "field": "last_amount"}, "default": {"float": 7.0}},
-                {"name": "newest_items", "type": "int", "nullable": true, "ref": {"dataset": "Order", "field": "items"}, "default": {"int": -1}},
+                {"name": "biggest", "type": "float", "nullable": true, "ref": {"dataset": "UserStats", "field": "biggest"}, "on": by_user},
+                {"name": "last_amount", "type": "float", "nullable": true, "ref": {"dataset": "UserStats", "field": "last_amount"}, "on": by_user, "default": {"float": 7.0}},
+                {"name": "newest_items", "type": "int", "nullable": true, "ref": {"dataset": "Order", "field": "items"}, "on": by_user, "default": {"int": -1}},
                 reference("shop_orders", "int", "ShopStats", "orders_1h"),
                 reference("shop_large", "int", "ShopStats", "large_1h"),
                 {"name": "double", "type": "float"},
@@ -220,6 +224,10 @@ impl World {
 
     /// Appends orders (user, time, shop, amount, items) at the clock's time and applies them.
     pub fn orders(&self, orders: &[(&str, i64, i64, Option<f64>, i64)]) {
+        wait(self.add_orders(orders));
+    }
+
+    pub async fn add_orders(&self, orders: &[(&str, i64, i64, Option<f64>, i64)]) {
         let rows = orders.iter().map(|(user, time, shop, amount, items)| {
             let amount = amount.map_or(Value::Null, Value::Float);
             Ok(BTreeMap::from([
@@ -231,7 +239,7 @@ impl World {
             ]))
         });
         let rows = Rows::Named(rows.collect());
-        let receipt = wait(self.ingestor.ingest("Order", rows, &RowIds::default())).unwrap();
+        let receipt = self.ingestor.ingest("Order", rows, &RowIds::default()).await.unwrap();
         assert_eq!(receipt.rejected.len(), 0);
         self.engine.lock().run_to_end().unwrap();
     }
