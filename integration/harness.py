@@ -1,0 +1,88 @@
+"""A real server for a test: `thyme serve` in a directory of its own, on free ports, killed and started at will."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from thyme.client import Client
+
+SOAK = "THYME_SOAK" in os.environ
+
+
+def free_addresses(count: int) -> list[str]:
+    """Loopback addresses nobody listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    for found in sockets:
+        found.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{found.getsockname()[1]}" for found in sockets]
+    for found in sockets:
+        found.close()
+    return addresses
+
+
+class Server:
+    """`thyme serve` over `directory/data`; commands run in `directory` and talk to it."""
+
+    def __init__(self, directory: Path, *, clock: str = "event", env: dict[str, str] | None = None) -> None:
+        self.directory = directory
+        self.control, self.queries = free_addresses(2)
+        self.env = {
+            **os.environ,
+            "THYME_BASE_URL": f"http://{self.queries}",
+            "THYME_CONTROL_URL": f"http://{self.control}",
+            "THYME_SERVER__CLOCK": clock,
+            **(env or {}),
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log_file(self) -> Path:
+        return self.directory / "server.log"
+
+    def command(self, *arguments: str) -> list[str]:
+        addresses = ["--control-addr", self.control, "--query-addr", self.queries]
+        return [sys.executable, "-m", "thyme", "serve", "--data-dir", "data", *addresses, *arguments]
+
+    def start(self, *arguments: str) -> Server:
+        with open(self.log_file, "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(*arguments), cwd=self.directory, stdout=log, stderr=log, env=self.env
+            )
+        with self.client(retry_for=120) as client:
+            client.status()
+        return self
+
+    def serve_to_end(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """For a server that should refuse to start."""
+        return subprocess.run(
+            self.command(*arguments), cwd=self.directory, capture_output=True, text=True, timeout=60, env=self.env
+        )
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(timeout=60)
+
+    def stop(self) -> int:
+        if self.process is None or self.process.poll() is not None:
+            return 0
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=60)
+
+    def client(self, retry_for: float = 10.0) -> Client:
+        return Client(f"http://{self.queries}", f"http://{self.control}", retry_for=retry_for)
+
+    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """A `thyme` command, in the server's directory."""
+        command = [sys.executable, "-m", "thyme", *arguments]
+        return subprocess.run(
+            command, cwd=self.directory, capture_output=True, text=True, input=stdin, env=self.env, timeout=300
+        )
+
+    def commit(self, source: str, name: str = "features.py") -> subprocess.CompletedProcess[str]:
+        (self.directory / name).write_text(source, encoding="utf-8")
+        return self.run("commit", name)
