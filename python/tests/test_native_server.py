@@ -146,7 +146,7 @@ def test_lookup_and_explain(shop, orders):
     assert (body["features"]["amount"], body["features"]["ts"]) == (newest["amount"], newest["ts"])
     assert shop.data("lookup", "Order", "-e", "nobody")["features"] is None
     explained = shop.data("explain", "UserFeatures", "-e", "user_7", "--features", "orders_1d", "--at", newest["ts"])
-    (found,) = explained["explanations"]
+    found = explained["explanations"][0]  # then what it was made from
     assert found["value"] == expected(orders, "user_7", moment(newest["ts"]))[0]
     assert found["window_end"] == newest["ts"]
     assert found["events"][0]["event_time"] == newest["ts"]

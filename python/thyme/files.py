@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -47,13 +48,18 @@ class Part:
         if not isinstance(self.rows, list):
             if name not in self.rows.column_names:
                 raise InvalidArgumentError(f"no column '{name}'", hint=suggestion(name, self.rows.column_names))
-            ids = [str(value) for value in self.rows.column(name).to_pylist()]
+            ids = [_id_text(value) for value in self.rows.column(name).to_pylist()]
             self.rows = self.rows if keep else self.rows.drop_columns([name])
             return ids
         for number, row in zip(self.numbers, self.rows, strict=True):
             if name not in row:
                 raise InvalidArgumentError(f"row {number + 1} has no field '{name}'", hint=suggestion(name, row))
-        return [str(row[name] if keep else row.pop(name)) for row in self.rows]
+        return [_id_text(row[name] if keep else row.pop(name)) for row in self.rows]
+
+
+def _id_text(value: object) -> str:
+    """A cell as an event id: times as they stand in JSON, so that a row sent by another way has the same id."""
+    return value.isoformat().replace("+00:00", "Z") if isinstance(value, datetime) else str(value)
 
 
 def format_of(path: str, given: str | None) -> str:
