@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-SOURCE = '''
+SOURCE = """
 from datetime import datetime
 from typing import Optional
 
@@ -84,7 +84,7 @@ class UserFeatures:
     @extractor_outputs("share")
     def compute_share(cls, ts, total_1d, total_all):
         return total_1d / total_all if total_all else 0.0
-'''
+"""
 
 START = 1_750_000_000_000_000  # microseconds
 USERS = [f"user_{number}" for number in range(40)]

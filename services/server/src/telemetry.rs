@@ -2,6 +2,7 @@
 
 use crate::config::LoggingConfig;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use thyme_core::{Error, Result};
 use tracing_subscriber::EnvFilter;
@@ -19,7 +20,10 @@ pub fn start_logging(config: &LoggingConfig) -> Result<()> {
             .field("logging.level")
             .hint("write error, warn, info, debug or trace, or a filter such as info,thyme_engine=debug")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+        .with_writer(std::io::stderr);
     // An error means that logging was set up before, which stays.
     let _already_set =
         if config.json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };
