@@ -14,9 +14,9 @@ import urllib.request
 import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
+
 from harness import Server
 from shop import SOURCE, USERS, rows
-
 from thyme import errors
 
 

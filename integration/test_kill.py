@@ -34,7 +34,7 @@ def test_nothing_is_lost_or_doubled(make_server):
                     sent.extend(batch)
                     positions.append(result.position)
                     first += len(batch)
-        except BaseException as error:  # noqa: BLE001 - told by the main thread
+        except BaseException as error:
             failures.append(error)
 
     sender = threading.Thread(target=send)

@@ -9,6 +9,7 @@ import urllib.request
 
 import pyarrow as pa
 import pytest
+
 from harness import SOAK
 from shop import SOURCE, USERS, rows
 

@@ -105,9 +105,7 @@ def test_arguments_come_typed_and_the_time_aware():
 
 
 def test_a_parameter_named_inputs_is_a_dict():
-    made = engine(
-        "class F:\n    def make(cls, ts, inputs): return inputs['n'] * 2\n", style="dict"
-    )
+    made = engine("class F:\n    def make(cls, ts, inputs): return inputs['n'] * 2\n", style="dict")
     assert asked(made)["features"]["out"] == 14
 
 
