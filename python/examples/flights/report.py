@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ class Report:
         return time.monotonic() - self.started
 
     def section(self, title: str) -> None:
-        self.console.print(f"\n[bold cyan]{escape(title)}[/]")
+        self.console.print(f"\n[bold cyan]{escape(title)}[/]", soft_wrap=True)
 
     def say(self, text: str) -> None:
         self.console.print(escape(text), soft_wrap=True)
@@ -43,9 +44,10 @@ class Report:
 
     @contextmanager
     def progress(self, what: str, total: int, unit: str) -> Iterator[Any]:
-        """Yields `advance(done, text="")`; a bar with the rate, or a line per tenth where no terminal is."""
+        """Yields `advance(count)`; a bar with the rate, or a line per tenth where no terminal is."""
         began = time.monotonic()
         done, shown = 0, 0
+        one_at_a_time = threading.Lock()
 
         def rate() -> str:
             return f"{done / max(time.monotonic() - began, 1e-9):,.0f} {unit}/s"
