@@ -1,6 +1,8 @@
 //! Random events, random tick sizes, restarts and lost transactions: what is in state is what a naive model accepts, and the rows
 //! are byte-identical however the work was cut up.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
 mod common;
 
 use common::*;

@@ -1,5 +1,7 @@
 //! Single scenes: erase, builds, dead letters, late rows, at_least.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
 mod common;
 
 use common::*;

@@ -1,6 +1,6 @@
 //! A small world for engine tests: two pipelines over one dataset (one grouped by the dataset's key, one repartitioned), events,
 //! and a naive model of what must be accepted.
-#![expect(dead_code, reason = "each test file uses its part")]
+#![expect(clippy::unwrap_used, dead_code, reason = "helpers of tests; each test file uses its part")]
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
