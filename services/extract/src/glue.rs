@@ -1,5 +1,6 @@
 //! The Python side of the runtime, compiled in.
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyModule;
@@ -21,9 +22,15 @@ fn to_runtime_error(error: &impl ToString) -> PyErr {
     pyo3::exceptions::PyRuntimeError::new_err(error.to_string())
 }
 
+/// The exception with its traceback: before Python 3.12 the two travel apart.
+pub(crate) fn exception<'py>(py: Python<'py>, error: &PyErr) -> Bound<'py, PyBaseException> {
+    error.clone_ref(py).into_value(py).into_bound(py)
+}
+
 /// Type, message and place of a Python exception, in one line.
 pub fn describe_error(py: Python<'_>, error: &PyErr) -> String {
-    let described = glue(py).and_then(|glue| glue.call_method1("describe", (error.value(py),))?.extract::<String>());
+    let described =
+        glue(py).and_then(|glue| glue.call_method1("describe", (exception(py, error),))?.extract::<String>());
     described.unwrap_or_else(|_| error.to_string())
 }
 

@@ -1,6 +1,6 @@
 //! [`PythonExtractors`]: loads the modules of deployments and hands calls to the pool.
 
-use crate::glue::{describe_error, glue};
+use crate::glue::{describe_error, exception, glue};
 use crate::pool::{Job, Pool};
 use crate::watchdog;
 use futures::future::BoxFuture;
@@ -163,7 +163,7 @@ fn load_commit(
     let mut loaded = HashMap::new();
     let mut imported: HashMap<&str, std::result::Result<(), Arc<str>>> = HashMap::new();
     let told = |error: &PyErr, spec: &ExtractorSpec| -> PyResult<Arc<str>> {
-        let told: String = glue(py)?.call_method1("load_error", (error.value(py), &spec.module))?.extract()?;
+        let told: String = glue(py)?.call_method1("load_error", (exception(py, error), &spec.module))?.extract()?;
         Ok(told.into())
     };
     for spec in extractors {
