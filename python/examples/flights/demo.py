@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,8 @@ def main() -> int:
         if options.keep and not report.failures:
             report.say(f"\nthe server goes on at {served.url}; Ctrl-C stops it")
             print(json.dumps(result), flush=True)
-            served.wait()
+            with suppress(KeyboardInterrupt):
+                served.wait()
             return 0
     except KeyboardInterrupt:
         return 130
@@ -103,9 +104,7 @@ def _run(
         sent = stream.send(client, flights, after)
         killer.finish()
         recorded = recorder.finish()
-    report.say(
-        f"killed with SIGKILL in the middle of a call, at flight {len(flights) // 2:,}; back after {killer.down_seconds:.1f} s"
-    )
+    report.say(f"killed with SIGKILL at flight {len(flights) // 2:,}; back after {killer.down_seconds:.1f} s")
     counted = _caught_up(served, sent)
     accepted, late = (sum(numbers) for numbers in zip(*counted.values(), strict=True))
     report.claim(sent.rejected == 0, f"{sent.events:,} events sent, {sent.rejected:,} refused")
@@ -122,7 +121,7 @@ def _run(
     report.claim(again.differences == 0, f"{again.differences} of {again.asked:,} differ")
     if again.example:
         report.say(again.example)
-    report.say(f"{again.differs_by_ts_alone:,} differ by ts alone: late flights came in afterwards")
+    report.say(f"{again.differs_by_ts_alone:,} differ by ts alone: events of earlier times came in afterwards")
 
     report.section("The same stream into a server that nobody kills")
     different = _compare(served, left_alone, flights, counted, report)

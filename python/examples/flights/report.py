@@ -66,12 +66,13 @@ class Report:
 
             def advance(count: int) -> None:
                 nonlocal done, shown
-                done += count
-                bar.update(task, completed=done, rate=rate())
-                tenth = done * LINES_PER_PROGRESS // max(total, 1)
-                if tenth > shown and not self.console.is_terminal:
-                    self.say(f"  {what}: {done:,} of {total:,} ({rate()})")
-                    shown = tenth
+                with one_at_a_time:
+                    done += count
+                    bar.update(task, completed=done, rate=rate())
+                    tenth = done * LINES_PER_PROGRESS // max(total, 1)
+                    if tenth > shown and not self.console.is_terminal:
+                        self.say(f"  {what}: {done:,} of {total:,} ({rate()})")
+                        shown = tenth
 
             yield advance
         self.say(f"{what}: {done:,} {unit} in {time.monotonic() - began:.1f} s ({rate()})")

@@ -87,6 +87,7 @@ def _by_grpc(server: Server, report: Report, tailnum: str, at: datetime | None) 
     body = {"featureset": FEATURESET, "key": {"tailnum": {"stringValue": tailnum}}, "features": AIRCRAFT_FEATURES}
     body |= {} if at is None else {"ts": _text(at)}
     method = path.lstrip("/")
+    report.say("by gRPC, from Python; with grpcurl it is")
     report.command(["grpcurl", "-plaintext", "-d", f"'{json.dumps(body)}'", server.queries, method])
     with grpc.insecure_channel(server.queries) as channel:
         call = channel.unary_unary(
