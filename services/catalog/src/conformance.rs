@@ -159,10 +159,10 @@ async fn check_runs(catalog: &dyn Catalog) {
     let wrong = RunFilter { cursor: Some("x".to_string()), ..RunFilter::default() };
     assert_eq!(catalog.runs(&wrong).await.unwrap_err().field_name(), Some("cursor"));
 
-    assert_eq!(catalog.forget_entity("{\"leg\":4,\"tailnum\":\"N1\"}").await.unwrap(), 1);
+    assert_eq!(catalog.forget_entity(&[serde_json::json!("N1"), serde_json::json!(4)]).await.unwrap(), 1);
     let scrubbed = catalog.run("run-4").await.unwrap().unwrap();
     assert_eq!(scrubbed.entity_ids, vec![serde_json::json!("u1"), serde_json::Value::Null]);
-    assert_eq!(catalog.forget_entity("\"u\"").await.unwrap(), 0);
+    assert_eq!(catalog.forget_entity(&[serde_json::json!("u")]).await.unwrap(), 0);
 
     catalog.add_runs(&[run_of(10, "A", "online")], 3).await.unwrap();
     let kept = catalog.runs(&RunFilter::default()).await.unwrap();

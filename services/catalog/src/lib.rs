@@ -66,7 +66,7 @@ pub trait Catalog: Send + Sync {
     /// Newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage>;
     async fn run(&self, id: &str) -> Result<Option<QueryRun>>;
-    /// Removes the entity from what runs remember (erase): entries of `entity_ids` equal to this JSON become null. Returns how
-    /// many runs changed.
-    async fn forget_entity(&self, entity_json: &str) -> Result<u64>;
+    /// Removes an erased key from what runs remember: an entry of `entity_ids` that is its only component, or an object with all
+    /// its components among the values, becomes null. Returns how many runs changed.
+    async fn forget_entity(&self, components: &[serde_json::Value]) -> Result<u64>;
 }

@@ -161,7 +161,7 @@ impl crate::Catalog for SqliteCatalog {
     async fn run(&self, id: &str) -> Result<Option<QueryRun>> {
         runs::get(self, id).await
     }
-    async fn forget_entity(&self, entity_json: &str) -> Result<u64> {
-        runs::forget_entity(self, entity_json).await
+    async fn forget_entity(&self, components: &[serde_json::Value]) -> Result<u64> {
+        runs::forget_entity(self, components).await
     }
 }

@@ -8,6 +8,8 @@ mod controller;
 pub mod grpc;
 mod listing;
 mod model;
+#[cfg(test)]
+mod tests;
 mod version;
 
 pub use commit::{CommitRequest, CommitResult};

@@ -11,7 +11,6 @@ use axum::routing::{get, post};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
-use thyme_catalog::Catalog;
 use thyme_control::{CommitRequest, Controller};
 use thyme_core::{Error, Result};
 use thyme_ingest::{GivenKey, Ingestor, RowIds, Rows, parse_call_id};
@@ -21,7 +20,6 @@ use thyme_query::Given;
 pub struct ControlGateway {
     pub controller: Arc<Controller>,
     pub ingestor: Arc<Ingestor>,
-    pub catalog: Arc<dyn Catalog>,
     /// Largest body, in bytes.
     pub max_bytes: usize,
     /// Most rows of one call.
@@ -168,10 +166,7 @@ async fn erase(State(gateway): Shared, body: Body) -> Answered {
     let dataset = fields.required_text("dataset")?;
     let entities = fields.array("entity_ids")?;
     fields.finish()?;
-    let keys = entities.iter().cloned().map(GivenKey::Json).collect();
+    let keys = entities.into_iter().map(GivenKey::Json).collect();
     let receipt = gateway.ingestor.erase(&dataset, keys).await?;
-    for entity in &entities {
-        gateway.catalog.forget_entity(&entity.to_string()).await?;
-    }
     Ok(render::json(&json!({"erased": receipt.erased, "position": receipt.position.encode()})))
 }

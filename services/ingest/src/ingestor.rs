@@ -71,8 +71,16 @@ pub struct EraseReceipt {
     pub position: PositionSet,
 }
 
+/// Told of every erased key once its record is in the log: what is kept of it elsewhere goes too.
+#[tonic::async_trait]
+pub trait EraseListener: Send + Sync {
+    /// The components of the keys, in key order. An error fails the erase; it is safe to repeat.
+    async fn erased(&self, keys: &[Vec<Value>]) -> Result<()>;
+}
+
 /// Appends rows to dataset logs.
 pub struct Ingestor {
+    erase_listener: Option<Arc<dyn EraseListener>>,
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
     targets: RwLock<Arc<Targets>>,
@@ -82,7 +90,12 @@ pub struct Ingestor {
 impl Ingestor {
     pub fn new(log: Arc<dyn EventLog>, clock: Arc<dyn Clock>) -> Ingestor {
         let waiting = Semaphore::new(MAX_WAITING_KIB as usize);
-        Ingestor { log, clock, targets: RwLock::default(), waiting }
+        Ingestor { erase_listener: None, log, clock, targets: RwLock::default(), waiting }
+    }
+
+    pub fn with_erase_listener(mut self, listener: Arc<dyn EraseListener>) -> Ingestor {
+        self.erase_listener = Some(listener);
+        self
     }
 
     /// Takes over the datasets of a deployment. Their topics exist already.
@@ -154,12 +167,17 @@ impl Ingestor {
         let value = bytes::Bytes::from(Record::Erase { append_time: self.clock.now() }.encode());
         let mut partitions: Vec<Vec<NewRecord>> = Vec::new();
         partitions.resize_with(usize::from(target.schema.partitions), Vec::new);
+        let mut components = Vec::with_capacity(keys.len());
         for (index, given) in keys.into_iter().enumerate() {
             let encoded = erased_key(&target, given).map_err(|error| error.context(format_args!("key {index}")))?;
+            components.push(key::decode_key(&encoded)?);
             let partition = key::partition(&encoded, target.schema.partitions);
             partitions[usize::from(partition)].push(NewRecord { key: encoded.into(), value: value.clone() });
         }
         let position = self.append_records(&target, partitions).await?;
+        if let Some(listener) = &self.erase_listener {
+            listener.erased(&components).await?;
+        }
         Ok(EraseReceipt { erased, position })
     }
 }

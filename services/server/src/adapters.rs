@@ -9,10 +9,10 @@ use thyme_catalog::{Catalog, QueryRun, RunFilter, RunPage};
 use thyme_control::IngestTarget;
 use thyme_core::definition::Compiled;
 use thyme_core::position::PositionSet;
-use thyme_core::{Error, Result};
+use thyme_core::{Error, Result, Value};
 use thyme_engine::EngineHandle;
 use thyme_gateway::RunHistory;
-use thyme_ingest::{Ingestor, Targets};
+use thyme_ingest::{EraseListener, Ingestor, Targets};
 use thyme_query::AppliedWatch;
 
 /// Reads your writes: waits for the engine.
@@ -61,5 +61,18 @@ impl RunHistory for RunBook {
     async fn get(&self, id: &str) -> Result<Option<QueryRun>> {
         self.flush().await;
         self.catalog.run(id).await
+    }
+}
+
+/// An erased key goes from the runs too.
+#[async_trait]
+impl EraseListener for RunBook {
+    async fn erased(&self, keys: &[Vec<Value>]) -> Result<()> {
+        self.flush().await;
+        for key in keys {
+            let components: Vec<serde_json::Value> = key.iter().map(Value::to_json).collect();
+            self.catalog.forget_entity(&components).await?;
+        }
+        Ok(())
     }
 }

@@ -83,7 +83,9 @@ impl Server {
             applied: Arc::new(EngineWatch(engine.handle.clone())),
             options: QueryOptions { extractor_deadline: config.query.extractor_deadline, ..QueryOptions::default() },
         }));
-        let ingestor = Arc::new(Ingestor::new(log.clone(), clock.clone()));
+        let book = Arc::new(RunBook { catalog: catalog.clone(), log: run_log });
+        let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
+        let ingestor = Arc::new(ingestor);
         let board = Arc::new(SourceBoard::default());
         let controller = Controller::open(ControlParts {
             catalog: catalog.clone(),
@@ -101,7 +103,7 @@ impl Server {
         let sources = Sources::start(controller.ingest_datasets(), ingestor.clone(), catalog.clone(), board, clock);
 
         let health = Arc::new(ServerHealth { engine: engine.handle.clone(), recorder });
-        let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), run_log, health };
+        let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
         let control_addr = local(&control_listener)?;
         let query_addr = local(&query_listener)?;
@@ -159,7 +161,7 @@ struct Parts {
     query: Arc<QueryEngine>,
     ingestor: Arc<Ingestor>,
     catalog: Arc<SqliteCatalog>,
-    run_log: Option<Arc<RunLog>>,
+    book: Arc<RunBook>,
     health: Arc<dyn Health>,
 }
 
@@ -174,7 +176,6 @@ impl Parts {
         let gateway = ControlGateway {
             controller: self.controller.clone(),
             ingestor: self.ingestor.clone(),
-            catalog: self.catalog.clone(),
             max_bytes: self.config.ingest.max_bytes,
             max_rows: self.config.ingest.max_rows,
         };
@@ -187,9 +188,11 @@ impl Parts {
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
         reporter.set_service_status("thyme.v1.FeatureService", tonic_health::ServingStatus::Serving).await;
         let grpc = tonic::service::Routes::new(feature).add_service(flight).add_service(grpc_health);
-        let book = RunBook { catalog: self.catalog.clone(), log: self.run_log.clone() };
-        let gateway =
-            QueryGateway { query: self.query.clone(), runs: Arc::new(book), max_bytes: self.config.ingest.max_bytes };
+        let gateway = QueryGateway {
+            query: self.query.clone(),
+            runs: self.book.clone(),
+            max_bytes: self.config.ingest.max_bytes,
+        };
         self.finish(grpc, thyme_gateway::query_routes(Arc::new(gateway)))
     }
 

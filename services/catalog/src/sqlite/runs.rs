@@ -88,13 +88,18 @@ pub(super) async fn get(catalog: &SqliteCatalog, id: &str) -> Result<Option<Quer
     row.map(|row| read(&row)).transpose()
 }
 
-pub(super) async fn forget_entity(catalog: &SqliteCatalog, entity_json: &str) -> Result<u64> {
-    let entity: serde_json::Value =
-        serde_json::from_str(entity_json).map_err(|error| Error::invalid(format!("not JSON: {error}")))?;
+pub(super) async fn forget_entity(catalog: &SqliteCatalog, components: &[serde_json::Value]) -> Result<u64> {
+    let Some(first) = components.first() else { return Ok(0) };
+    let is_it = |entry: &serde_json::Value| match entry {
+        serde_json::Value::Object(keys) => {
+            components.iter().all(|component| keys.values().any(|value| value == component))
+        }
+        bare => components.len() == 1 && bare == first,
+    };
     let mut transaction = catalog.write().await?;
     // The text filter is only a prefilter: serde_json writes a value the same way everywhere.
     let rows = sqlx::query("SELECT sequence, entity_ids FROM query_runs WHERE instr(entity_ids, ?) > 0")
-        .bind(entity.to_string())
+        .bind(first.to_string())
         .fetch_all(&mut *transaction)
         .await
         .map_err(from_sqlx)?;
@@ -102,14 +107,10 @@ pub(super) async fn forget_entity(catalog: &SqliteCatalog, entity_json: &str) ->
     for row in rows {
         let sequence: i64 = row.try_get("sequence").map_err(from_sqlx)?;
         let mut entity_ids = read_entities(&row)?;
-        if !entity_ids.contains(&entity) {
+        if !entity_ids.iter().any(is_it) {
             continue;
         }
-        for entry in &mut entity_ids {
-            if *entry == entity {
-                *entry = serde_json::Value::Null;
-            }
-        }
+        entity_ids.iter_mut().filter(|entry| is_it(entry)).for_each(|entry| *entry = serde_json::Value::Null);
         sqlx::query("UPDATE query_runs SET entity_ids = ? WHERE sequence = ?")
             .bind(serde_json::Value::Array(entity_ids).to_string())
             .bind(sequence)

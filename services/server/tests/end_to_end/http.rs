@@ -197,12 +197,14 @@ async fn an_erased_key_is_gone() {
     let directory = tempfile::tempdir().unwrap();
     let (server, _) = with_orders(directory.path()).await;
     let path = "/features?featureset=UserFeatures&uid=u0&ts=2024-01-15T12:30:00Z";
-    server.get(path).await.ok();
+    let reply = server.get(path).await;
+    let run_id = reply.header("x-query-run-id").unwrap().to_string();
     let erased = server.post("/api/v1/erase", &json!({"dataset": "Order", "entity_ids": ["u0"]})).await.ok();
     assert_eq!(erased["erased"], 1);
     let position = erased["position"].as_str().unwrap();
     let body = server.get(&format!("{path}&at_least={position}")).await.ok();
     assert_eq!(body["features"]["orders_1h"], json!(0));
+    assert_eq!(server.get(&format!("/query-runs/{run_id}")).await.ok()["entity_ids"], json!([null]));
     let other = server.get("/features?featureset=UserFeatures&uid=u1&ts=2024-01-15T12:30:00Z").await.ok();
     assert_eq!(other["features"]["orders_1h"], json!(5));
     server.server.stop().await.unwrap();

@@ -1,0 +1,326 @@
+//! Commits over the real engine, log, state and catalog, all in memory. The log has a gate: while it is shut reading fails, so
+//! a build stays where it is for as long as a test looks at it.
+
+use crate::*;
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::{Value as Json, json};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use thyme_catalog::{Catalog, SqliteCatalog};
+use thyme_core::definition::Compiled;
+use thyme_core::record::{EventId, Record, encode_row};
+use thyme_core::time::{Clock, ClockMode, Micros};
+use thyme_core::{ErrorKind, Result, Value, key};
+use thyme_engine::{Engine, EngineOptions, RunningEngine};
+use thyme_log::{Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
+use thyme_query::{AlwaysApplied, Given, NoExtractors, NoRuns, QueryEngine, QueryOptions, QueryParts, Question};
+use thyme_state::StateStore;
+use tokio::sync::watch;
+
+const T0: Micros = 1_705_320_000_000_000;
+const MINUTE: Micros = 60_000_000;
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Micros {
+        T0
+    }
+}
+
+struct GatedLog {
+    log: EmbeddedLog,
+    shut: AtomicBool,
+}
+
+#[async_trait]
+impl EventLog for GatedLog {
+    fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
+        self.log.create_topic(topic, partitions)
+    }
+    fn delete_topic(&self, topic: &str) -> Result<()> {
+        self.log.delete_topic(topic)
+    }
+    fn topics(&self) -> Result<Vec<(String, u16)>> {
+        self.log.topics()
+    }
+    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<u64>> {
+        self.log.append(batches).await
+    }
+    fn read(&self, topic: &str, part: u16, from: u64, max_records: usize, max_bytes: usize) -> Result<Vec<LogRecord>> {
+        if self.shut.load(Ordering::SeqCst) {
+            return Err(thyme_core::Error::unavailable("the gate is shut"));
+        }
+        self.log.read(topic, part, from, max_records, max_bytes)
+    }
+    fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
+        self.log.end_offset(topic, partition)
+    }
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.log.changes()
+    }
+    fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {
+        self.log.producer(transactional_id)
+    }
+}
+
+/// What ingest was told last: dataset -> log id.
+#[derive(Default)]
+struct ToldIngest(Mutex<BTreeMap<String, u32>>);
+
+impl IngestTarget for ToldIngest {
+    fn deploy(&self, compiled: &Compiled, ids: &BTreeMap<String, u32>) -> Result<()> {
+        let raw = compiled.datasets.values().filter(|dataset| dataset.is_raw());
+        *self.0.lock() = raw.map(|dataset| (dataset.name.clone(), ids[&dataset.log_identity()])).collect();
+        Ok(())
+    }
+}
+
+/// What outlives a restart.
+struct Disk {
+    catalog: Arc<SqliteCatalog>,
+    log: Arc<GatedLog>,
+    state: Arc<StateStore>,
+}
+
+struct Node {
+    controller: Arc<Controller>,
+    query: Arc<QueryEngine>,
+    ingest: Arc<ToldIngest>,
+    engine: RunningEngine,
+}
+
+impl Disk {
+    async fn new() -> Disk {
+        let log = GatedLog { log: EmbeddedLog::in_memory().unwrap(), shut: AtomicBool::new(false) };
+        let catalog = Arc::new(SqliteCatalog::in_memory().await.unwrap());
+        Disk { catalog, log: Arc::new(log), state: StateStore::in_memory().unwrap() }
+    }
+
+    fn shut(&self, shut: bool) {
+        self.log.shut.store(shut, Ordering::SeqCst);
+    }
+
+    async fn start(&self) -> Node {
+        let options = EngineOptions { durable: false, ..EngineOptions::default() };
+        let engine = Engine::open(self.state.clone(), self.log.clone(), options).unwrap().spawn().unwrap();
+        let query = Arc::new(QueryEngine::new(QueryParts {
+            state: self.state.clone(),
+            extractors: Arc::new(NoExtractors),
+            clock: Arc::new(FixedClock),
+            runs: Arc::new(NoRuns),
+            applied: Arc::new(AlwaysApplied),
+            options: QueryOptions::default(),
+        }));
+        let ingest = Arc::new(ToldIngest::default());
+        let controller = Controller::open(ControlParts {
+            catalog: self.catalog.clone(),
+            log: self.log.clone(),
+            state: self.state.clone(),
+            engine: engine.handle.clone(),
+            query: query.clone(),
+            ingest: ingest.clone(),
+            sources: Arc::default(),
+            clock: Arc::new(FixedClock),
+            clock_mode: ClockMode::Wall,
+            data_dir: "memory".to_string(),
+        })
+        .await
+        .unwrap();
+        Node { controller, query, ingest, engine }
+    }
+
+    /// One event of `user` per minute before T0.
+    async fn append_orders(&self, user: &str, count: i64) {
+        let key = key::encode_key(&[Value::str(user)]).unwrap();
+        let partition = key::partition(&key, key::DEFAULT_PARTITIONS);
+        let record = |number: i64| {
+            let event_time = T0 - number * MINUTE;
+            let mut row = Vec::new();
+            encode_row(&[Value::str(user), Value::Time(event_time), Value::Float(1.0)], &mut row);
+            let record = Record::Event { append_time: T0, event_time, id: EventId::None, row: &row };
+            NewRecord { key: key.clone().into(), value: record.encode().into() }
+        };
+        let records = (0..count).map(record).collect();
+        self.log.append(vec![Batch { topic: "Order.v1".to_string(), partition, records }]).await.unwrap();
+    }
+}
+
+impl Node {
+    async fn commit(
+        &self,
+        definitions: &Json,
+        change: impl FnOnce(&mut CommitRequest),
+    ) -> Result<CommitResult, String> {
+        let definitions = definitions.to_string().into_bytes();
+        let mut request = CommitRequest { definitions, ..CommitRequest::default() };
+        change(&mut request);
+        let refused = |errors: Vec<thyme_core::Error>| format!("{errors:?}");
+        self.controller.commit_to_end(request).await.map_err(refused)
+    }
+
+    async fn wait_live(&self, id: &str) {
+        while self.controller.commit_view(id).await.unwrap().state != "active" {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn ask(&self, featureset: &str, feature: &str) -> Result<Value> {
+        let key = [("user_id".to_string(), Given::from(Value::str("u1")))].into();
+        let mut question = Question::online(featureset, key);
+        question.features = Some(vec![feature.to_string()]);
+        let answer = self.query.answer(question).await?;
+        Ok(answer.columns[0].values[0].value.clone())
+    }
+
+    fn stop(self) {
+        self.engine.stop();
+    }
+}
+
+fn field(name: &str, data_type: &str) -> Json {
+    json!({"name": name, "type": data_type, "key": name == "user_id", "timestamp": name == "ts"})
+}
+
+/// Dataset `Order`, a pipeline that counts over `window` into `stats`, and the featureset `features` with it as feature `n`.
+fn counting(stats: &str, features: &str, window: &str) -> Json {
+    json!({
+        "format": 1,
+        "datasets": [
+            {"name": "Order", "version": 1, "index": false,
+             "fields": [field("user_id", "str"), field("ts", "datetime"), field("amount", "float")]},
+            {"name": stats, "version": 1, "index": true,
+             "fields": [field("user_id", "str"), field("ts", "datetime"), field("n", "int")]},
+        ],
+        "pipelines": [{"name": "count", "version": 1, "dataset": stats, "input": "Order", "group_by": ["user_id"],
+            "aggregates": [{"name": "n", "op": {"kind": "count"}, "window": window}]}],
+        "featuresets": [{"name": features, "features": [
+            {"name": "user_id", "type": "str"},
+            {"name": "n", "type": "int", "id": 7, "ref": {"dataset": stats, "field": "n"}},
+        ]}],
+    })
+}
+
+/// A node that serves `Old` over 100 events, and is building `New` behind a shut gate.
+async fn while_building(disk: &Disk) -> (Node, String) {
+    let node = disk.start().await;
+    node.commit(&counting("OldStats", "Old", "1h"), |_| ()).await.unwrap();
+    disk.append_orders("u1", 100).await;
+    while node.controller.status().unwrap().lag > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    disk.shut(true);
+    let mut new = counting("NewStats", "New", "90m");
+    let mut visits = field("user_id", "str");
+    visits["key"] = json!(true);
+    new["datasets"]
+        .as_array_mut()
+        .unwrap()
+        .push(json!({"name": "Visit", "version": 1, "index": false, "fields": [visits, field("ts", "datetime")]}));
+    let result = node.commit(&new, |_| ()).await.unwrap();
+    let built = result.plan.built.iter().find(|item| item.identity == "pipeline:NewStats.count@1").unwrap();
+    assert_eq!(built.replay_records, Some(100));
+    (node, result.commit.unwrap().id)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_serves_until_the_new_has_caught_up() {
+    let disk = Disk::new().await;
+    let (node, id) = while_building(&disk).await;
+    assert_eq!(node.controller.commit_view("").await.unwrap().state, "building");
+    assert_ne!(node.controller.status().unwrap().state, "ready");
+    assert_eq!(node.ask("Old", "n").await.unwrap(), Value::Int(61));
+    let refused = node.ask("New", "n").await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(refused.message().contains("of 100 records"), "{refused}");
+    assert!(node.ingest.0.lock().contains_key("Visit"), "a new dataset takes events at once");
+    let builds = node.controller.commit_view(&id).await.unwrap().builds;
+    assert_eq!((builds[0].pipeline.as_str(), builds[0].total_records), ("NewStats.count@1", 100));
+
+    disk.shut(false);
+    node.wait_live(&id).await;
+    assert_eq!(node.ask("New", "n").await.unwrap(), Value::Int(91));
+    assert_eq!(node.ask("Old", "n").await.unwrap(), Value::Int(61));
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_commit_waits_or_supersedes() {
+    let disk = Disk::new().await;
+    let (node, id) = while_building(&disk).await;
+    let other = counting("NewStats", "New", "30m");
+    let refused = node.commit(&other, |_| ()).await.unwrap_err();
+    assert!(refused.contains(&id) && refused.contains("--supersede"), "{refused}");
+    let planned = node.commit(&other, |request| request.dry_run = true).await.unwrap();
+    assert!(planned.commit.is_none());
+    let first_log = node.ingest.0.lock()["Visit"];
+
+    let next = node.commit(&other, |request| request.supersede = true).await.unwrap().commit.unwrap();
+    assert_eq!(node.controller.commit_view(&id).await.unwrap().state, "superseded");
+    assert_eq!(node.ask("Old", "n").await.unwrap(), Value::Int(61));
+    assert!(!node.ingest.0.lock().contains_key("Visit"));
+    disk.shut(false);
+    node.wait_live(&next.id).await;
+    // Not one event of the half-built first attempt, which had the same name and version and another window.
+    assert_eq!(node.ask("New", "n").await.unwrap(), Value::Int(31));
+    let ids = disk.catalog.find_ids(&["log:Visit@1".to_string()]).await.unwrap();
+    assert!(ids.is_empty(), "the log {first_log} of a dataset that nobody has is dropped");
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_commit_again_is_the_one_being_built() {
+    let disk = Disk::new().await;
+    let (node, id) = while_building(&disk).await;
+    let text = disk.catalog.definitions(&id).await.unwrap();
+    let again = node.commit(&serde_json::from_str(&text).unwrap(), |_| ()).await.unwrap();
+    assert_eq!(again.commit.unwrap().id, id);
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_goes_on_with_the_build() {
+    let disk = Disk::new().await;
+    let (node, id) = while_building(&disk).await;
+    node.stop();
+    let node = disk.start().await;
+    assert_eq!(node.controller.commit_view(&id).await.unwrap().state, "building");
+    assert_eq!(node.ask("Old", "n").await.unwrap(), Value::Int(61));
+    assert_eq!(node.ask("New", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    disk.shut(false);
+    node.wait_live(&id).await;
+    assert_eq!(node.ask("New", "n").await.unwrap(), Value::Int(91));
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_published_feature_id_is_never_given_to_another_feature() {
+    let disk = Disk::new().await;
+    let node = disk.start().await;
+    let definitions = counting("Stats", "Features", "1h");
+    node.commit(&definitions, |_| ()).await.unwrap();
+    node.commit(&json!({"format": 1}), |request| request.remove = vec!["Features".to_string()]).await.unwrap();
+    let mut reused = definitions.clone();
+    reused["featuresets"][0]["features"][1]["name"] = json!("other");
+    let refused = node.commit(&reused, |_| ()).await.unwrap_err();
+    assert!(refused.contains("7"), "{refused}");
+    node.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_feature_answers_under_both_names() {
+    let disk = Disk::new().await;
+    let node = disk.start().await;
+    let definitions = counting("Stats", "Features", "1h");
+    node.commit(&definitions, |_| ()).await.unwrap();
+    let mut renamed = definitions.clone();
+    renamed["featuresets"][0]["features"][1]["name"] = json!("orders");
+    let plan = node.commit(&renamed, |_| ()).await.unwrap().plan;
+    assert_eq!((plan.renamed[0].from.as_str(), plan.renamed[0].to.as_str()), ("n", "orders"));
+    assert_eq!(node.ask("Features", "n").await.unwrap(), Value::Int(0));
+    assert_eq!(node.ask("Features", "orders").await.unwrap(), Value::Int(0));
+    node.stop();
+}
