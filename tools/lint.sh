@@ -13,6 +13,8 @@ if cargo clippy --version >/dev/null 2>&1; then
 else
   echo "note: this toolchain has no clippy, lints are not checked"
 fi
-[ -x "$venv/bin/ruff" ] || "$venv/bin/pip" install -q "ruff>=0.8"
+[ -x "$venv/bin/ruff" ] || "$venv/bin/pip" install -q "ruff>=0.15,<1"
+[ -x "$venv/bin/buf" ] || "$venv/bin/pip" install -q "buf-bin>=1.50,<2"
 "$venv/bin/ruff" check -q python integration
 "$venv/bin/ruff" format -q --check python integration
+"$venv/bin/buf" lint proto
