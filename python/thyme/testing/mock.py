@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,8 @@ class MockContext:
         self._definitions = definitions
         self._clock = clock
         self._engine: MockEngine | None = None
+        # Its threads must end before the interpreter does, also when nobody closes the context.
+        self._free: weakref.finalize[..., MockContext] | None = None
         self._closed = False
         self._shapes: list[Shape] = []
         if not lazy:
@@ -164,9 +167,9 @@ class MockContext:
 
     def close(self) -> None:
         """Frees the engine; further calls raise."""
-        if self._engine is not None:
-            self._engine.close()
-        self._engine, self._closed = None, True
+        if self._free is not None:
+            self._free()
+        self._engine, self._free, self._closed = None, None, True
 
     def __enter__(self) -> MockContext:
         return self
@@ -190,6 +193,7 @@ class MockContext:
             classes = [found.cls for found in [*held.datasets.values(), *held.featuresets.values()]]
             self._shapes = [shape for shape in map(of_class, classes) if shape is not None]
             self._engine = MockEngine(definitions_json(held), functions, self._clock)
+            self._free = weakref.finalize(self, self._engine.close)
         return self._engine
 
     def _shape(self, reference: Any) -> Shape:
