@@ -1,27 +1,36 @@
-//! The uploaded half of a Flight call: descriptor, schema, then record batches, merged as they arrive.
+//! The uploaded half of a Flight call: descriptor, schema, then record batches, merged as they arrive. A task of its own reads
+//! ahead while a chunk is being worked on, so that the next one is as large as the client is fast.
 
+use super::task::AbortOnDrop;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, FlightDescriptor};
-use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{StreamExt as _, TryStreamExt as _};
+use std::sync::Arc;
 use thyme_core::{Error, Result};
 use thyme_proto::status::from_status;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Streaming;
 
 /// Batches are merged up to this many rows, and larger ones are cut.
 pub(crate) const CHUNK_ROWS: usize = 65_536;
 /// Merging stops at this many bytes.
 const CHUNK_BYTES: usize = 32 << 20;
+/// Batches read ahead hold at most this many bytes.
+const AHEAD_BYTES: usize = 32 << 20;
+
+/// A batch read ahead, with its share of [`AHEAD_BYTES`].
+type Arrived = Result<(RecordBatch, OwnedSemaphorePermit)>;
 
 pub(crate) struct Upload {
-    decoder: FlightDataDecoder,
+    arrived: mpsc::UnboundedReceiver<Arrived>,
     schema: SchemaRef,
     /// A batch that did not fit into the chunk before.
     waiting: Option<RecordBatch>,
-    ended: bool,
+    _reader: AbortOnDrop,
 }
 
 /// The first message carries the descriptor.
@@ -49,7 +58,11 @@ impl UploadStart {
         let mut decoder = FlightDataDecoder::new(with_data.map_err(|status| FlightError::Tonic(Box::new(status))));
         match decoder.next().await {
             Some(Ok(decoded)) => match decoded.payload {
-                DecodedPayload::Schema(schema) => Ok(Upload { decoder, schema, waiting: None, ended: false }),
+                DecodedPayload::Schema(schema) => {
+                    let (sender, arrived) = mpsc::unbounded_channel();
+                    let reader = AbortOnDrop(tokio::spawn(read_ahead(decoder, sender)));
+                    Ok(Upload { arrived, schema, waiting: None, _reader: reader })
+                }
                 DecodedPayload::None | DecodedPayload::RecordBatch(_) => {
                     Err(Error::invalid("the stream does not begin with a schema"))
                 }
@@ -68,12 +81,17 @@ impl Upload {
     /// The next rows: what has arrived, at most [`CHUNK_ROWS`]. Waits for the first batch only, so that a client which waits for
     /// the answer to each batch gets it.
     pub(crate) async fn next_chunk(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(first) = self.next_batch().await? else { return Ok(None) };
+        let first = match self.waiting.take() {
+            Some(batch) => Some(batch),
+            None => taken(self.arrived.recv().await)?,
+        };
+        let Some(first) = first.map(|batch| self.cut(batch)) else { return Ok(None) };
         let (mut rows, mut bytes) = (first.num_rows(), first.get_array_memory_size());
         let mut chunk = vec![first];
-        while rows < CHUNK_ROWS && bytes < CHUNK_BYTES {
-            let Some(next) = self.next_batch().now_or_never() else { break };
-            let Some(next) = next? else { break };
+        while rows < CHUNK_ROWS && bytes < CHUNK_BYTES && self.waiting.is_none() {
+            // An end is found again by the next call.
+            let Ok(arrived) = self.arrived.try_recv() else { break };
+            let Some(next) = taken(Some(arrived))? else { break };
             if rows + next.num_rows() > CHUNK_ROWS {
                 self.waiting = Some(next);
                 break;
@@ -89,34 +107,51 @@ impl Upload {
         merged.map(Some).map_err(|error| Error::invalid(format!("batches do not fit together: {error}")))
     }
 
-    async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let batch = match self.waiting.take() {
-            Some(batch) => batch,
-            None => match self.decode().await? {
-                Some(batch) => batch,
-                None => return Ok(None),
-            },
-        };
+    /// The first [`CHUNK_ROWS`] of a batch; the rest waits.
+    fn cut(&mut self, batch: RecordBatch) -> RecordBatch {
         if batch.num_rows() <= CHUNK_ROWS {
-            return Ok(Some(batch));
+            return batch;
         }
         self.waiting = Some(batch.slice(CHUNK_ROWS, batch.num_rows() - CHUNK_ROWS));
-        Ok(Some(batch.slice(0, CHUNK_ROWS)))
+        batch.slice(0, CHUNK_ROWS)
     }
+}
 
-    async fn decode(&mut self) -> Result<Option<RecordBatch>> {
-        while !self.ended {
-            match self.decoder.next().await {
-                None => self.ended = true,
-                Some(Err(error)) => return Err(unreadable(error)),
-                Some(Ok(decoded)) => match decoded.payload {
-                    DecodedPayload::RecordBatch(batch) => return Ok(Some(batch)),
-                    DecodedPayload::Schema(_) => return Err(Error::invalid("the stream has a second schema")),
-                    DecodedPayload::None => {}
-                },
+fn taken(arrived: Option<Arrived>) -> Result<Option<RecordBatch>> {
+    arrived.transpose().map(|arrived| arrived.map(|(batch, _share)| batch))
+}
+
+/// Decodes batches until the stream ends, fails or is dropped.
+async fn read_ahead(mut decoder: FlightDataDecoder, sender: mpsc::UnboundedSender<Arrived>) {
+    let room = Arc::new(Semaphore::new(AHEAD_BYTES));
+    loop {
+        let arrived = match next_batch(&mut decoder).await {
+            Ok(None) => return,
+            Ok(Some(batch)) => {
+                let share = batch.get_array_memory_size().min(AHEAD_BYTES) as u32;
+                let permit = room.clone().acquire_many_owned(share).await;
+                permit.map(|permit| (batch, permit)).map_err(|_| Error::internal("the upload's queue is closed"))
             }
+            Err(error) => Err(error),
+        };
+        let is_last = arrived.is_err();
+        if sender.send(arrived).is_err() || is_last {
+            return;
         }
-        Ok(None)
+    }
+}
+
+async fn next_batch(decoder: &mut FlightDataDecoder) -> Result<Option<RecordBatch>> {
+    loop {
+        match decoder.next().await {
+            None => return Ok(None),
+            Some(Err(error)) => return Err(unreadable(error)),
+            Some(Ok(decoded)) => match decoded.payload {
+                DecodedPayload::RecordBatch(batch) => return Ok(Some(batch)),
+                DecodedPayload::Schema(_) => return Err(Error::invalid("the stream has a second schema")),
+                DecodedPayload::None => {}
+            },
+        }
     }
 }
 

@@ -1,5 +1,6 @@
-//! Windows at many times of one key: its events are read once, and every window slides over them. Sums and counts are exact, so
-//! taking out what leaves is as good as adding anew; extremes keep the candidates that no later value beats.
+//! Windows at many times of one key: its events are read once. Counts and sums are exact, so a window is the difference of the
+//! totals before its end and before its begin; extremes keep the candidates that no later value beats. The cost per event is that
+//! of one addition, however many windows look at it.
 
 use super::body;
 use super::coordinate::{origin_of, time_of};
@@ -10,12 +11,14 @@ use super::scan::{EventRun, scanned};
 use super::walk::{Direction, Walker};
 use crate::model::{Table, Visible};
 use std::collections::VecDeque;
-use thyme_core::aggregate::{Partial, PartialKind, PartialSpec, ScanItem, WindowData, WindowRead};
+use thyme_core::aggregate::{Partial, PartialKind, PartialSpec, ScanItem, TableLayout, WindowData, WindowRead};
 use thyme_core::position::Position;
 use thyme_core::{Result, Value};
 
-/// A single read costs about as much as reading and sliding over this many events.
-const EVENTS_PER_READ: u64 = 64;
+/// A single read costs about as much as reading this many events.
+const EVENTS_PER_READ: u64 = 128;
+/// Most events that are held at once; a larger key is read time by time.
+const MAX_EVENTS: u64 = 1 << 21;
 
 pub fn sweep(
     walker: &Walker<'_>,
@@ -25,14 +28,16 @@ pub fn sweep(
     visit: &mut dyn FnMut(usize, &[WindowData]) -> Result<()>,
 ) -> Result<()> {
     let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
-    read::check(&walker.table.layout, windows)?;
+    let layout = &walker.table.layout;
+    read::check(layout, windows)?;
     let from = windows.iter().map(|read| read.window.start(*first)).min().unwrap_or(*first);
     let roots = walker.roots(from, *last)?;
     let mut total = 0;
     for root in &roots {
         total += root.events_within(from, *last)?;
     }
-    if total > EVENTS_PER_READ * times.len() as u64 {
+    if total > MAX_EVENTS.min(EVENTS_PER_READ * times.len() as u64) || !windows.iter().all(|read| slides(layout, read))
+    {
         for (index, at) in times.iter().enumerate() {
             visit(index, &read::read(walker, *at, windows, visible)?)?;
         }
@@ -42,17 +47,40 @@ pub fn sweep(
     let take = |event: &RawEvent<'_>| loaded.push(walker.table, event).map(|()| true);
     let mut run = EventRun { direction: Direction::OldestFirst, from, to: *last, visible, take };
     walker.walk_roots(&roots, from, *last, &mut run)?;
-    let mut sliding: Vec<SlidingWindow<'_>> =
-        windows.iter().map(|read| SlidingWindow::new(walker.table, read)).collect();
+    let bounds = Bounds::new(&loaded, times, windows);
+    let totals = Totals::new(layout, &loaded, &bounds, windows);
+    let mut extremes = Extremes::new(layout, windows);
     let mut data: Vec<WindowData> = windows.iter().map(|_| WindowData::default()).collect();
-    for (index, at) in times.iter().enumerate() {
-        for (window, found) in sliding.iter_mut().zip(&mut data) {
-            window.slide(&loaded, *at);
-            window.write(&loaded, found);
+    for index in 0..times.len() {
+        extremes.slide(layout, &loaded, &bounds, index);
+        for (window, (read, found)) in windows.iter().zip(&mut data).enumerate() {
+            let (begin, end) = bounds.of(window, index);
+            found.partials.clear();
+            for partial in &read.partials {
+                let place = usize::from(*partial);
+                let spec = &layout.partials[place];
+                found.partials.push(match &totals.by_partial[place] {
+                    Some(before) => totals.between(spec, before, begin, end),
+                    None => extremes.of(spec, place, &loaded, begin),
+                });
+            }
+            write_scans(&loaded, read, begin..end, found);
         }
         visit(index, &data)?;
     }
     Ok(())
+}
+
+/// Whether every partial asked for can be had without adding the window's events up anew; a sketch cannot.
+fn slides(layout: &TableLayout, read: &WindowRead) -> bool {
+    read.partials.iter().all(|partial| {
+        let spec = &layout.partials[usize::from(*partial)];
+        Partial::invertible(spec) || is_extreme(spec)
+    })
+}
+
+fn is_extreme(spec: &PartialSpec) -> bool {
+    matches!(spec.kind, PartialKind::Min | PartialKind::Max)
 }
 
 /// The events of the key, ascending; the values of the columns that are asked for, row by row.
@@ -94,133 +122,165 @@ impl Loaded {
         let columns = self.columns.len();
         &self.values[index * columns..(index + 1) * columns]
     }
+
+    /// The value that a partial looks at.
+    #[inline]
+    fn value(&self, spec: &PartialSpec, index: usize) -> &Value {
+        spec.column.map_or(&Value::Null, |column| &self.row(index)[usize::from(column)])
+    }
 }
 
-/// One partial of a sliding window.
-struct SlidingPartial<'a> {
-    spec: &'a PartialSpec,
-    total: Partial,
-    /// For Min and Max: the events, ascending, that no later one beats; the front one is the extreme.
-    candidates: VecDeque<usize>,
+/// Which events each window holds at each time.
+struct Bounds {
+    ends: Vec<usize>,
+    /// By window, then by time.
+    begins: Vec<Vec<usize>>,
 }
 
-impl SlidingPartial<'_> {
-    fn takes(&self, loaded: &Loaded, index: usize) -> bool {
-        self.spec.predicate.is_none_or(|predicate| loaded.predicates[index] >> predicate & 1 != 0)
+impl Bounds {
+    fn new(loaded: &Loaded, times: &[i64], windows: &[WindowRead]) -> Bounds {
+        let index_of = |found: &mut usize, is_before: &dyn Fn(i64) -> bool| {
+            *found += loaded.times[*found..].partition_point(|time| is_before(*time));
+            *found
+        };
+        let mut end = 0;
+        let ends = times.iter().map(|at| index_of(&mut end, &|time| time <= *at)).collect();
+        let begins = windows.iter().map(|read| {
+            let mut begin = 0;
+            times.iter().map(|at| index_of(&mut begin, &|time| time < read.window.start(*at))).collect()
+        });
+        Bounds { ends, begins: begins.collect() }
     }
 
-    fn value<'v>(&self, loaded: &'v Loaded, index: usize) -> &'v Value {
-        self.spec.column.map_or(&Value::Null, |column| &loaded.row(index)[usize::from(column)])
+    fn of(&self, window: usize, time: usize) -> (usize, usize) {
+        (self.begins[window][time], self.ends[time])
     }
+}
 
-    fn enter(&mut self, loaded: &Loaded, index: usize) {
-        if Partial::invertible(self.spec) {
-            add_event(&mut self.total, self.spec, loaded.row(index), loaded.predicates[index]);
-            return;
-        }
-        let value = self.value(loaded, index);
-        if value.is_null() || !self.takes(loaded, index) {
-            return;
-        }
-        while let Some(last) = self.candidates.back() {
-            let before = self.value(loaded, *last);
-            let is_beaten = if self.spec.kind == PartialKind::Min { value <= before } else { value >= before };
-            if !is_beaten {
-                break;
+/// The partials of all events before each boundary at which some window begins or ends.
+struct Totals {
+    boundaries: Vec<usize>,
+    /// By partial of the layout; `None` where it is not wanted or cannot be subtracted.
+    by_partial: Vec<Option<Vec<Partial>>>,
+}
+
+impl Totals {
+    fn new(layout: &TableLayout, loaded: &Loaded, bounds: &Bounds, windows: &[WindowRead]) -> Totals {
+        let mut boundaries: Vec<usize> = bounds.begins.iter().flatten().chain(&bounds.ends).copied().collect();
+        boundaries.sort_unstable();
+        boundaries.dedup();
+        let mut by_partial: Vec<Option<Vec<Partial>>> = vec![None; layout.partials.len()];
+        for partial in windows.iter().flat_map(|read| &read.partials) {
+            let place = usize::from(*partial);
+            let spec = &layout.partials[place];
+            if by_partial[place].is_none() && Partial::invertible(spec) {
+                by_partial[place] = Some(running(spec, loaded, &boundaries));
             }
-            self.candidates.pop_back();
         }
-        self.candidates.push_back(index);
+        Totals { boundaries, by_partial }
     }
 
-    fn leave(&mut self, loaded: &Loaded, index: usize) {
-        if Partial::invertible(self.spec) {
-            if self.takes(loaded, index) {
-                let mut one = Partial::empty(self.spec);
-                one.add(self.spec, self.value(loaded, index));
-                self.total.subtract(self.spec, &one);
+    fn between(&self, spec: &PartialSpec, before: &[Partial], begin: usize, end: usize) -> Partial {
+        let place = |boundary: usize| self.boundaries.partition_point(|other| *other < boundary);
+        let mut found = before[place(end)].clone();
+        found.subtract(spec, &before[place(begin)]);
+        found
+    }
+}
+
+fn running(spec: &PartialSpec, loaded: &Loaded, boundaries: &[usize]) -> Vec<Partial> {
+    let mut total = Partial::empty(spec);
+    let mut from = boundaries.first().copied().unwrap_or_default();
+    let mut totals = Vec::with_capacity(boundaries.len());
+    for boundary in boundaries {
+        for index in from..*boundary {
+            add_event(&mut total, spec, loaded.row(index), loaded.predicates[index]);
+        }
+        from = *boundary;
+        totals.push(total.clone());
+    }
+    totals
+}
+
+/// For each Min and Max: the events, ascending, that no later one beats. All windows end at the same time, so one list serves
+/// them all: the extreme of a window is the first candidate inside.
+struct Extremes {
+    /// (partial of the layout, the windows that want it, the candidates).
+    by_partial: Vec<(usize, Vec<usize>, VecDeque<usize>)>,
+    end: usize,
+}
+
+impl Extremes {
+    fn new(layout: &TableLayout, windows: &[WindowRead]) -> Extremes {
+        let wanted = (0..layout.partials.len()).filter(|place| is_extreme(&layout.partials[*place]));
+        let by_partial = wanted.map(|place| {
+            let wants = |read: &WindowRead| read.partials.iter().any(|partial| usize::from(*partial) == place);
+            let wanting = (0..windows.len()).filter(|window| wants(&windows[*window])).collect();
+            (place, wanting, VecDeque::new())
+        });
+        Extremes {
+            by_partial: by_partial.filter(|(_, wanting, _): &(_, Vec<usize>, _)| !wanting.is_empty()).collect(),
+            end: 0,
+        }
+    }
+
+    /// Takes in the events up to the time with this index, and lets go of what no window holds any more.
+    fn slide(&mut self, layout: &TableLayout, loaded: &Loaded, bounds: &Bounds, time: usize) {
+        let end = bounds.ends[time];
+        for (place, wanting, candidates) in &mut self.by_partial {
+            let spec = &layout.partials[*place];
+            let begin = wanting.iter().map(|window| bounds.begins[*window][time]).min().unwrap_or(end);
+            while candidates.front().is_some_and(|front| *front < begin) {
+                candidates.pop_front();
             }
-        } else if self.candidates.front() == Some(&index) {
-            self.candidates.pop_front();
+            for index in self.end.max(begin)..end {
+                enter(spec, loaded, candidates, index);
+            }
         }
+        self.end = end;
     }
 
-    fn clear(&mut self) {
-        self.total = Partial::empty(self.spec);
-        self.candidates.clear();
-    }
-
-    fn result(&self, loaded: &Loaded) -> Partial {
-        if Partial::invertible(self.spec) {
-            return self.total.clone();
-        }
-        let mut extreme = Partial::empty(self.spec);
-        if let Some(front) = self.candidates.front() {
-            extreme.add(self.spec, self.value(loaded, *front));
+    fn of(&self, spec: &PartialSpec, place: usize, loaded: &Loaded, begin: usize) -> Partial {
+        let mut extreme = Partial::empty(spec);
+        let candidates = self.by_partial.iter().find(|(other, ..)| *other == place).map(|(.., candidates)| candidates);
+        if let Some(candidates) = candidates
+            && let Some(first) = candidates.get(candidates.partition_point(|index| *index < begin))
+        {
+            extreme.add(spec, loaded.value(spec, *first));
         }
         extreme
     }
 }
 
-/// One window, at the time it was last slid to: it holds the events `begin..end`.
-struct SlidingWindow<'a> {
-    read: &'a WindowRead,
-    partials: Vec<SlidingPartial<'a>>,
-    begin: usize,
-    end: usize,
+fn enter(spec: &PartialSpec, loaded: &Loaded, candidates: &mut VecDeque<usize>, index: usize) {
+    let value = loaded.value(spec, index);
+    let is_taken = spec.predicate.is_none_or(|predicate| loaded.predicates[index] >> predicate & 1 != 0);
+    if value.is_null() || !is_taken {
+        return;
+    }
+    while let Some(last) = candidates.back() {
+        let before = loaded.value(spec, *last);
+        let is_beaten = if spec.kind == PartialKind::Min { value <= before } else { value >= before };
+        if !is_beaten {
+            break;
+        }
+        candidates.pop_back();
+    }
+    candidates.push_back(index);
 }
 
-impl<'a> SlidingWindow<'a> {
-    fn new(table: &'a Table, read: &'a WindowRead) -> SlidingWindow<'a> {
-        let partials = read
-            .partials
-            .iter()
-            .map(|index| &table.layout.partials[usize::from(*index)])
-            .map(|spec| SlidingPartial { spec, total: Partial::empty(spec), candidates: VecDeque::new() })
-            .collect();
-        SlidingWindow { read, partials, begin: 0, end: 0 }
-    }
-
-    fn slide(&mut self, loaded: &Loaded, at: i64) {
-        let start = self.read.window.start(at);
-        let end = self.end + loaded.times[self.end..].partition_point(|time| *time <= at);
-        let begin = self.begin + loaded.times[self.begin..end].partition_point(|time| *time < start);
-        let left = begin.min(self.end) - self.begin;
-        let stayed = self.end - self.begin - left;
-        let is_rebuilt = left > stayed;
-        for partial in &mut self.partials {
-            let entering = if is_rebuilt {
-                partial.clear();
-                begin..end
-            } else {
-                for index in self.begin..self.begin + left {
-                    partial.leave(loaded, index);
-                }
-                begin.max(self.end)..end
-            };
-            for index in entering {
-                partial.enter(loaded, index);
-            }
-        }
-        (self.begin, self.end) = (begin, end);
-    }
-
-    fn write(&self, loaded: &Loaded, data: &mut WindowData) {
-        data.partials.clear();
-        data.partials.extend(self.partials.iter().map(|partial| partial.result(loaded)));
-        data.scans.clear();
-        for scan in &self.read.scans {
-            let limit = scan.limit.map_or(usize::MAX, |limit| limit as usize);
-            let item = |index: usize| {
-                let value = scanned(scan, loaded.row(index), loaded.predicates[index])?.clone();
-                Some(ScanItem { time: loaded.times[index], origin: loaded.origins[index], value })
-            };
-            let indices = self.begin..self.end;
-            data.scans.push(if scan.newest_first {
-                indices.rev().filter_map(item).take(limit).collect()
-            } else {
-                indices.filter_map(item).take(limit).collect()
-            });
-        }
+fn write_scans(loaded: &Loaded, read: &WindowRead, events: std::ops::Range<usize>, data: &mut WindowData) {
+    data.scans.clear();
+    for scan in &read.scans {
+        let limit = scan.limit.map_or(usize::MAX, |limit| limit as usize);
+        let item = |index: usize| {
+            let value = scanned(scan, loaded.row(index), loaded.predicates[index])?.clone();
+            Some(ScanItem { time: loaded.times[index], origin: loaded.origins[index], value })
+        };
+        data.scans.push(if scan.newest_first {
+            events.clone().rev().filter_map(item).take(limit).collect()
+        } else {
+            events.clone().filter_map(item).take(limit).collect()
+        });
     }
 }

@@ -33,6 +33,9 @@ pub fn spec(kind: PartialKind, column: Option<u16>, predicate: Option<u16>) -> P
     PartialSpec { kind, column, predicate }
 }
 
+/// The partial of [`table`] that windows cannot slide over.
+pub const SKETCH: u16 = 14;
+
 /// A table with every kind of partial.
 pub fn table(id: u32, routed: bool) -> Table {
     use PartialKind::*;
@@ -51,7 +54,9 @@ pub fn table(id: u32, routed: bool) -> Table {
         spec(Count, Some(2), Some(1)),
         spec(Min, Some(2), None),
         spec(Max, Some(3), None),
+        spec(DistinctSketch, Some(1), None),
     ];
+    assert_eq!(partials[usize::from(SKETCH)].kind, DistinctSketch);
     let columns = vec![DataType::Float, DataType::Int, DataType::Str, DataType::Time, DataType::Bool];
     Table { id, layout: Arc::new(TableLayout { columns, predicates: 2, partials }), routed }
 }
