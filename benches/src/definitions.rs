@@ -19,17 +19,22 @@ pub const ONE: &str = "one";
 /// How many features an online question asks for.
 pub const ONLINE_FEATURES: usize = 10;
 
-const MODULE: &str = "from thyme import *
+/// What its extractor runs; where the features come from is said by the definitions.
+const MODULE: &str = r#"from thyme import extractor, extractor_inputs, extractor_outputs, feature, featureset
 
 
 @featureset
 class Extracted:
-    @extractor
-    @inputs(\"count_1h\")
-    @outputs(\"one\")
+    key: int = feature(id=1)
+    count_1h: int = feature(id=2)
+    one: int = feature(id=3)
+
+    @extractor(version=1)
+    @extractor_inputs("count_1h")
+    @extractor_outputs("one")
     def increment(cls, ts, count_1h):
         return count_1h + 1
-";
+"#;
 
 /// Names and types of the aggregates over the windows with these suffixes.
 fn aggregates(windows: &[&str]) -> Vec<(String, &'static str, &'static str, String)> {
