@@ -134,7 +134,7 @@ def _show_plan(plan: dict[str, Any], as_json: bool) -> None:
     for state in plan.get("states", ()):
         replay = f", replays {state['replayed_records']} records" if state["replayed_records"] else ""
         detail = f" ({state['detail']})" if state["detail"] else ""
-        say(f"  state of {state['name']}: {state['action']}{replay}{detail}")
+        say(f"  {state['name']}: {state['action']}{replay}{detail}")
     for warning in plan.get("warnings", ()):
         note(f"warning: {warning}")
 

@@ -283,7 +283,16 @@ fn published_by(compiled: &Compiled) -> Vec<PublishedFeature> {
     published
 }
 
-/// For a plan as people read it: `UserStats.compute@2` instead of `pipeline:UserStats.compute@2`.
-pub fn state_name(item: &StateItem) -> &str {
-    item.identity.split_once(':').map_or(item.identity.as_str(), |(_, rest)| rest)
+/// For a plan as people read it: `rows of Order@1` instead of `raw:Order@1`.
+pub fn state_name(item: &StateItem) -> String {
+    match item.identity.split_once(':') {
+        Some(("log", dataset)) => format!("log of {dataset}"),
+        Some(("raw", dataset)) => format!("rows of {dataset}"),
+        Some(("route", route)) => match route.split_once(':') {
+            Some((dataset, key)) => format!("repartition of {dataset} by {key}"),
+            None => format!("repartition of {route}"),
+        },
+        Some((_, name)) => name.to_string(),
+        None => item.identity.clone(),
+    }
 }

@@ -157,7 +157,7 @@ fn plan_info(plan: &Plan) -> v1::PlanInfo {
     changes.extend(plan.removed.iter().map(|item| change(v1::ChangeKind::Removed, item)));
     let state = |action: v1::StateAction, item: &StateItem| v1::PlanState {
         action: action.into(),
-        name: state_name(item).to_string(),
+        name: state_name(item),
         replayed_records: item.replay_records.unwrap_or_default(),
         detail: item.replaces.as_ref().map(|old| format!("takes over from {old}")).unwrap_or_default(),
     };
