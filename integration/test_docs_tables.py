@@ -1,4 +1,4 @@
-"""The tables of the guides are those of the code: errors, settings, metrics."""
+"""The tables of the guides are those of the code: errors, settings, metrics; links lead somewhere."""
 
 from __future__ import annotations
 
@@ -60,3 +60,15 @@ def test_metrics():
         found.update({name: kind for kind, name in used})
     assert found, "no metric was found in the code"
     assert told == found
+
+
+def test_links_lead_to_files():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    links = [
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8"))
+        if not link.startswith("http")
+    ]
+    assert len(links) > 5
+    assert [(page.name, link) for page, link in links if not (page.parent / link).exists()] == []
