@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -15,10 +17,13 @@ SOAK = "THYME_SOAK" in os.environ
 
 
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses nobody listens on."""
-    sockets = [socket.socket() for _ in range(count)]
-    for found in sockets:
-        found.bind(("127.0.0.1", 0))
+    """Loopback addresses nobody listens on, below the ports that the system gives to outgoing connections."""
+    sockets: list[socket.socket] = []
+    while len(sockets) < count:
+        found = socket.socket()
+        with contextlib.suppress(OSError):
+            found.bind(("127.0.0.1", random.randrange(18_000, 30_000)))
+            sockets.append(found)
     addresses = [f"127.0.0.1:{found.getsockname()[1]}" for found in sockets]
     for found in sockets:
         found.close()

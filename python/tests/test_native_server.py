@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,15 +23,24 @@ from thyme.client import Client
 pytest.importorskip("thyme._native")
 
 
+def free_ports(count: int) -> list[int]:
+    """Loopback ports nobody listens on."""
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(18_000, 30_000)
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+    return found
+
+
 class Project:
     """A project of `thyme init`, and a server for it."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            second.bind(("127.0.0.1", 0))
-            self.control, self.queries = (f"127.0.0.1:{found.getsockname()[1]}" for found in (first, second))
+        # Below the ports that the system gives to outgoing connections: none of those may take one before the server does.
+        self.control, self.queries = (f"127.0.0.1:{port}" for port in free_ports(2))
         self.server: subprocess.Popen[str] | None = None
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
