@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -319,7 +320,7 @@ def test_values_keep_their_types():
 
 
 def test_the_descriptor_is_current():
-    pytest.importorskip("grpc_tools")
+    importlib.import_module("grpc_tools")
     import importlib.util
     from pathlib import Path
 

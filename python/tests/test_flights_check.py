@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-pd = pytest.importorskip("pandas")
-pa = pytest.importorskip("pyarrow")
+pd = importlib.import_module("pandas")
+pa = importlib.import_module("pyarrow")
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights"
 
 

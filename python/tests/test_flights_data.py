@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pd = pytest.importorskip("pandas")
+pd = importlib.import_module("pandas")
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pandas")
+importlib.import_module("pandas")
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("thyme._native")
+importlib.import_module("thyme._native")
 from thyme.testing import MockContext
 
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights"

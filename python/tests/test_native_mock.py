@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -31,7 +32,7 @@ from thyme import (
 )
 from thyme.definitions import definitions_json
 
-native = pytest.importorskip("thyme._native")
+native = importlib.import_module("thyme._native")
 from thyme.testing import MockContext  # noqa: E402
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)

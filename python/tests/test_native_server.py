@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
 import random
@@ -20,7 +21,7 @@ import pytest
 from thyme import errors
 from thyme.client import Client
 
-pytest.importorskip("thyme._native")
+importlib.import_module("thyme._native")
 
 
 def free_ports(count: int) -> list[int]:
@@ -39,7 +40,7 @@ class Project:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        # Below the ports that the system gives to outgoing connections: none of those may take one before the server does.
+        # Below the ports of outgoing connections: none of those may take one before the server does.
         self.control, self.queries = (f"127.0.0.1:{port}" for port in free_ports(2))
         self.server: subprocess.Popen[str] | None = None
 
