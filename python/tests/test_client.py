@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -320,7 +319,6 @@ def test_values_keep_their_types():
 
 
 def test_the_descriptor_is_current():
-    importlib.import_module("grpc_tools")
     import importlib.util
     from pathlib import Path
 

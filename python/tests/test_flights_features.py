@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-importlib.import_module("thyme._native")
 from thyme.testing import MockContext
 
 FLIGHTS = Path(__file__).parents[1] / "examples" / "flights"
