@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from thyme import _proto, calls, control_calls
-from thyme.calls import Call, When
-from thyme.channel import Address, channel_options, pauses, settings
-from thyme.chunks import Chunks, merged
-from thyme.errors import UnavailableError
-from thyme.offline import Spine, export
-from thyme.progress import Progress
+from thyme import control_calls
+from thyme.calls import Asked, Call, When
+from thyme.channel import settings
+from thyme.errors import ThymeError
+from thyme.operations import Operations
 from thyme.result import EraseResult, LogResult, ThymeResult
-from thyme.rows import is_columnar
-from thyme.rpc_errors import from_rpc_error
-from thyme.shapes import Shape, find, of_class, of_datasets, of_featuresets
+from thyme.shapes import Shape
+from thyme.steps import Pause, Result, Step, Steps, Walk
+from thyme.transport import Transport
 
 
 class AsyncClient:
     """A connection to a server for asyncio programs: `async with AsyncClient() as client: await client.query(...)`.
 
-    Arguments, calls and errors are those of `thyme.Client`.
+    Arguments, calls and errors are those of `thyme.Client`. What blocks (reading rows, Arrow Flight) runs in a thread.
     """
 
     def __init__(
@@ -38,8 +37,8 @@ class AsyncClient:
         retry_for: float = 2.0,
     ) -> None:
         self.settings = settings(url, control_url, api_key, timeout, retry_for)
-        self._channels: dict[bool, grpc.aio.Channel] = {}
-        self._shapes: dict[str, Shape] = {}
+        self._operations = Operations(self.settings)
+        self._transport = Transport(grpc.aio, self.settings)
 
     async def query(
         self,
@@ -53,8 +52,8 @@ class AsyncClient:
         at_least: str | None = None,
     ) -> ThymeResult:
         """Features of one key, now or as of `ts`; one row."""
-        shape = await self.shape(featureset, needs_keys=not isinstance(key, Mapping))
-        return await self._run(calls.query(shape, key, When(ts, known_at, exclusive, at_least), inputs, features))
+        when = When(ts, known_at, exclusive, at_least)
+        return await self._walk(self._operations.query(featureset, key, when, inputs, features))
 
     async def query_batch(
         self,
@@ -67,11 +66,9 @@ class AsyncClient:
         features: Sequence[Any] | None = None,
         at_least: str | None = None,
     ) -> ThymeResult:
-        """Features of many keys on one snapshot, one row per key, in order."""
-        shape = await self.shape(featureset)
+        """Features of many keys on one snapshot, one row per key, in order. `keys`: scalars, dicts, or columns."""
         when = When(ts, known_at, exclusive, at_least)
-        rows, given = calls.key_rows(shape, keys), calls.input_rows(inputs)
-        return await self._run(calls.query_batch(shape, rows, when, given, features))
+        return await self._walk(self._operations.query_batch(featureset, keys, when, inputs, features))
 
     async def query_offline(
         self,
@@ -89,16 +86,10 @@ class AsyncClient:
         timeout: float = 3600.0,
         progress: bool | None = None,
     ) -> ThymeResult:
-        """The rows of `spine` with each row's features as of its own time; runs in a thread."""
-        shape = await self.shape(featureset, needs_keys=entity_column is not None)
+        """The rows of `spine` with each row's features as of its own time, over Arrow Flight."""
         when = When(None, known_at, exclusive, at_least)
-        question = Spine.of(shape, spine, entity_column, entity_columns, timestamp_column, features, statuses, when)
-
-        async def once() -> ThymeResult:
-            with Progress("exporting", question.table.num_rows, progress) as shown:
-                return await asyncio.to_thread(export, self.settings, question, timeout, shown)
-
-        return await self._again(once)
+        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when)
+        return await self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress))
 
     async def lookup(
         self,
@@ -109,9 +100,9 @@ class AsyncClient:
         exclusive: bool = False,
         at_least: str | None = None,
     ) -> ThymeResult:
-        """The row of a key; no row where there is none."""
-        shape = await self.shape(dataset, kind="dataset", needs_keys=not isinstance(key, Mapping))
-        return await self._run(calls.lookup(shape, key, When(ts, known_at, exclusive, at_least)))
+        """The row of a key: of a raw dataset the newest at or before `ts` (no row if there is none), of an aggregated
+        one its aggregates as of `ts`."""
+        return await self._walk(self._operations.lookup(dataset, key, When(ts, known_at, exclusive, at_least)))
 
     async def explain(
         self,
@@ -125,42 +116,63 @@ class AsyncClient:
         max_events: int = 20,
     ) -> dict[str, Any]:
         """How values come about: window bounds, contributing events, watermark."""
-        shape = await self.shape(reference, kind="any", needs_keys=not isinstance(key, Mapping))
-        return await self._run(calls.explain(shape, key, When(ts, known_at, exclusive), inputs, features, max_events))
+        when = When(ts, known_at, exclusive)
+        return await self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 
     async def log(
         self, dataset: Any, rows: Any, event_ids: Sequence[str] | None = None, *, progress: bool | None = None
     ) -> LogResult:
         """Sends rows; durable when it returns. Bad rows come back with their reasons, good ones are kept."""
-        chunks = Chunks.of(await self.shape(dataset, kind="dataset", needs_keys=is_columnar(rows)), rows, event_ids)
-        results: list[LogResult] = []
-        with Progress("sending", chunks.total, progress) as shown:
-            for count, call in chunks.calls:
-                results.append(await self._run(call))
-                shown.advance(count)
-        return merged(results)
+        return await self._walk(self._operations.log(dataset, rows, event_ids, progress))
 
     async def erase(self, dataset: Any, keys: Iterable[Any]) -> EraseResult:
-        """Erases keys: their events so far no longer count, on any replay."""
-        return await self._run(calls.erase(await self.shape(dataset, kind="dataset"), list(keys)))
+        """Erases keys (scalars, or dicts for several fields): their events so far no longer count, on any replay."""
+        return await self._walk(self._operations.erase(dataset, keys))
 
     async def status(self) -> dict[str, Any]:
-        """How the server is doing."""
-        return await self._run(control_calls.status())
+        """How the server is doing: commit, datasets with counts and watermarks, builds, position, lag."""
+        return await self._send(control_calls.status())
 
     async def runs(self, limit: int = 50, featureset: str = "", kind: str = "", cursor: str = "") -> dict[str, Any]:
-        """Query runs, newest first."""
-        return await self._run(control_calls.runs(limit, featureset, kind, cursor))
+        """Query runs, newest first: `{"runs": [...], "next_cursor": ...}`."""
+        return await self._send(control_calls.runs(limit, featureset, kind, cursor))
 
     async def run(self, run_id: str) -> dict[str, Any]:
         """One query run by id."""
-        return await self._run(control_calls.run(run_id))
+        return await self._send(control_calls.run(run_id))
+
+    async def plan(self, definitions_json: str, remove: Sequence[str] = ()) -> dict[str, Any]:
+        """What a commit would do."""
+        return await self._send(control_calls.plan(definitions_json, remove))
+
+    async def commit(
+        self,
+        definitions_json: str,
+        *,
+        dry_run: bool = False,
+        remove: Sequence[str] = (),
+        supersede: bool = False,
+        message: str = "",
+        wait: bool = True,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Sends definitions (see `thyme.definitions.definitions_json`) and waits until they answer."""
+        return await self._walk(
+            self._operations.commit(definitions_json, dry_run, remove, supersede, message, wait, on_progress)
+        )
+
+    async def list(self, what: str) -> list[dict[str, Any]]:
+        """What the catalog holds: `datasets`, `pipelines`, `featuresets`, `sources` or `jobs`."""
+        return await self._send(control_calls.listing(what))
+
+    async def events(self, limit: int = 50, cursor: str = "", severity: str = "") -> dict[str, Any]:
+        """What the server reports, newest first: `{"events": [...], "next_cursor": ...}`."""
+        return await self._send(control_calls.events(limit, cursor, severity))
 
     async def close(self) -> None:
         """Closes the connections."""
-        for channel in self._channels.values():
-            await channel.close()
-        self._channels.clear()
+        for closing in self._transport.close():
+            await closing
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -170,53 +182,29 @@ class AsyncClient:
 
     async def shape(self, reference: Any, kind: str = "featureset", needs_keys: bool = True) -> Shape:
         """Keys and types of a `featureset`, `dataset` or `any`: of a class from itself, of a name from the server."""
-        shape = of_class(reference)
-        if shape is not None:
-            return shape
-        if not needs_keys and reference not in self._shapes:
-            return Shape(reference, [], {})
-        if reference not in self._shapes:
-            found: list[Shape] = []
-            if kind != "dataset":
-                found += await self._run(control_calls.listing("featuresets", of_featuresets))
-            if kind != "featureset":
-                found += await self._run(control_calls.listing("datasets", of_datasets))
-            self._shapes[reference] = find(reference, kind, found)
-        return self._shapes[reference]
+        return await self._walk(self._operations.shape(reference, kind, needs_keys))
 
-    async def _run(self, call: Call) -> Any:
-        path, request, response = _proto.methods()[call.method]
-        place = self.settings.control if call.control else self.settings.queries
-        send = self._channel(call.control, place).unary_unary(
-            path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
-        )
-        timeout = self.settings.timeout or call.timeout
+    async def _send(self, call: Call) -> Any:
+        return await self._walk(self._operations.send(call))
 
-        async def once() -> Any:
-            try:
-                return await send(call.request, timeout=timeout, metadata=self.settings.metadata)
-            except grpc.RpcError as error:
-                raise from_rpc_error(error, place.url) from None
+    async def _walk(self, steps: Steps[Result]) -> Result:
+        with contextlib.closing(steps):
+            walk = Walk(steps)
+            while walk.step is not None:
+                try:
+                    answer = await self._take(walk.step)
+                except ThymeError as error:
+                    walk.failed(error)
+                else:
+                    walk.answered(answer)
+            return walk.result
 
-        return call.read(await self._again(once))
-
-    async def _again(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
-        waits = pauses(self.settings.retry_for)
-        while True:
-            try:
-                return await attempt()
-            except UnavailableError as error:
-                pause = next(waits, None)
-                if pause is None:
-                    raise error from None
-                await asyncio.sleep(pause)
-
-    def _channel(self, control: bool, place: Address) -> grpc.aio.Channel:
-        if control not in self._channels:
-            options = channel_options()
-            self._channels[control] = (
-                grpc.aio.secure_channel(place.target, grpc.ssl_channel_credentials(), options)
-                if place.secure
-                else grpc.aio.insecure_channel(place.target, options)
-            )
-        return self._channels[control]
+    async def _take(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        if not isinstance(step, Call):
+            return await asyncio.to_thread(step.function)
+        try:
+            return step.read(await self._transport.send(step))
+        except grpc.RpcError as error:
+            raise self._transport.error(step, error) from None

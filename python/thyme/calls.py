@@ -55,6 +55,18 @@ class When:
         return found
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a spine (the arguments of `query_offline`)."""
+
+    entity_column: str | None
+    entity_columns: Mapping[str, str] | None
+    timestamp_column: str
+    features: Sequence[Any] | None
+    statuses: bool
+    when: When
+
+
 def timestamp(micros: int) -> Any:
     """Microseconds since 1970 as a `google.protobuf.Timestamp`."""
     return _proto.message("google.protobuf.Timestamp")(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)

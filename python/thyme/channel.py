@@ -39,6 +39,10 @@ class Settings:
         """Headers of every call."""
         return [("authorization", f"Bearer {self.api_key}")] if self.api_key else []
 
+    def place(self, control: bool) -> Address:
+        """One of the two addresses."""
+        return self.control if control else self.queries
+
 
 def settings(
     url: str | None, control_url: str | None, api_key: str | None, timeout: float | None, retry_for: float

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import grpc
 
-from thyme import _proto, calls, control_calls
-from thyme.calls import Call, When
-from thyme.channel import Address, channel_options, pauses, settings
-from thyme.chunks import Chunks, merged
-from thyme.errors import UnavailableError
-from thyme.offline import Spine, export
-from thyme.progress import Progress
+from thyme import control_calls
+from thyme.calls import Asked, Call, When
+from thyme.channel import settings
+from thyme.errors import ThymeError
+from thyme.operations import Operations
 from thyme.result import EraseResult, LogResult, ThymeResult
-from thyme.rows import is_columnar
-from thyme.rpc_errors import from_rpc_error
-from thyme.shapes import Shape, find, of_class, of_datasets, of_featuresets
-
-COMMIT_POLL_SECONDS = 0.2
-_FINAL_STATES = ("active", "replaced", "superseded", "failed")
+from thyme.shapes import Shape
+from thyme.steps import Pause, Result, Step, Steps, Walk
+from thyme.transport import Transport
 
 
 class Client:
@@ -48,9 +44,8 @@ class Client:
         retry_for: float = 2.0,
     ) -> None:
         self.settings = settings(url, control_url, api_key, timeout, retry_for)
-        self._channels: dict[bool, grpc.Channel] = {}
-        self._senders: dict[str, Callable[..., Any]] = {}
-        self._shapes: dict[str, Shape] = {}
+        self._operations = Operations(self.settings)
+        self._transport = Transport(grpc, self.settings)
 
     def query(
         self,
@@ -74,8 +69,8 @@ class Client:
             features: only these.
             at_least: wait until the answer has the rows of this position (from `log`).
         """
-        shape = self.shape(featureset, needs_keys=not isinstance(key, Mapping))
-        return self._run(calls.query(shape, key, When(ts, known_at, exclusive, at_least), inputs, features))
+        when = When(ts, known_at, exclusive, at_least)
+        return self._walk(self._operations.query(featureset, key, when, inputs, features))
 
     def query_batch(
         self,
@@ -89,11 +84,8 @@ class Client:
         at_least: str | None = None,
     ) -> ThymeResult:
         """Features of many keys on one snapshot, one row per key, in order. `keys`: scalars, dicts, or columns."""
-        shape = self.shape(featureset)
         when = When(ts, known_at, exclusive, at_least)
-        return self._run(
-            calls.query_batch(shape, calls.key_rows(shape, keys), when, calls.input_rows(inputs), features)
-        )
+        return self._walk(self._operations.query_batch(featureset, keys, when, inputs, features))
 
     def query_offline(
         self,
@@ -122,11 +114,9 @@ class Client:
             timeout: seconds for the whole export.
             progress: show progress on stderr (default: for long work on a terminal).
         """
-        shape = self.shape(featureset, needs_keys=entity_column is not None)
         when = When(None, known_at, exclusive, at_least)
-        question = Spine.of(shape, spine, entity_column, entity_columns, timestamp_column, features, statuses, when)
-        with Progress("exporting", question.table.num_rows, progress) as shown:
-            return self._again(lambda: export(self.settings, question, timeout, shown))
+        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when)
+        return self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress))
 
     def lookup(
         self,
@@ -135,12 +125,11 @@ class Client:
         ts: Any = None,
         known_at: Any = None,
         exclusive: bool = False,
-        at_least: Any = None,
+        at_least: str | None = None,
     ) -> ThymeResult:
         """The row of a key: of a raw dataset the newest at or before `ts` (no row if there is none), of an aggregated
         one its aggregates as of `ts`."""
-        shape = self.shape(dataset, kind="dataset", needs_keys=not isinstance(key, Mapping))
-        return self._run(calls.lookup(shape, key, When(ts, known_at, exclusive, at_least)))
+        return self._walk(self._operations.lookup(dataset, key, When(ts, known_at, exclusive, at_least)))
 
     def explain(
         self,
@@ -154,8 +143,8 @@ class Client:
         max_events: int = 20,
     ) -> dict[str, Any]:
         """How values come about: window bounds, contributing events, watermark."""
-        shape = self.shape(reference, kind="any", needs_keys=not isinstance(key, Mapping))
-        return self._run(calls.explain(shape, key, When(ts, known_at, exclusive), inputs, features, max_events))
+        when = When(ts, known_at, exclusive)
+        return self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 
     def log(
         self, dataset: Any, rows: Any, event_ids: Sequence[str] | None = None, *, progress: bool | None = None
@@ -167,33 +156,27 @@ class Client:
             event_ids: one text per row; the first event of an id wins within the dataset's dedup window.
             progress: show progress on stderr (default: for long work on a terminal).
         """
-        chunks = Chunks.of(self.shape(dataset, kind="dataset", needs_keys=is_columnar(rows)), rows, event_ids)
-        results: list[LogResult] = []
-        with Progress("sending", chunks.total, progress) as shown:
-            for count, call in chunks.calls:
-                results.append(self._run(call))
-                shown.advance(count)
-        return merged(results)
+        return self._walk(self._operations.log(dataset, rows, event_ids, progress))
 
     def erase(self, dataset: Any, keys: Iterable[Any]) -> EraseResult:
         """Erases keys (scalars, or dicts for several fields): their events so far no longer count, on any replay."""
-        return self._run(calls.erase(self.shape(dataset, kind="dataset"), list(keys)))
+        return self._walk(self._operations.erase(dataset, keys))
 
     def status(self) -> dict[str, Any]:
         """How the server is doing: commit, datasets with counts and watermarks, builds, position, lag."""
-        return self._run(control_calls.status())
+        return self._send(control_calls.status())
 
     def runs(self, limit: int = 50, featureset: str = "", kind: str = "", cursor: str = "") -> dict[str, Any]:
         """Query runs, newest first: `{"runs": [...], "next_cursor": ...}`."""
-        return self._run(control_calls.runs(limit, featureset, kind, cursor))
+        return self._send(control_calls.runs(limit, featureset, kind, cursor))
 
     def run(self, run_id: str) -> dict[str, Any]:
         """One query run by id."""
-        return self._run(control_calls.run(run_id))
+        return self._send(control_calls.run(run_id))
 
     def plan(self, definitions_json: str, remove: Sequence[str] = ()) -> dict[str, Any]:
         """What a commit would do."""
-        return self._run(control_calls.plan(definitions_json, remove))
+        return self._send(control_calls.plan(definitions_json, remove))
 
     def commit(
         self,
@@ -210,30 +193,21 @@ class Client:
 
         `on_progress` is called with the commit while its pipelines are being built. Returns `{"commit", "plan"}`.
         """
-        answer = self._run(
-            control_calls.commit(definitions_json, dry_run=dry_run, remove=remove, supersede=supersede, message=message)
+        return self._walk(
+            self._operations.commit(definitions_json, dry_run, remove, supersede, message, wait, on_progress)
         )
-        while wait and answer["commit"] and answer["commit"]["state"] not in _FINAL_STATES:
-            if on_progress is not None:
-                on_progress(answer["commit"])
-            time.sleep(COMMIT_POLL_SECONDS)
-            answer["commit"] = self._run(control_calls.get_commit(answer["commit"]["id"]))
-        return answer
 
     def list(self, what: str) -> list[dict[str, Any]]:
         """What the catalog holds: `datasets`, `pipelines`, `featuresets`, `sources` or `jobs`."""
-        return self._run(control_calls.listing(what))
+        return self._send(control_calls.listing(what))
 
     def events(self, limit: int = 50, cursor: str = "", severity: str = "") -> dict[str, Any]:
         """What the server reports, newest first: `{"events": [...], "next_cursor": ...}`."""
-        return self._run(control_calls.events(limit, cursor, severity))
+        return self._send(control_calls.events(limit, cursor, severity))
 
     def close(self) -> None:
         """Closes the connections."""
-        for channel in self._channels.values():
-            channel.close()
-        self._channels.clear()
-        self._senders.clear()
+        self._transport.close()
 
     def __enter__(self) -> Client:
         return self
@@ -243,56 +217,29 @@ class Client:
 
     def shape(self, reference: Any, kind: str = "featureset", needs_keys: bool = True) -> Shape:
         """Keys and types of a `featureset`, `dataset` or `any`: of a class from itself, of a name from the server."""
-        shape = of_class(reference)
-        if shape is not None:
-            return shape
-        if not needs_keys and reference not in self._shapes:
-            return Shape(reference, [], {})
-        if reference not in self._shapes:
-            featuresets = [] if kind == "dataset" else self._run(control_calls.listing("featuresets", of_featuresets))
-            datasets = [] if kind == "featureset" else self._run(control_calls.listing("datasets", of_datasets))
-            self._shapes[reference] = find(reference, kind, [*featuresets, *datasets])
-        return self._shapes[reference]
+        return self._walk(self._operations.shape(reference, kind, needs_keys))
 
-    def _run(self, call: Call) -> Any:
-        place = self.settings.control if call.control else self.settings.queries
-        send = self._sender(call.method, call.control, place)
+    def _send(self, call: Call) -> Any:
+        return self._walk(self._operations.send(call))
 
-        def once() -> Any:
-            try:
-                return send(
-                    call.request, timeout=self.settings.timeout or call.timeout, metadata=self.settings.metadata
-                )
-            except grpc.RpcError as error:
-                raise from_rpc_error(error, place.url) from None
+    def _walk(self, steps: Steps[Result]) -> Result:
+        with contextlib.closing(steps):
+            walk = Walk(steps)
+            while walk.step is not None:
+                try:
+                    answer = self._take(walk.step)
+                except ThymeError as error:
+                    walk.failed(error)
+                else:
+                    walk.answered(answer)
+            return walk.result
 
-        return call.read(self._again(once))
-
-    def _sender(self, method: str, control: bool, place: Address) -> Callable[..., Any]:
-        if method not in self._senders:
-            path, request, response = _proto.methods()[method]
-            self._senders[method] = self._channel(control, place).unary_unary(
-                path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
-            )
-        return self._senders[method]
-
-    def _again(self, attempt: Callable[[], Any]) -> Any:
-        waits = pauses(self.settings.retry_for)
-        while True:
-            try:
-                return attempt()
-            except UnavailableError as error:
-                pause = next(waits, None)
-                if pause is None:
-                    raise error from None
-                time.sleep(pause)
-
-    def _channel(self, control: bool, place: Address) -> grpc.Channel:
-        if control not in self._channels:
-            options = channel_options()
-            self._channels[control] = (
-                grpc.secure_channel(place.target, grpc.ssl_channel_credentials(), options)
-                if place.secure
-                else grpc.insecure_channel(place.target, options)
-            )
-        return self._channels[control]
+    def _take(self, step: Step) -> Any:
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        if not isinstance(step, Call):
+            return step.function()
+        try:
+            return step.read(self._transport.send(step))
+        except grpc.RpcError as error:
+            raise self._transport.error(step, error) from None

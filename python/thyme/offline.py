@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.flight as flight
 
-from thyme.calls import When, feature_names
+from thyme.calls import Asked, feature_names
 from thyme.channel import Settings
 from thyme.errors import InvalidArgumentError, ThymeError
 from thyme.progress import Progress
@@ -33,32 +32,24 @@ class Spine:
     command: bytes
 
     @staticmethod
-    def of(
-        shape: Shape,
-        rows: Any,
-        entity_column: str | None,
-        entity_columns: Mapping[str, str] | None,
-        timestamp_column: str,
-        features: Sequence[Any] | None,
-        statuses: bool,
-        when: When,
-    ) -> Spine:
+    def of(shape: Shape, rows: Any, asked: Asked) -> Spine:
         """Reads the spine and checks that it has the named columns.
 
         Raises:
             InvalidArgumentError: a column that is not there, or `entity_column` for a featureset with several keys.
         """
-        columns = dict(entity_columns or {})
-        if entity_column is not None:
+        columns = dict(asked.entity_columns or {})
+        if asked.entity_column is not None:
             if len(shape.keys) != 1:
+                key = shape.keys[0] if shape.keys else "key"
                 raise InvalidArgumentError(
                     f"{shape.name} has {len(shape.keys)} keys: {', '.join(shape.keys)}",
-                    hint=f'give entity_columns={{"{shape.keys[0] if shape.keys else "key"}": "{entity_column}", ...}}',
+                    hint=f'give entity_columns={{"{key}": "{asked.entity_column}", ...}}',
                     field="entity_column",
                 )
-            columns[shape.keys[0]] = entity_column
+            columns[shape.keys[0]] = asked.entity_column
         table = as_table(rows, [name for name in shape.integers() if name in shape.keys], "spine")
-        for name in [*columns.values(), timestamp_column]:
+        for name in [*columns.values(), asked.timestamp_column]:
             if name not in table.column_names:
                 raise InvalidArgumentError(
                     f"the spine has no column '{name}'", hint=suggestion(name, table.column_names), field=name
@@ -66,10 +57,10 @@ class Spine:
         command = {
             "featureset": shape.name,
             "entity_columns": columns,
-            "timestamp_column": timestamp_column,
-            "features": feature_names(features),
-            "statuses": statuses,
-            **when.fields(),
+            "timestamp_column": asked.timestamp_column,
+            "features": feature_names(asked.features),
+            "statuses": asked.statuses,
+            **asked.when.fields(),
         }
         return Spine(table, json.dumps(command).encode("utf-8"))
 
