@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from thyme.client import Client
 
@@ -87,6 +89,12 @@ class Server:
         return subprocess.run(
             command, cwd=self.directory, capture_output=True, text=True, input=stdin, env=self.env, timeout=300
         )
+
+    def data(self, *arguments: str) -> Any:
+        """What a command prints as JSON."""
+        done = self.run(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
 
     def commit(self, source: str, name: str = "features.py") -> subprocess.CompletedProcess[str]:
         (self.directory / name).write_text(source, encoding="utf-8")

@@ -13,6 +13,7 @@ import pytest
 from thyme import registry
 
 MODULES = Path(__file__).parent / "modules"
+sys.path.append(str(Path(__file__).parents[2] / "integration"))  # its harness
 
 
 @pytest.fixture(autouse=True)

@@ -2,88 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import json
-import os
-import random
-import signal
-import socket
-import subprocess
-import sys
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from harness import Server
 
 from thyme import errors
-from thyme.client import Client
 
 importlib.import_module("thyme._native")
 
 
-def free_ports(count: int) -> list[int]:
-    """Loopback ports nobody listens on."""
-    found: list[int] = []
-    while len(found) < count:
-        port = random.randrange(18_000, 30_000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            found.append(port)
-    return found
-
-
-class Project:
-    """A project of `thyme init`, and a server for it."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        # Below the ports of outgoing connections: none of those may take one before the server does.
-        self.control, self.queries = (f"127.0.0.1:{port}" for port in free_ports(2))
-        self.server: subprocess.Popen[str] | None = None
-
-    def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        urls = {"THYME_BASE_URL": f"http://{self.queries}", "THYME_CONTROL_URL": f"http://{self.control}"}
-        command = [sys.executable, "-m", "thyme", *arguments]
-        return subprocess.run(
-            command, capture_output=True, text=True, input=stdin, env={**os.environ, **urls}, cwd=self.directory
-        )
-
-    def data(self, *arguments: str) -> object:
-        done = self.run(*arguments, "--json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-    def client(self, retry_for: float = 2.0) -> Client:
-        return Client(f"http://{self.queries}", f"http://{self.control}", retry_for=retry_for)
-
-    def start(self) -> None:
-        addresses = ["--control-addr", self.control, "--query-addr", self.queries]
-        command = [sys.executable, "-m", "thyme", "serve", "--data-dir", "data", *addresses]
-        log = open(self.directory / "server.log", "a", encoding="utf-8")  # noqa: SIM115
-        self.server = subprocess.Popen(command, cwd=self.directory, stdout=log, stderr=log, text=True)
-        log.close()
-        with self.client(retry_for=60) as client:
-            client.status()
-
-    def stop(self, sign: int = signal.SIGTERM) -> int:
-        self.server.send_signal(sign)
-        return self.server.wait(timeout=60)
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
-    project = Project(tmp_path_factory.mktemp("shop"))
+    project = Server(tmp_path_factory.mktemp("shop"), clock="wall")
     assert project.run("init", ".").returncode == 0
     project.start()
     for arguments in (["commit", "features.py"], ["ingest", "Order", "orders.jsonl", "--event-id", "ts"]):
         done = project.run(*arguments)
         assert done.returncode == 0, done.stderr
     yield project
-    if project.server.poll() is None:
-        project.stop(signal.SIGKILL)
+    project.stop()
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +152,7 @@ def test_retries_and_a_kill_lose_and_double_nothing(shop, orders):
     with shop.client() as client:
         before = client.query("UserFeatures", "user_7", ts=at).to_dicts()
         position = client.query("UserFeatures", "user_7", ts=at).position
-    shop.stop(signal.SIGKILL)
+    shop.kill()
     shop.start()
     assert shop.run("ingest", "Order", "orders.jsonl", "--event-id", "ts").returncode == 0
     visible(shop, orders)
