@@ -57,6 +57,8 @@ class _Handler(grpc.GenericRpcHandler):
 
     def service(self, details: Any) -> Any:
         name = details.method.rpartition("/")[2]
+        if name not in self._server.answers:
+            return None  # UNIMPLEMENTED
         _, request_class, _ = _proto.methods()[name]
 
         def answer(request: Any, context: Any) -> Any:

@@ -120,7 +120,7 @@ class AsyncClient:
         return await self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 
     async def log(
-        self, dataset: Any, rows: Any, event_ids: Sequence[str] | None = None, *, progress: bool | None = None
+        self, dataset: Any, rows: Any, event_ids: Iterable[str] | None = None, *, progress: bool | None = None
     ) -> LogResult:
         """Sends rows; durable when it returns. Bad rows come back with their reasons, good ones are kept."""
         return await self._walk(self._operations.log(dataset, rows, event_ids, progress))
@@ -171,6 +171,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connections."""
+        self._operations.close()
         for closing in self._transport.close():
             await closing
 

@@ -147,12 +147,15 @@ class Client:
         return self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 
     def log(
-        self, dataset: Any, rows: Any, event_ids: Sequence[str] | None = None, *, progress: bool | None = None
+        self, dataset: Any, rows: Any, event_ids: Iterable[str] | None = None, *, progress: bool | None = None
     ) -> LogResult:
         """Sends rows; durable when it returns. Bad rows come back with their reasons, good ones are kept.
 
+        Many rows go over Arrow Flight. When the connection breaks they are sent again and count once.
+
         Args:
-            rows: a list of dicts, a pandas or Polars DataFrame, pyarrow, anything with `__arrow_c_stream__`.
+            rows: a list of dicts, a pandas or Polars DataFrame, pyarrow, anything with `__arrow_c_stream__`. A stream
+                (a `pyarrow.RecordBatchReader`, an iterator of batches, DataFrames or dicts) is read as it is sent.
             event_ids: one text per row; the first event of an id wins within the dataset's dedup window.
             progress: show progress on stderr (default: for long work on a terminal).
         """
@@ -207,6 +210,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connections."""
+        self._operations.close()
         self._transport.close()
 
     def __enter__(self) -> Client:

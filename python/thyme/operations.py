@@ -4,17 +4,20 @@ because both walk through these."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from thyme import calls, control_calls
 from thyme.calls import Asked, Call, When
 from thyme.channel import Settings
-from thyme.chunks import Chunks, merged
+from thyme.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError, UnimplementedError
 from thyme.progress import Progress
 from thyme.result import EraseResult, LogResult, ThymeResult
-from thyme.rows import is_columnar
+from thyme.sending import FEW_ROWS, Given, Part, column_calls, merged, row_calls
 from thyme.shapes import Shape, find, of_class, of_datasets, of_featuresets
 from thyme.steps import Pause, Steps, Work, again
+
+if TYPE_CHECKING:
+    from thyme.flights import Flights
 
 COMMIT_POLL_SECONDS = 0.2
 _FINAL_STATES = ("active", "replaced", "superseded", "failed")
@@ -25,7 +28,23 @@ class Operations:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self._flights: Flights | None = None
         self._shapes: dict[str, Shape] = {}
+        self._takes_bulk = True
+
+    def flights(self) -> Flights:
+        """The connection for bulk work."""
+        if self._flights is None:
+            from thyme.flights import Flights
+
+            self._flights = Flights(self.settings)
+        return self._flights
+
+    def close(self) -> None:
+        """Closes what was opened here."""
+        if self._flights is not None:
+            self._flights.close()
+            self._flights = None
 
     def send(self, call: Call) -> Steps[Any]:
         """One call, repeated while the server cannot be reached."""
@@ -85,13 +104,54 @@ class Operations:
 
     def log(self, dataset: Any, rows: Any, event_ids: Any, progress: bool | None) -> Steps[LogResult]:
         """Sends rows."""
-        shape = yield from self.shape(dataset, "dataset", is_columnar(rows))
-        chunks = Chunks.of(shape, rows, event_ids)
-        results: list[LogResult] = []
-        with Progress("sending", chunks.total, progress) as shown:
-            for count, call in chunks.calls:
-                results.append((yield from self.send(call)))
-                shown.advance(count)
+        given = Given(rows, event_ids)
+        shape = yield from self.shape(dataset, "dataset", given.wants_types)
+        parts, results = given.parts(shape), []
+        is_small = given.total is not None and given.total <= FEW_ROWS
+        with Progress("sending", given.total, progress) as shown:
+            while True:
+                part = next(parts, None) if is_small else (yield Work(lambda: next(parts, None)))
+                if part is None:
+                    return merged(results)
+                result = yield from self._send_part(part)
+                results.append(merged([result], part.first_row))
+                shown.advance(part.count)
+
+    def _send_part(self, part: Part) -> Steps[LogResult]:
+        if part.table is not None:
+            try:
+                return (yield from self._send_columns(part))
+            except InvalidArgumentError:
+                if part.rows is None:
+                    raise
+        return (yield from self._send_calls(row_calls(part)))
+
+    def _send_columns(self, part: Part) -> Steps[LogResult]:
+        """Over Flight where that is worth it and the server takes rows there (a process may have one role only)."""
+        is_refused = False
+        if part.is_bulk and self._takes_bulk:
+            from thyme.bulk import put
+
+            try:
+                flights = self.flights()
+                work = Work(lambda: put(flights, part, self.settings.timeout))
+                result, rejected = yield from again(work, self.settings.retry_for)
+            except (FailedPreconditionError, UnimplementedError, UnavailableError):
+                is_refused = True
+            else:
+                if rejected == len(result.rejected):
+                    return result
+                # Only the first are told with their reasons. Calls tell the others, and add no row a second time.
+                rest = yield from self._send_calls(column_calls(part, result.rejected[-1].index + 1))
+                return LogResult(result.accepted, [*result.rejected, *rest.rejected], result.position)
+        result = yield from self._send_calls(column_calls(part))
+        self._takes_bulk = self._takes_bulk and not is_refused
+        return result
+
+    def _send_calls(self, sent: Iterable[Call]) -> Steps[LogResult]:
+        results = []
+        for call in sent:
+            results.append((yield from self.send(call)))
         return merged(results)
 
     def erase(self, dataset: Any, keys: Iterable[Any]) -> Steps[EraseResult]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import datetime
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from thyme.errors import InvalidArgumentError
@@ -17,6 +19,47 @@ _KINDS = "a list of dicts, a pandas or Polars DataFrame, a pyarrow Table, or any
 def is_columnar(rows: Any) -> bool:
     """Whether rows come as columns (a DataFrame or Arrow data) and not one by one."""
     return hasattr(rows, "__arrow_c_stream__") or hasattr(rows, "__arrow_c_array__") or _is_pandas(rows)
+
+
+def is_stream(rows: Any) -> bool:
+    """Whether rows come batch by batch, once: a reader, an Arrow stream of another library, an iterator."""
+    if hasattr(rows, "__next__"):
+        return True
+    kind = type(rows).__module__.partition(".")[0]
+    held = kind in ("pandas", "polars") or hasattr(rows, "num_rows")
+    return hasattr(rows, "__arrow_c_stream__") and not held
+
+
+def batches_of(rows: Any, most: int, integers: Iterable[str] = (), what: str = "rows") -> Iterator[Any]:
+    """A stream (see `is_stream`) in pieces of at most `most` rows, unless a batch has more: tables or lists of dicts.
+
+    Raises:
+        InvalidArgumentError: the stream holds something else.
+    """
+    import pyarrow as pa
+
+    if hasattr(rows, "__arrow_c_stream__") and not isinstance(rows, pa.RecordBatchReader):
+        rows = pa.RecordBatchReader.from_stream(rows)
+    iterator = iter(rows)
+    first = next(iterator, None)
+    if first is None:
+        return
+    iterator = itertools.chain([first], iterator)
+    if not is_columnar(first):
+        while piece := list(itertools.islice(iterator, most)):
+            yield as_dicts(piece, what)
+        return
+    waiting: list[pa.Table] = []
+    count = 0
+    for batch in iterator:
+        table = as_table(batch, integers, what)
+        if waiting and (table.schema != waiting[0].schema or count + table.num_rows > most):
+            yield pa.concat_tables(waiting)
+            waiting, count = [], 0
+        waiting.append(table)
+        count += table.num_rows
+    if waiting:
+        yield pa.concat_tables(waiting)
 
 
 def as_dicts(rows: Any, what: str = "rows") -> list[Mapping[str, Any]]:
@@ -69,8 +112,10 @@ def as_table(rows: Any, integers: Iterable[str] = (), what: str = "rows") -> pa.
 
 def refuse_naive(rows: Iterable[Mapping[str, Any]], what: str = "rows") -> None:
     """Raises for a `datetime` without a time zone: which instant it means is not known."""
-    import datetime
-
+    rows = rows if isinstance(rows, list) else list(rows)
+    kinds = set(map(type, itertools.chain.from_iterable(row.values() for row in rows)))
+    if not any(issubclass(kind, datetime.datetime) for kind in kinds):
+        return
     for index, row in enumerate(rows):
         for name, value in row.items():
             if isinstance(value, datetime.datetime) and value == value and value.tzinfo is None:
@@ -79,6 +124,41 @@ def refuse_naive(rows: Iterable[Mapping[str, Any]], what: str = "rows") -> None:
                     hint=NAIVE_HINT,
                     field=name,
                 )
+
+
+_KINDS_OF: dict[str, tuple[type, ...]] = {
+    "bool": (bool,),
+    "int": (int,),
+    "float": (float, int),
+    "str": (str,),
+    "bytes": (bytes,),
+}
+
+
+def typed_table(rows: Sequence[Mapping[str, Any]], types: Mapping[str, str]) -> pa.Table | None:
+    """Dicts as columns of the declared types; None where a name or the type of a value differs, or where the types
+    cannot tell: the rows are then to be judged one by one."""
+    import pyarrow as pa
+
+    from thyme.arrow_types import arrow_type
+
+    if not types or not set(itertools.chain.from_iterable(rows)) <= types.keys():
+        return None
+    columns = {}
+    for name, type_text in types.items():
+        values = [row.get(name) for row in rows]
+        kinds = set(map(type, values)) - {type(None)}
+        allowed, wanted = _KINDS_OF.get(type_text, ()), arrow_type(type_text)
+        if type_text == "datetime":
+            is_text = kinds == {str}
+            allowed, wanted = ((str,), pa.string()) if is_text else ((datetime.datetime,), wanted)
+        if not kinds.issubset(allowed):
+            return None
+        try:
+            columns[name] = pa.array(values, wanted if kinds else pa.null())
+        except (pa.ArrowException, OverflowError, UnicodeError):
+            return None
+    return pa.table(columns)
 
 
 def _is_pandas(rows: Any) -> bool:
