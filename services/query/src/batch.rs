@@ -1,8 +1,9 @@
 //! An answer as one Arrow batch.
 
 use crate::answer::Answer;
+use crate::chunk::status_array;
 use crate::columns::{arrow_type, broken, to_array};
-use crate::export::{standing_metadata, status_array};
+use crate::export::standing_metadata;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Schema};
 use arrow::record_batch::RecordBatch;

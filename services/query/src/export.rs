@@ -1,17 +1,17 @@
 //! Exports: a spine in, the same rows in the same order with all their columns out, plus the features. One export reads one
-//! snapshot; its memory is bounded by one batch of the spine.
+//! snapshot; its memory is bounded by one chunk of the spine.
 
-use crate::answer::{FeatureValue, Standing, Status};
-use crate::columns::{arrow_type, broken, from_array, times_from_array, to_array};
+use crate::answer::Standing;
+use crate::chunk::{ChunkReader, SpineColumns};
+use crate::columns::{arrow_type, broken};
 use crate::engine::QueryEngine;
 use crate::plan::{GivenPlan, Planned};
 use crate::question::{At, ExportQuestion, RunKind};
-use crate::reads::read_all;
 use crate::recorder::Recorder;
-use crate::rows::{ENTITY_ID, Rows};
+use crate::rows::ENTITY_ID;
 use crate::run::RunRecord;
-use crate::view::{Touched, View};
-use arrow::array::{ArrayRef, StringArray};
+use crate::view::Touched;
+use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -20,10 +20,6 @@ use std::sync::Arc;
 use thyme_core::error::{Error, Result};
 use thyme_core::suggest;
 use thyme_core::time::format_time;
-use thyme_core::value::Value;
-
-/// Rows that are read and joined at once: enough that rows of one key meet, few enough for bounded memory.
-const CHUNK_ROWS: usize = 65_536;
 
 impl QueryEngine {
     /// Begins an export over a spine of this schema: checks the question and takes the one snapshot that all its chunks read.
@@ -58,16 +54,14 @@ impl QueryEngine {
         planned.looked_up.iter().for_each(|source| touched.all(source));
         let standing = view.standing(&At::Each(Vec::new()), view.now, &touched)?;
         recorder.stands(&standing, 0, 0);
-        Ok(Begun { view, planned, columns, statuses: question.statuses, schema, standing })
+        let reader = ChunkReader { view, planned, columns, statuses: question.statuses };
+        Ok(Begun { reader, schema, standing })
     }
 }
 
 /// A checked export question with its view.
 struct Begun {
-    view: Arc<View>,
-    planned: Arc<Planned>,
-    columns: SpineColumns,
-    statuses: bool,
+    reader: ChunkReader,
     schema: Schema,
     standing: Standing,
 }
@@ -75,7 +69,8 @@ struct Begun {
 /// An export under way. Its run is recorded when it is finished or dropped.
 pub struct Export {
     engine: Arc<QueryEngine>,
-    begun: Begun,
+    reader: ChunkReader,
+    standing: Standing,
     schema: SchemaRef,
     recorder: Recorder,
     recorded: bool,
@@ -83,11 +78,12 @@ pub struct Export {
 
 impl Export {
     fn new(engine: Arc<QueryEngine>, begun: Begun, recorder: Recorder) -> Export {
-        let mut metadata: HashMap<String, String> = begun.schema.metadata().clone();
-        metadata.extend(standing_metadata(&begun.planned.featureset, &begun.standing));
+        let Begun { reader, schema, standing } = begun;
+        let mut metadata: HashMap<String, String> = schema.metadata().clone();
+        metadata.extend(standing_metadata(&reader.planned.featureset, &standing));
         metadata.insert("thyme.query_run_id".to_string(), recorder.run_id().to_string());
-        let schema = Arc::new(begun.schema.clone().with_metadata(metadata));
-        Export { engine, begun, schema, recorder, recorded: false }
+        let schema = Arc::new(schema.with_metadata(metadata));
+        Export { engine, reader, standing, schema, recorder, recorded: false }
     }
 
     /// All spine columns, then the features, then (where asked) `<feature>__status`; the metadata carries `thyme.featureset`,
@@ -99,11 +95,16 @@ impl Export {
 
     /// What all its rows stand on. `ts` is the time of asking; each row is final where its own time is below the watermark.
     pub fn standing(&self) -> &Standing {
-        &self.begun.standing
+        &self.standing
     }
 
     pub fn query_run_id(&self) -> Arc<str> {
         self.recorder.run_id()
+    }
+
+    /// How many rows to join at once: a key's events are read once for all of them, and memory holds what they need.
+    pub fn rows_at_once(&self) -> usize {
+        self.reader.rows_at_once()
     }
 
     /// The same rows in the same order, with all their columns, plus the features.
@@ -121,40 +122,35 @@ impl Export {
     }
 
     async fn join_chunks(&mut self, spine: RecordBatch) -> Result<RecordBatch> {
-        if spine.num_rows() <= CHUNK_ROWS {
+        let chunk_rows = self.rows_at_once();
+        if spine.num_rows() <= chunk_rows {
             return self.join_chunk(spine).await;
         }
-        let mut joined = Vec::with_capacity(spine.num_rows().div_ceil(CHUNK_ROWS));
-        for from in (0..spine.num_rows()).step_by(CHUNK_ROWS) {
-            let chunk = spine.slice(from, CHUNK_ROWS.min(spine.num_rows() - from));
+        let mut joined = Vec::with_capacity(spine.num_rows().div_ceil(chunk_rows));
+        for from in (0..spine.num_rows()).step_by(chunk_rows) {
+            let chunk = spine.slice(from, chunk_rows.min(spine.num_rows() - from));
             joined.push(self.join_chunk(chunk).await?);
         }
         concat_batches(&self.schema, &joined).map_err(broken)
     }
 
     async fn join_chunk(&mut self, spine: RecordBatch) -> Result<RecordBatch> {
-        let Begun { view, planned, columns, statuses, .. } = &self.begun;
-        let reading = (view.clone(), planned.clone(), columns.clone());
-        let chunk = spine.clone();
-        // Reading a chunk takes milliseconds: not on a thread that serves requests.
-        let read = tokio::task::spawn_blocking(move || read_chunk(&reading.0, &reading.1, &reading.2, &chunk));
-        let (mut rows, hits) =
-            read.await.map_err(|error| Error::internal(format!("reading a chunk failed: {error}")))??;
-        if !planned.calls.is_empty() {
-            self.engine.caller(view).call_all(planned, &mut rows).await;
-        }
-        self.recorder.add_rows(rows.len() as u64, hits);
-        let mut arrays: Vec<ArrayRef> = spine.columns().to_vec();
-        for (_, slot) in &planned.wanted {
-            let values = rows.slots[*slot].iter().map(|feature| &feature.value);
-            arrays.push(to_array(values, &planned.slots[*slot].data_type)?);
-        }
-        if *statuses {
-            for (_, slot) in &planned.wanted {
-                arrays.push(status_array(&rows.slots[*slot]));
-            }
-        }
+        let (rows, mut arrays) = (spine.num_rows() as u64, spine.columns().to_vec());
+        let (features, hits) = self.features(spine).await?;
+        self.recorder.add_rows(rows, hits);
+        arrays.extend(features);
         RecordBatch::try_new(self.schema.clone(), arrays).map_err(broken)
+    }
+
+    async fn features(&self, spine: RecordBatch) -> Result<(Vec<ArrayRef>, u64)> {
+        let ChunkReader { view, planned, .. } = &self.reader;
+        let reader = self.reader.clone();
+        if planned.calls.is_empty() {
+            return off_the_request_threads(move || reader.read_by_key(&spine)).await;
+        }
+        let (mut rows, hits) = off_the_request_threads(move || reader.read_in_order(&spine)).await?;
+        self.engine.caller(view).call_all(planned, &mut rows).await;
+        Ok((self.reader.arrays(&rows)?, hits))
     }
 
     fn record(&mut self) -> RunRecord {
@@ -184,21 +180,6 @@ pub(crate) fn standing_metadata(featureset: &str, standing: &Standing) -> HashMa
         put("watermark", format_time(watermark));
     }
     metadata
-}
-
-/// `OK`, `DEFAULT` or `ERROR` per row.
-pub(crate) fn status_array(values: &[FeatureValue]) -> ArrayRef {
-    Arc::new(values.iter().map(|value| Some(value.status.name())).collect::<StringArray>())
-}
-
-/// Where the spine holds time, keys and request features.
-#[derive(Clone)]
-struct SpineColumns {
-    time: usize,
-    time_name: String,
-    /// (slot, column), parallel to the plan's keys.
-    keys: Vec<usize>,
-    requests: Vec<usize>,
 }
 
 impl SpineColumns {
@@ -264,30 +245,8 @@ fn joined_schema(planned: &Planned, question: &ExportQuestion, spine: &Schema) -
     Ok(Schema::new_with_metadata(fields, spine.metadata().clone()))
 }
 
-/// Reads keys, times and the state for one chunk. Returns the rows and how many of their keys are known.
-fn read_chunk(view: &View, planned: &Planned, columns: &SpineColumns, spine: &RecordBatch) -> Result<(Rows, u64)> {
-    let times = times_from_array(spine.column(columns.time), &columns.time_name)?;
-    let mut rows = Rows::new(planned, times);
-    for (key, &column) in planned.keys.iter().zip(&columns.keys) {
-        let values = from_array(spine.column(column), &key.data_type, spine.schema().field(column).name())?;
-        rows.give(key.slot, values.into_iter());
-    }
-    for (given, &column) in planned.requests.iter().zip(&columns.requests) {
-        let values = from_array(spine.column(column), &given.data_type, spine.schema().field(column).name())?;
-        rows.slots[given.slot] = values.into_iter().map(|value| request_value(given, value)).collect();
-    }
-    let mut hits = vec![false; rows.len()];
-    read_all(view, planned, &mut rows, &mut Touched::default(), &mut hits)?;
-    let hits = hits.iter().filter(|hit| **hit).count() as u64;
-    Ok((rows, hits))
-}
-
-fn request_value(given: &GivenPlan, value: Value) -> FeatureValue {
-    if value.is_null() && !given.nullable {
-        return FeatureValue {
-            value,
-            status: Status::Error(format!("the input '{}' is null but not Optional", given.name).into()),
-        };
-    }
-    FeatureValue::ok(value)
+/// Reading takes milliseconds: not on a thread that serves requests.
+async fn off_the_request_threads<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let read = tokio::task::spawn_blocking(read);
+    read.await.map_err(|error| Error::internal(format!("reading a chunk failed: {error}")))?
 }

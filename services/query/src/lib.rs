@@ -9,6 +9,7 @@ mod ask;
 mod ask_lookup;
 mod batch;
 mod calls;
+mod chunk;
 mod columns;
 mod deployment;
 mod engine;

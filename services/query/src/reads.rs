@@ -52,27 +52,40 @@ pub(crate) fn read_all(
     Ok(())
 }
 
-/// Groups rows by their encoded key, in the order of the table's rows. Rows with a null key or no time are left out.
-fn group_rows(rows: &Rows, key: &[usize], partitions: u16) -> Vec<Group> {
+/// A row with its key, in the order of the table's rows and of time.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Keyed {
+    vnode: u8,
+    pub key: Vec<u8>,
+    time: Micros,
+    pub row: u32,
+}
+
+/// The rows by their encoded key. Rows with a null key or no time are left out.
+pub(crate) fn keyed_rows(rows: &Rows, key: &[usize]) -> Vec<Keyed> {
     let encode = |row: usize| {
         let components: Vec<Value> = key.iter().map(|&slot| rows.slots[slot][row].value.clone()).collect();
         key::encode_key(&components)
     };
-    let mut keyed: Vec<(u8, Vec<u8>, Micros, usize)> = Vec::with_capacity(rows.len());
+    let mut keyed = Vec::with_capacity(rows.len());
     for (row, time) in rows.times.iter().enumerate() {
-        if let (Some(time), Some(encoded)) = (time, encode(row)) {
-            keyed.push((key::vnode(&encoded), encoded, *time, row));
+        if let (Some(time), Some(key)) = (time, encode(row)) {
+            keyed.push(Keyed { vnode: key::vnode(&key), key, time: *time, row: row as u32 });
         }
     }
     keyed.sort_unstable();
+    keyed
+}
+
+fn group_rows(rows: &Rows, key: &[usize], partitions: u16) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
-    for (vnode, encoded, time, row) in keyed {
+    for Keyed { vnode, key, time, row } in keyed_rows(rows, key) {
         match groups.last_mut() {
-            Some(group) if group.key == encoded => group.rows.push((time, row)),
+            Some(group) if group.key == key => group.rows.push((time, row as usize)),
             _ => groups.push(Group {
-                key: encoded,
+                key,
                 partition: key::partition_of_vnode(vnode, partitions),
-                rows: vec![(time, row)],
+                rows: vec![(time, row as usize)],
             }),
         }
     }

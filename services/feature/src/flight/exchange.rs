@@ -93,7 +93,8 @@ fn join(
 
 async fn join_all(mut upload: Upload, mut export: Export, sender: &mpsc::UnboundedSender<Joined>) -> Result<()> {
     let waiting = Arc::new(Semaphore::new(WAITING_BYTES as usize));
-    while let Some(chunk) = upload.next_chunk().await? {
+    let rows_at_once = export.rows_at_once();
+    while let Some(chunk) = upload.next_chunk(rows_at_once).await? {
         let joined = export.join(chunk).await?;
         let bytes = u32::try_from(joined.get_array_memory_size()).unwrap_or(WAITING_BYTES).min(WAITING_BYTES);
         let permit = waiting.clone().acquire_many_owned(bytes).await;

@@ -21,6 +21,9 @@ use tonic::{Status, Streaming};
 /// Rejections that are told with their reasons; the others are counted.
 const MAX_REASONS: usize = 1000;
 
+/// Rows that are appended at once.
+const CHUNK_ROWS: usize = 65_536;
+
 /// How the call stands.
 #[derive(Debug, Clone, Default)]
 struct Progress {
@@ -86,7 +89,7 @@ struct Call {
 impl Call {
     async fn append_all(self, mut upload: Upload, progress: &watch::Sender<Progress>) -> Result<()> {
         let mut rows: u64 = 0;
-        while let Some(chunk) = upload.next_chunk().await? {
+        while let Some(chunk) = upload.next_chunk(CHUNK_ROWS).await? {
             let mut encoder = self.ingestor.encoder(&self.target, self.ids);
             encoder.skip(rows);
             encoder.arrow(&chunk, self.event_id_column.as_deref(), &[])?;

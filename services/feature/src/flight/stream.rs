@@ -15,8 +15,6 @@ use thyme_proto::status::from_status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::Streaming;
 
-/// Batches are merged up to this many rows, and larger ones are cut.
-pub(crate) const CHUNK_ROWS: usize = 65_536;
 /// Merging stops at this many bytes.
 const CHUNK_BYTES: usize = 32 << 20;
 /// Batches read ahead hold at most this many bytes.
@@ -78,21 +76,21 @@ impl Upload {
         self.schema.clone()
     }
 
-    /// The next rows: what has arrived, at most [`CHUNK_ROWS`]. Waits for the first batch only, so that a client which waits for
-    /// the answer to each batch gets it.
-    pub(crate) async fn next_chunk(&mut self) -> Result<Option<RecordBatch>> {
+    /// The next rows: what has arrived, at most `most_rows`; batches are merged up to that, and larger ones cut. Waits for the first
+    /// batch only, so that a client which waits for the answer to each batch gets it.
+    pub(crate) async fn next_chunk(&mut self, most_rows: usize) -> Result<Option<RecordBatch>> {
         let first = match self.waiting.take() {
             Some(batch) => Some(batch),
             None => taken(self.arrived.recv().await)?,
         };
-        let Some(first) = first.map(|batch| self.cut(batch)) else { return Ok(None) };
+        let Some(first) = first.map(|batch| self.cut(batch, most_rows)) else { return Ok(None) };
         let (mut rows, mut bytes) = (first.num_rows(), first.get_array_memory_size());
         let mut chunk = vec![first];
-        while rows < CHUNK_ROWS && bytes < CHUNK_BYTES && self.waiting.is_none() {
+        while rows < most_rows && bytes < CHUNK_BYTES && self.waiting.is_none() {
             // An end is found again by the next call.
             let Ok(arrived) = self.arrived.try_recv() else { break };
             let Some(next) = taken(Some(arrived))? else { break };
-            if rows + next.num_rows() > CHUNK_ROWS {
+            if rows + next.num_rows() > most_rows {
                 self.waiting = Some(next);
                 break;
             }
@@ -107,13 +105,13 @@ impl Upload {
         merged.map(Some).map_err(|error| Error::invalid(format!("batches do not fit together: {error}")))
     }
 
-    /// The first [`CHUNK_ROWS`] of a batch; the rest waits.
-    fn cut(&mut self, batch: RecordBatch) -> RecordBatch {
-        if batch.num_rows() <= CHUNK_ROWS {
+    /// The first `most_rows` of a batch; the rest waits.
+    fn cut(&mut self, batch: RecordBatch, most_rows: usize) -> RecordBatch {
+        if batch.num_rows() <= most_rows {
             return batch;
         }
-        self.waiting = Some(batch.slice(CHUNK_ROWS, batch.num_rows() - CHUNK_ROWS));
-        batch.slice(0, CHUNK_ROWS)
+        self.waiting = Some(batch.slice(most_rows, batch.num_rows() - most_rows));
+        batch.slice(0, most_rows)
     }
 }
 

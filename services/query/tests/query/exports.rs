@@ -72,6 +72,41 @@ fn rows_order_and_columns_of_the_spine_are_kept() {
 }
 
 #[test]
+fn a_large_spine_in_no_order_is_the_sum_of_small_ones() {
+    const ROWS: usize = 60_000;
+    let world = World::new(None);
+    let known: Vec<String> = (0..50).map(|user| format!("user{user}")).collect();
+    let orders: Vec<_> = (0..400)
+        .map(|order: i64| (known[(order % 50) as usize].as_str(), order * HOUR / 7, order % 3, Some(0.1), order))
+        .collect();
+    world.orders(&orders);
+    // A linear congruence: every row another user and time; half of them one user's, a few without a user or a time.
+    let mut state = 1_u64;
+    let mut next = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let (mut asked_users, mut asked_times, mut shops) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROWS {
+        let user = if next(2) == 0 { 0 } else { next(60) };
+        asked_users.push((next(50) != 0).then(|| format!("user{user}")));
+        asked_times.push((next(50) != 0).then(|| next(60 * HOUR as u64) as i64));
+        shops.push((next(50) != 0).then(|| next(4) as i64));
+    }
+    let spine = spine(vec![
+        ("uid", users(asked_users.iter().map(Option::as_deref).collect())),
+        ("when", times(asked_times)),
+        ("shop", Arc::new(Int64Array::from(shops))),
+    ]);
+    let joined = export(&world, export_question(NATIVE), spine.clone()).unwrap();
+    assert_eq!(joined.num_rows(), ROWS);
+    for from in (0..ROWS).step_by(1_500) {
+        let part = export(&world, export_question(NATIVE), spine.slice(from, 1_500)).unwrap();
+        assert_eq!(joined.slice(from, 1_500).columns(), part.columns(), "rows from {from}");
+    }
+}
+
+#[test]
 fn a_null_key_is_unknown_and_a_null_time_an_error() {
     let world = World::new(None);
     world.orders(&[("a", HOUR, 1, Some(1.0), 2)]);

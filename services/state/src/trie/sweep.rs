@@ -55,12 +55,13 @@ pub fn sweep(
         extremes.slide(layout, &loaded, &bounds, index);
         for (window, (read, found)) in windows.iter().zip(&mut data).enumerate() {
             let (begin, end) = bounds.of(window, index);
+            let (before, until) = (totals.place(begin), totals.place(end));
             found.partials.clear();
             for partial in &read.partials {
                 let place = usize::from(*partial);
                 let spec = &layout.partials[place];
                 found.partials.push(match &totals.by_partial[place] {
-                    Some(before) => totals.between(spec, before, begin, end),
+                    Some(running) => between(spec, &running[before], &running[until]),
                     None => extremes.of(spec, place, &loaded, begin),
                 });
             }
@@ -180,12 +181,16 @@ impl Totals {
         Totals { boundaries, by_partial }
     }
 
-    fn between(&self, spec: &PartialSpec, before: &[Partial], begin: usize, end: usize) -> Partial {
-        let place = |boundary: usize| self.boundaries.partition_point(|other| *other < boundary);
-        let mut found = before[place(end)].clone();
-        found.subtract(spec, &before[place(begin)]);
-        found
+    /// Index of a boundary's totals.
+    fn place(&self, boundary: usize) -> usize {
+        self.boundaries.partition_point(|other| *other < boundary)
     }
+}
+
+fn between(spec: &PartialSpec, before: &Partial, until: &Partial) -> Partial {
+    let mut found = until.clone();
+    found.subtract(spec, before);
+    found
 }
 
 fn running(spec: &PartialSpec, loaded: &Loaded, boundaries: &[usize]) -> Vec<Partial> {
