@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
+import os
+import signal
+import subprocess
+import sys
 from datetime import datetime, timedelta, timezone
 
 import pyarrow as pa
@@ -12,6 +17,8 @@ import pytest
 from harness import Server
 
 from thyme import errors
+from thyme.spines import read_spine
+from thyme.writers import write_table
 
 importlib.import_module("thyme._native")
 
@@ -92,6 +99,48 @@ def test_an_export_equals_single_queries(shop, orders, tmp_path):
         for row in rows[::17]:
             single = client.query("UserFeatures", row["uid"], ts=row["ts"]).to_dicts()[0]
             assert {name: row[name] for name in single} == single
+
+
+def test_an_export_is_the_same_in_every_form(shop, orders, tmp_path):
+    """Files of every kind and stdin, as a table and as a stream."""
+    spine = pa.table(
+        {"uid": [f"user_{n % 20}" for n in range(20_000)], "ts": [orders[n % 2_000]["ts"] for n in range(20_000)]}
+    )
+    with shop.client() as client:
+        asked = {"timestamp_column": "ts", "at_least": visible(shop, orders)}
+        expected = client.query_offline("UserFeatures", spine, **asked).to_dicts()
+        assert client.query_offline("UserFeatures", spine.to_reader(999), stream=True, **asked).to_dicts() == expected
+    for ending in ("parquet", "arrow", "csv", "jsonl"):
+        write_table(spine, str(tmp_path / f"spine.{ending}"), None)
+        given, out = str(tmp_path / f"spine.{ending}"), str(tmp_path / f"out.{ending}")
+        done = shop.run("query-offline", "UserFeatures", "--input", given, "--timestamp-column", "ts", "-o", out)
+        assert done.returncode == 0, done.stderr
+        assert "20000 rows to" in done.stderr
+        found = read_spine(out, None, {})[0].read_all().select(list(expected[0])).to_pylist()
+        for row in found:
+            row["ts"] = row["ts"] if isinstance(row["ts"], str) else row["ts"].isoformat().replace("+00:00", "Z")
+        assert [row["uid"] for row in found] == [row["uid"] for row in expected]
+        assert [row["orders_1d"] for row in found] == [row["orders_1d"] for row in expected]
+        assert [row["spend_7d"] for row in found] == [row["spend_7d"] for row in expected]
+
+
+def test_an_interrupted_export_leaves_nothing(shop, tmp_path):
+    """The spine comes from a pipe that never ends: only the signal ends the command."""
+    command = [sys.executable, "-m", "thyme", "query-offline", "UserFeatures", "--input", "-", "--format", "arrow"]
+    process = subprocess.Popen(
+        [*command, "--timestamp-column", "ts", "-o", str(tmp_path / "out.parquet")],
+        stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=shop.env, cwd=shop.directory,
+    )  # fmt: skip
+    batch = pa.record_batch({"uid": ["user_1"] * 10_000, "ts": ["2024-01-15T00:00:00Z"] * 10_000})
+    with contextlib.suppress(OSError), pa.ipc.new_stream(process.stdin, batch.schema) as writer:
+        while not os.listdir(tmp_path):
+            assert process.poll() is None
+            writer.write_batch(batch)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=60)
+    assert process.returncode != 0
+    assert b"Traceback" not in process.stderr.read()
+    assert os.listdir(tmp_path) == []
 
 
 def test_lookup_and_explain(shop, orders):

@@ -102,21 +102,25 @@ class Client:
         statuses: bool = False,
         timeout: float = 3600.0,
         progress: bool | None = None,
+        stream: bool = False,
     ) -> ThymeResult:
         """The rows of `spine` with each row's features as of its own time, over Arrow Flight.
 
         Args:
-            spine: a list of dicts, a DataFrame, or Arrow data; key columns and a time column.
+            spine: a list of dicts, a DataFrame, or Arrow data; key columns and a time column. A stream (a
+                `pyarrow.RecordBatchReader`, an iterator of batches, DataFrames or dicts) is read as it is sent.
             entity_column: the column with the key, for a featureset with one key, where it has another name.
             entity_columns: key -> column, for several keys.
             timestamp_column: the column with the time of each row.
             statuses: adds a `<feature>__status` column per feature.
             timeout: seconds for the whole export.
             progress: show progress on stderr (default: for long work on a terminal).
+            stream: return while the rows are still coming. They can be taken once, batch by batch, by `to_reader()` or
+                a consumer of Arrow streams; neither the spine nor they need to fit in memory.
         """
         when = When(None, known_at, exclusive, at_least)
         asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when)
-        return self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress))
+        return self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress, stream))
 
     def lookup(
         self,

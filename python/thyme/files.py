@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from thyme.errors import InvalidArgumentError, NotFoundError
 from thyme.result import RejectedRow
+from thyme.rows import batches_of
 from thyme.shapes import Shape
 from thyme.suggest import suggestion
 from thyme.texts import from_csv, from_json
@@ -21,7 +23,8 @@ from thyme.texts import from_csv, from_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART_ROWS = 20_000
+PART_ROWS = 65_536
+_ARROW_FILE = b"ARROW1"
 _ENDINGS = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet",
     ".arrow": "arrow", ".arrows": "arrow", ".feather": "arrow",
@@ -33,7 +36,7 @@ class Part:
     """Some rows of a file. `numbers` are their places in it (0-based); `broken` are lines that are no rows."""
 
     rows: Any
-    numbers: list[int]
+    numbers: Sequence[int]
     count: int
     broken: list[RejectedRow] = field(default_factory=list)
 
@@ -81,74 +84,39 @@ def format_of(path: str, given: str | None) -> str:
 
 
 def read_parts(path: str, given: str | None, shape: Shape) -> tuple[int | None, Iterator[Part]]:
-    """The number of rows, where it is known, and the parts of a file.
+    """The number of rows, where it is known, and the parts of a file; one part is held at a time.
 
     Raises:
         NotFoundError: no such file.
+        InvalidArgumentError: not readable as what it says to be.
     """
     kind = format_of(path, given)
     if path != "-" and not Path(path).is_file():
         raise NotFoundError(f"no such file: {path}")
     if kind in ("parquet", "arrow"):
-        table = read_table(path, kind, shape)
-        return table.num_rows, _table_parts(table)
+        from thyme.spines import read_spine
+
+        reader, total = read_spine(path, kind, {})
+        return total, _table_parts(reader)
     total = None if path == "-" else _lines(path) - (1 if kind == "csv" else 0)
     return total, _csv_parts(path, shape) if kind == "csv" else _json_parts(path, shape)
 
 
-def read_table(path: str, given: str | None, shape: Shape) -> pa.Table:
-    """A whole file as an Arrow table: the spine of an export. Key columns are read by their declared types."""
+def arrow_reader(path: str) -> pa.RecordBatchReader:
+    """The batches of an Arrow file or stream (`-`: stdin)."""
     import pyarrow as pa
 
-    from thyme.arrow_types import arrow_type
-
-    kind = format_of(path, given)
-    if path != "-" and not Path(path).is_file():
-        raise NotFoundError(f"no such file: {path}")
-    source = sys.stdin.buffer if path == "-" else path
-    if kind == "parquet":
-        import pyarrow.parquet as pq
-
-        return pq.read_table(pa.BufferReader(source.read()) if path == "-" else source)
-    if kind == "arrow":
-        content = pa.py_buffer(source.read()) if path == "-" else pa.memory_map(path).read_buffer()
-        if content.to_pybytes()[:6] == b"ARROW1":
-            return pa.ipc.open_file(content).read_all()
-        return pa.ipc.open_stream(content).read_all()
-    if kind == "csv":
-        import pyarrow.csv as arrow_csv
-
-        types = {
-            name: arrow_type(text) for name, text in shape.types.items() if text in ("int", "float", "str", "bool")
-        }
-        return arrow_csv.read_csv(source, convert_options=arrow_csv.ConvertOptions(column_types=types))
-    rows = [row for part in _json_parts(path, shape) for row in part.rows]
-    return pa.Table.from_pylist(rows)
-
-
-def write_table(table: pa.Table, path: str, given: str | None) -> None:
-    """Writes a table by the ending of the path, or by the format given; `-` is stdout."""
-    kind = given or ("jsonl" if path == "-" else format_of(path, None))
-    with contextlib.ExitStack() as stack:
-        sink: Any = sys.stdout.buffer if path == "-" else stack.enter_context(open(path, "wb"))
-        if kind == "parquet":
-            import pyarrow.parquet as pq
-
-            pq.write_table(table, sink)
-        elif kind == "csv":
-            import pyarrow.csv as arrow_csv
-
-            arrow_csv.write_csv(table, sink)
-        elif kind == "arrow":
-            import pyarrow as pa
-
-            with pa.ipc.new_stream(sink, table.schema) as writer:
-                writer.write_table(table)
-        else:
-            from thyme.cli.output import json_value
-
-            for row in table.to_pylist():
-                sink.write(json.dumps(json_value(row), ensure_ascii=False).encode("utf-8") + b"\n")
+    if path == "-":
+        # Not `sys.stdin`: a thread may be reading when the command ends, and Python would wait for its lock.
+        return pa.ipc.open_stream(io.BufferedReader(io.FileIO(sys.stdin.fileno(), closefd=False)))
+    with open(path, "rb") as file:
+        is_file = file.read(len(_ARROW_FILE)) == _ARROW_FILE
+    source = pa.memory_map(path)
+    if not is_file:
+        return pa.ipc.open_stream(source)
+    held = pa.ipc.open_file(source)
+    batches = (held.get_batch(index) for index in range(held.num_record_batches))
+    return pa.RecordBatchReader.from_batches(held.schema, batches)
 
 
 @contextlib.contextmanager
@@ -165,32 +133,46 @@ def _lines(path: str) -> int:
         return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
 
 
-def _table_parts(table: pa.Table) -> Iterator[Part]:
-    for first in range(0, table.num_rows, PART_ROWS):
-        piece = table.slice(first, PART_ROWS)
-        yield Part(piece, list(range(first, first + piece.num_rows)), piece.num_rows)
+def _table_parts(reader: pa.RecordBatchReader) -> Iterator[Part]:
+    first = 0
+    for table in batches_of(reader, PART_ROWS):
+        for start in range(0, table.num_rows, PART_ROWS):
+            piece = table.slice(start, PART_ROWS)
+            yield Part(piece, range(first, first + piece.num_rows), piece.num_rows)
+            first += piece.num_rows
 
 
 def _json_parts(path: str, shape: Shape) -> Iterator[Part]:
+    with _opened(path) as lines:
+        yield from json_parts(lines, shape, PART_ROWS)
+
+
+def json_parts(lines: Iterable[str], shape: Shape, part_rows: int) -> Iterator[Part]:
+    """Lines of JSON objects in parts of so many lines. Times stay text: whoever takes the rows reads them by type."""
+    encoded = {name: text for name, text in shape.types.items() if text == "bytes"}
     part = Part([], [], 0)
-    with _opened(path) as file:
-        for number, line in enumerate(file):
-            part.count += 1
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    part.broken.append(RejectedRow(number, f"not JSON: {error.msg} at column {error.colno}"))
-                    continue
-                if not isinstance(row, dict):
-                    part.broken.append(RejectedRow(number, "not a JSON object"))
-                    continue
-                part.rows.append({name: from_json(value, shape.types.get(name, "")) for name, value in row.items()})
-                part.numbers.append(number)
-            if part.count >= PART_ROWS:
-                yield part
-                part = Part([], [], 0)
+    numbers: list[int] = []
+    for number, line in enumerate(lines):
+        part.count += 1
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                part.broken.append(RejectedRow(number, f"not JSON: {error.msg} at column {error.colno}"))
+                continue
+            if not isinstance(row, dict):
+                part.broken.append(RejectedRow(number, "not a JSON object"))
+                continue
+            for name in encoded.keys() & row.keys():
+                row[name] = from_json(row[name], encoded[name])
+            part.rows.append(row)
+            numbers.append(number)
+        if part.count >= part_rows:
+            part.numbers = numbers
+            yield part
+            part, numbers = Part([], [], 0), []
     if part.count:
+        part.numbers = numbers
         yield part
 
 

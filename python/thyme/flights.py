@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 
 from thyme.channel import Settings, channel_options
+from thyme.errors import ThymeError
 from thyme.rpc_errors import from_flight_error
 
 ERRORS = (flight.FlightError, pa.ArrowException, OSError)
@@ -28,13 +29,17 @@ class Flights:
         headers = [(name.encode(), value.encode()) for name, value in self._settings.metadata]
         return flight.FlightCallOptions(timeout=timeout, headers=headers)
 
+    def error(self, error: Exception) -> ThymeError:
+        """What a failure means."""
+        return error if isinstance(error, ThymeError) else from_flight_error(error, self._settings.queries.url)
+
     @contextlib.contextmanager
     def calling(self) -> Iterator[None]:
         """Raises a failure as what it means."""
         try:
             yield
         except ERRORS as error:
-            raise from_flight_error(error, self._settings.queries.url) from None
+            raise self.error(error) from None
 
     @contextlib.contextmanager
     def closing(self, writer: Any) -> Iterator[None]:

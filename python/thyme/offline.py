@@ -1,9 +1,13 @@
-"""Point-in-time export over Arrow Flight: the spine's batches go up, joined batches come down."""
+"""Point-in-time export over Arrow Flight: the spine's batches go up while joined batches come down."""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import queue
 import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,29 +15,32 @@ import pyarrow as pa
 import pyarrow.flight as flight
 
 from thyme.calls import Asked, feature_names
-from thyme.channel import Settings
-from thyme.errors import InvalidArgumentError, ThymeError
+from thyme.errors import InvalidArgumentError
+from thyme.flights import ERRORS, Flights
 from thyme.progress import Progress
 from thyme.result import ThymeResult, with_metadata
-from thyme.rows import as_table
-from thyme.rpc_errors import from_flight_error
+from thyme.rows import as_table, batches_of, is_stream
 from thyme.shapes import Shape
 from thyme.suggest import suggestion
 
 BATCH_ROWS = 8_192
-_FLIGHT_ERRORS = (flight.FlightError, pa.ArrowException, OSError)
+_PATIENCE_SECONDS = 1.0
+_WAITING_BATCHES = 4  # that came down and nobody took yet
 
 
 @dataclass(frozen=True)
 class Spine:
-    """A spine with the command that asks for its features."""
+    """A spine with the command that asks for its features. `total`: how many rows, None for a stream, whose `batches`
+    can be read once only."""
 
-    table: pa.Table
+    schema: pa.Schema
+    batches: Iterable[pa.RecordBatch]
+    total: int | None
     command: bytes
 
     @staticmethod
     def of(shape: Shape, rows: Any, asked: Asked) -> Spine:
-        """Reads the spine and checks that it has the named columns.
+        """Reads the spine, of a stream only the beginning, and checks that it has the named columns.
 
         Raises:
             InvalidArgumentError: a column that is not there, or `entity_column` for a featureset with several keys.
@@ -48,11 +55,17 @@ class Spine:
                     field="entity_column",
                 )
             columns[shape.keys[0]] = asked.entity_column
-        table = as_table(rows, [name for name in shape.integers() if name in shape.keys], "spine")
+        integers = [name for name in shape.integers() if name in shape.keys]
+        total: int | None = None
+        if is_stream(rows):
+            schema, batches = _stream(rows, integers)
+        else:
+            table = as_table(rows, integers, "spine")
+            schema, batches, total = table.schema, table.to_batches(max_chunksize=BATCH_ROWS), table.num_rows
         for name in [*columns.values(), asked.timestamp_column]:
-            if name not in table.column_names:
+            if name not in schema.names:
                 raise InvalidArgumentError(
-                    f"the spine has no column '{name}'", hint=suggestion(name, table.column_names), field=name
+                    f"the spine has no column '{name}'", hint=suggestion(name, schema.names), field=name
                 )
         command = {
             "featureset": shape.name,
@@ -62,54 +75,172 @@ class Spine:
             "statuses": asked.statuses,
             **asked.when.fields(),
         }
-        return Spine(table, json.dumps(command).encode("utf-8"))
+        return Spine(schema, batches, total, json.dumps(command).encode("utf-8"))
 
 
-def export(settings: Settings, spine: Spine, timeout: float, progress: Progress) -> ThymeResult:
-    """Runs one export; all rows, in the order of the spine.
+class Export:
+    """One export under way. Opening it checks the question and reads nothing of the spine: it may be tried again.
+
+    Two threads send and receive, so that whoever takes the batches can be interrupted at any time.
 
     Raises:
         ThymeError: what the server found, or that it cannot be reached.
     """
-    place = settings.queries
-    scheme = "grpc+tls" if place.secure else "grpc"
-    headers = [(name.encode(), value.encode()) for name, value in settings.metadata]
-    options = flight.FlightCallOptions(timeout=timeout, headers=headers)
+
+    def __init__(self, flights: Flights, spine: Spine, timeout: float) -> None:
+        self._flights = flights
+        self._spine = spine
+        self._failure: BaseException | None = None
+        self._has_ended = False
+        self._arrived: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
+        self._sender = threading.Thread(target=self._send, daemon=True)
+        receiver = threading.Thread(target=self._receive, daemon=True)
+        descriptor = flight.FlightDescriptor.for_command(spine.command)
+        with flights.calling():
+            self._writer, self._reader = flights.client.do_exchange(descriptor, flights.options(timeout))
+        receiver.start()
+        try:
+            with contextlib.suppress(*ERRORS):  # the receiver tells why
+                self._writer.begin(spine.schema)
+            self.schema: pa.Schema = self._next()
+        except BaseException:
+            self.close()
+            raise
+        self._sender.start()
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The joined rows, in the order of the spine. Whoever stops early cancels the export."""
+        try:
+            while (batch := self._next()) is not None:
+                yield batch
+            self._sender.join()
+            if self._failure is not None:
+                raise self._failure
+        finally:
+            self.close()
+
+    def read_all(self, progress: Progress) -> pa.Table:
+        """All joined rows."""
+        found: list[pa.RecordBatch] = []
+        try:
+            for batch in self.batches():
+                found.append(batch)
+                progress.advance(batch.num_rows)
+        except BaseException:
+            progress.advance(-sum(batch.num_rows for batch in found))  # a further try begins again
+            raise
+        return pa.Table.from_batches(found, self.schema)
+
+    def cancel(self) -> None:
+        """Ends the call; whoever waits for a batch gets an error. From any thread, at any time."""
+        self._reader.cancel()
+        with contextlib.suppress(queue.Empty):  # nobody may be there to take them: the receiver must not wait
+            while not _is_last(arrived := self._arrived.get_nowait()):
+                pass
+            self._arrived.put(arrived)
+
+    def close(self) -> None:
+        """Ends the call and its threads."""
+        self.cancel()
+        while not self._has_ended:
+            self._take()
+        if self._sender.ident is not None:
+            self._sender.join(timeout=_PATIENCE_SECONDS)  # it may be waiting for its input
+        if not self._sender.is_alive():
+            with contextlib.suppress(*ERRORS):
+                self._writer.close()
+
+    def _take(self) -> Any:
+        arrived = self._arrived.get()
+        self._has_ended = _is_last(arrived)
+        return arrived
+
+    def _next(self) -> Any:
+        arrived = self._take()
+        if not isinstance(arrived, BaseException):
+            return arrived
+        with self._flights.calling():
+            raise self._failure if self._failure and isinstance(arrived, flight.FlightCancelledError) else arrived
+
+    def _receive(self) -> None:
+        try:
+            self._arrived.put(self._reader.schema)
+            for chunk in self._reader:
+                if chunk.data is not None:
+                    self._arrived.put(chunk.data)
+        except BaseException as error:
+            self._arrived.put(error)
+        else:
+            self._arrived.put(None)
+
+    def _send(self) -> None:
+        try:
+            for batch in self._spine.batches:
+                try:
+                    self._writer.write_batch(batch)
+                except ERRORS as error:  # the call has ended: the receiver tells why
+                    self._failure = self._flights.error(error)
+                    return
+            with contextlib.suppress(*ERRORS):
+                self._writer.done_writing()
+        except BaseException as error:
+            self._failure = error
+            self.cancel()
+
+
+def _stream(rows: Any, integers: list[str]) -> tuple[pa.Schema, Iterator[pa.RecordBatch]]:
+    """Schema and batches of a stream; all batches have the columns of the first."""
+    if hasattr(rows, "__arrow_c_stream__") and not isinstance(rows, pa.RecordBatchReader):
+        rows = pa.RecordBatchReader.from_stream(rows)
+    pieces = batches_of(rows, BATCH_ROWS, integers, "spine")
+    first = next(pieces, None)
+    if first is None:
+        schema = rows.schema if isinstance(rows, pa.RecordBatchReader) else pa.schema([])
+    else:
+        first = as_table(first, integers, "spine")
+        schema = first.schema
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for piece in itertools.chain([] if first is None else [first], pieces):
+            yield from _fitting(piece, schema).to_batches(max_chunksize=BATCH_ROWS)
+
+    return schema, batches()
+
+
+def _fitting(piece: Any, schema: pa.Schema) -> pa.Table:
+    table = as_table(piece, (), "spine")
+    if table.schema.equals(schema):
+        return table
+    for name in table.column_names:
+        if name not in schema.names:
+            raise InvalidArgumentError(f"the spine's first batch has no column '{name}'", field=name)
+    columns = {name: table[name] if name in table.column_names else pa.nulls(len(table)) for name in schema.names}
     try:
-        with flight.FlightClient(f"{scheme}://{place.target}") as client:
-            descriptor = flight.FlightDescriptor.for_command(spine.command)
-            writer, reader = client.do_exchange(descriptor, options)
-            failures: list[BaseException] = []
-            sender = threading.Thread(target=_send, args=(writer, spine.table, failures), daemon=True)
-            sender.start()
-            try:
-                table = _receive(reader, progress)
-            finally:
-                sender.join(timeout=5)
-            writer.close()
-            if failures:
-                raise failures[0]
-    except ThymeError:
-        raise
-    except _FLIGHT_ERRORS as error:
-        raise from_flight_error(error, place.url) from None
-    return with_metadata(table)
+        return pa.table(columns).cast(schema)
+    except pa.ArrowException as error:
+        raise InvalidArgumentError(
+            f"the spine's batches do not fit together: {error}", hint="give all the same columns and types"
+        ) from None
 
 
-def _send(writer: Any, table: pa.Table, failures: list[BaseException]) -> None:
+def streamed(export: Export) -> ThymeResult:
+    """A result whose rows are still coming."""
+    result = with_metadata(export.schema.empty_table())
+    result.table = None
+    batches = _started(export)
+    next(batches)
+    result.stream = pa.RecordBatchReader.from_batches(export.schema, batches)
+    return result
+
+
+def _started(export: Export) -> Iterator[Any]:
+    """Closes the export also where nobody takes a batch: a generator that never began has no end either."""
     try:
-        writer.begin(table.schema)
-        for batch in table.to_batches(max_chunksize=BATCH_ROWS):
-            writer.write_batch(batch)
-        writer.done_writing()
-    except _FLIGHT_ERRORS as error:  # the reader sees the server's reason; this one only says that the stream ended
-        failures.append(error)
+        yield None
+        yield from export.batches()
+    finally:
+        export.close()
 
 
-def _receive(reader: Any, progress: Progress) -> pa.Table:
-    batches, schema = [], reader.schema
-    for chunk in reader:
-        if chunk.data is not None:
-            batches.append(chunk.data)
-            progress.advance(chunk.data.num_rows)
-    return pa.Table.from_batches(batches, schema)
+def _is_last(arrived: Any) -> bool:
+    return arrived is None or isinstance(arrived, BaseException)

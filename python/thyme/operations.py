@@ -91,16 +91,34 @@ class Operations:
         return (yield from self.send(calls.explain(shape, key, when, inputs, features, max_events)))
 
     def query_offline(
-        self, featureset: Any, spine: Any, asked: Asked, timeout: float, progress: bool | None
+        self, featureset: Any, spine: Any, asked: Asked, timeout: float, progress: bool | None, stream: bool
     ) -> Steps[ThymeResult]:
-        """The rows of a spine with their features."""
-        from thyme.offline import Spine, export
+        """The rows of a spine with their features. A spine that is a stream is read once: of its export only the
+        opening, which reads nothing of it, is tried again."""
+        from thyme.offline import Export, Spine, streamed
+        from thyme.result import with_metadata
 
         shape = yield from self.shape(featureset, "featureset", asked.entity_column is not None)
-        question = Spine.of(shape, spine, asked)
-        with Progress("exporting", question.table.num_rows, progress) as shown:
-            work = Work(lambda: export(self.settings, question, timeout, shown))
-            return (yield from again(work, self.settings.retry_for))
+        given: Spine = yield Work(lambda: Spine.of(shape, spine, asked))
+        flights = self.flights()
+        exports: list[Export] = []
+
+        def opened() -> Export:
+            exports.append(Export(flights, given, timeout))
+            return exports[-1]
+
+        if stream:
+            return streamed((yield from again(Work(opened), self.settings.retry_for)))
+        try:
+            with Progress("exporting", given.total, progress) as shown:
+                if given.total is None:
+                    export = yield from again(Work(opened), self.settings.retry_for)
+                    return with_metadata((yield Work(lambda: export.read_all(shown))))
+                work = Work(lambda: opened().read_all(shown))
+                return with_metadata((yield from again(work, self.settings.retry_for)))
+        finally:
+            for export in exports:
+                export.cancel()
 
     def log(self, dataset: Any, rows: Any, event_ids: Any, progress: bool | None) -> Steps[LogResult]:
         """Sends rows."""

@@ -35,12 +35,14 @@ class ThymeResult:
         position: how far the answering state was; pass it as `known_at` to ask the same again.
         final: no accepted event can change this answer any more (an erase still can).
         mode: `online` or `point_in_time`.
+        stream: rows that are still coming, of `query_offline(..., stream=True)`.
         statuses: per feature, one of `OK`, `DEFAULT`, `ERROR` per row; features that are not there are OK throughout.
         errors: per feature, row number to reason.
     """
 
     columns: list[ResultColumn] | None = None
     table: pyarrow.Table | None = None
+    stream: pyarrow.RecordBatchReader | None = None
     query_run_id: str | None = None
     ts: datetime | None = None
     watermark: datetime | None = None
@@ -50,14 +52,17 @@ class ThymeResult:
     commit_id: str | None = None
     statuses: dict[str, list[str]] = field(default_factory=dict)
     errors: dict[str, dict[int, str]] = field(default_factory=dict)
+    _is_taken: bool = field(default=False, repr=False, compare=False)
 
     @property
     def column_names(self) -> list[str]:
         """Names of the columns: keys first, then features."""
+        if self.stream is not None:
+            return list(self.stream.schema.names)
         return list(self.table.column_names) if self.table is not None else [found.name for found in self.columns or []]
 
     def __len__(self) -> int:
-        if self.table is not None:
+        if self._held() is not None:
             return self.table.num_rows
         return len(self.columns[0].values) if self.columns else 0
 
@@ -66,7 +71,7 @@ class ThymeResult:
 
     def __getitem__(self, name: str) -> list[Any]:
         """The values of one column."""
-        if self.table is not None:
+        if self._held() is not None:
             return self.table.column(name).to_pylist()
         for found in self.columns or []:
             if found.name == name:
@@ -77,7 +82,7 @@ class ThymeResult:
 
     def to_dicts(self) -> list[dict[str, Any]]:
         """One dict per row. Datetimes are aware, UTC."""
-        if self.table is not None:
+        if self._held() is not None:
             return self.table.to_pylist()
         names = self.column_names
         return [
@@ -87,7 +92,7 @@ class ThymeResult:
 
     def to_arrow(self) -> pyarrow.Table:
         """As `pyarrow.Table`, with `thyme.*` schema metadata."""
-        if self.table is not None:
+        if self._held() is not None:
             return self.table
         import pyarrow as pa
 
@@ -107,8 +112,29 @@ class ThymeResult:
         _needed("pandas")
         return self.to_arrow().to_pandas()
 
+    def to_reader(self) -> pyarrow.RecordBatchReader:
+        """As `pyarrow.RecordBatchReader`. Rows that are still coming are not kept: they can be taken once."""
+        if self.stream is None:
+            return self.to_arrow().to_reader()
+        self._refuse_taken()
+        self._is_taken = True
+        return self.stream
+
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
+        return self.to_reader().__arrow_c_stream__(requested_schema)
+
+    def _held(self) -> pyarrow.Table | None:
+        """The table; waits for the rows that are still coming."""
+        if self.stream is not None:
+            self._refuse_taken()
+            self.table, self.stream = self.stream.read_all(), None
+        return self.table
+
+    def _refuse_taken(self) -> None:
+        if self._is_taken:
+            from thyme.errors import FailedPreconditionError
+
+            raise FailedPreconditionError("the rows were taken already", hint="ask without stream=True to keep them")
 
     def _metadata(self) -> dict[str, str]:
         found = {
@@ -121,6 +147,8 @@ class ThymeResult:
         return {name: value for name, value in found.items() if value}
 
     def __repr__(self) -> str:
+        if self.stream is not None:
+            return f"({', '.join(self.column_names)}: {'taken' if self._is_taken else 'still coming'})"
         rows = self._head()
         names = self.column_names
         widths = [max([len(name), *(len(row[index]) for row in rows)]) for index, name in enumerate(names)]
@@ -133,6 +161,8 @@ class ThymeResult:
     def _repr_html_(self) -> str:
         import html
 
+        if self.stream is not None:
+            return f"<p>{html.escape(repr(self))}</p>"
         head = "".join(f"<th>{html.escape(name)}</th>" for name in self.column_names)
         body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in self._head())
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{html.escape(self._footer())}</p>"

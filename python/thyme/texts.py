@@ -37,9 +37,12 @@ def typed(text: str, type_text: str, what: str) -> Any:
 
 
 def from_csv(cell: str, type_text: str) -> Any:
-    """A CSV cell: empty is null (except in text); what cannot be read stays text, so that the server names the row."""
+    """A CSV cell: empty is null (except in text). A time stays text, and so does what cannot be read: the server reads
+    the one and names the row of the other."""
     if cell == "" and type_text != "str":
         return None
+    if type_text == "datetime":
+        return cell
     try:
         return typed(cell, type_text, "")
     except InvalidArgumentError:
@@ -47,9 +50,10 @@ def from_csv(cell: str, type_text: str) -> Any:
 
 
 def from_json(value: Any, type_text: str) -> Any:
-    """A JSON value: times and bytes are text there, and a float may be written as an integer."""
-    if isinstance(value, str) and type_text in ("datetime", "bytes"):
-        return from_csv(value, type_text)
-    if type_text == "float" and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value
+    """A JSON value: bytes are base64 there. What cannot be read stays as it is, so that the server names the row."""
+    if type_text != "bytes" or not isinstance(value, str):
+        return value
+    try:
+        return typed(value, type_text, "")
+    except InvalidArgumentError:
+        return value

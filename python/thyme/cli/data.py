@@ -38,7 +38,7 @@ def ingest(
     from thyme.progress import Progress
     from thyme.result import RejectedRow
 
-    accepted, rejected, last, first_row = 0, [], "", 0
+    accepted, rejected, last = 0, [], ""
     with connect(url, control_url) as client:
         shape = client.shape(resolve(dataset), kind="dataset")
         total, parts = read_parts(file, file_format, shape)
@@ -50,7 +50,6 @@ def ingest(
                 rejected += part.broken
                 rejected += [RejectedRow(part.row_number(r.index), r.reason, r.field) for r in done.rejected]
                 last = merge([last, done.position])
-                first_row += part.count
                 progress.advance(part.count)
     _report(dataset, accepted, rejected, last, as_json)
     if rejected:

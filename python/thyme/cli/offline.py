@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from thyme.cli.options import (
 )
 from thyme.cli.output import UsageError, note, reports_errors, say_json
 
+if TYPE_CHECKING:
+    from thyme.shapes import Shape
+
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
@@ -29,8 +32,13 @@ def register(app: typer.Typer) -> None:
 @reports_errors
 def query_offline(
     reference: Reference,
-    spine: Annotated[str, typer.Option("--input", metavar="FILE", help="The spine: Parquet, Arrow, CSV, JSON lines.")],
+    spine: Annotated[
+        str, typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin.")
+    ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="Where the rows go; - is stdout.")],
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="Of the spine: jsonl, csv, parquet or arrow; by the ending.")
+    ] = None,
     entity_columns: Annotated[
         list[str] | None,
         typer.Option(
@@ -49,38 +57,53 @@ def query_offline(
     as_json: Json = False,
 ) -> None:
     """Join features to the rows of a file, each as of its own time: a training set."""
-    from thyme.files import format_of, read_table, write_table
+    from thyme.files import format_of
+    from thyme.progress import Progress
+    from thyme.spines import read_spine
+    from thyme.writers import writing
 
     if output != "-":
         format_of(output, None)
     with connect(url, control_url) as client:
         shape = client.shape(resolve(reference))
-        columns: dict[str, str] = {}
-        for text in entity_columns or []:
-            key, separator, column = text.partition("=")
-            if not separator and len(shape.keys) != 1:
-                raise UsageError(
-                    f"{shape.name} has the keys {', '.join(shape.keys)}",
-                    hint=f"write --entity-column {shape.keys[0]}={text}",
-                    field="--entity-column",
-                )
-            columns[key if separator else shape.keys[0]] = column if separator else text
+        columns = _columns(shape, entity_columns or [])
+        types = {columns.get(key, key): shape.types[key] for key in shape.keys}
+        batches, total = read_spine(spine, file_format, types)
         result = client.query_offline(
             shape,
-            read_table(spine, None, shape),
+            batches,
             entity_columns=columns,
             timestamp_column=timestamp_column,
             known_at=known_at,
             exclusive=exclusive,
             features=names_of_text(features),
             statuses=statuses,
+            stream=True,
         )
-    write_table(result.to_arrow(), output, None)
+        count = 0
+        joined = result.to_reader()
+        with Progress("exporting", total, None) as shown, writing(output, None, joined.schema) as write:
+            for batch in joined:
+                write(batch)
+                count += batch.num_rows
+                shown.advance(batch.num_rows)
     if as_json and output != "-":
-        say_json(
-            {"rows": len(result), "output": output, "query_run_id": result.query_run_id, "position": result.position}
-        )
+        say_json({"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position})
     else:
-        note(f"{len(result)} rows to {'stdout' if output == '-' else output}")
+        note(f"{count} rows to {'stdout' if output == '-' else output}")
     if result.query_run_id:
         note(f"Results: run {result.query_run_id}")
+
+
+def _columns(shape: Shape, texts: list[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for text in texts:
+        key, separator, column = text.partition("=")
+        if not separator and len(shape.keys) != 1:
+            raise UsageError(
+                f"{shape.name} has the keys {', '.join(shape.keys)}",
+                hint=f"write --entity-column {shape.keys[0]}={text}",
+                field="--entity-column",
+            )
+        columns[key if separator else shape.keys[0]] = column if separator else text
+    return columns

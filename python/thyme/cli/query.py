@@ -110,7 +110,7 @@ def _show(
     shape: Shape, member: str, keys: list[dict[str, Any]], result: ThymeResult, kind: str, output: str | None
 ) -> None:
     if kind in ("csv", "parquet", "arrow"):
-        from thyme.files import write_table
+        from thyme.writers import write_table
 
         write_table(result.to_arrow(), output or "-", kind)
     elif kind == "json" and output is None:

@@ -1,0 +1,163 @@
+"""`query_offline` against a Flight server that is ours: up and down at once, failures on either side, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from datetime import datetime, timezone
+
+import pyarrow as pa
+import pyarrow.flight as flight
+import pytest
+
+from thyme import errors, featureset
+from thyme.aio import AsyncClient
+from thyme.client import Client
+from thyme.offline import BATCH_ROWS
+
+NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
+BATCHES = 60
+
+
+class Doubling(flight.FlightServerBase):
+    """Answers each batch at once with one more column. `failures`: of the next calls, None for a good one."""
+
+    def __init__(self):
+        super().__init__("grpc://127.0.0.1:0")
+        self.failures = []
+        self.fail_after = 0
+        self.received = 0
+
+    def do_exchange(self, context, descriptor, reader, writer):
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None and self.fail_after == 0:
+            raise failure
+        schema = reader.schema.append(pa.field("twice", pa.int64())).with_metadata({"thyme.position": "pAA"})
+        writer.begin(schema)
+        for number, chunk in enumerate(reader):
+            self.received += chunk.data.num_rows
+            twice = pa.array([2 * value for value in chunk.data.column("number").to_pylist()], pa.int64())
+            writer.write_batch(pa.record_batch([*chunk.data.columns, twice], schema=schema))
+            if failure is not None and number + 1 >= self.fail_after:
+                raise failure
+
+
+@featureset
+class Numbers:
+    uid: str
+
+
+@pytest.fixture
+def server():
+    running = Doubling()
+    yield running
+    running.shutdown()
+
+
+@pytest.fixture
+def client(server):
+    with Client(f"http://127.0.0.1:{server.port}", retry_for=0.5) as connected:
+        yield connected
+    assert not [found.name for found in threading.enumerate() if "_send" in found.name or "_receive" in found.name]
+
+
+def spine(rows=BATCHES * BATCH_ROWS, first=0):
+    return pa.table({"uid": ["u"] * rows, "timestamp": [NOON] * rows, "number": range(first, first + rows)})
+
+
+def batches(read=None, fail_at=None):
+    for number in range(BATCHES):
+        if number == fail_at:
+            raise ValueError("my input broke")
+        if read is not None:
+            read.append(number)
+        yield from spine(BATCH_ROWS, number * BATCH_ROWS).to_batches()
+
+
+def test_a_table_and_a_stream_give_the_same(server, client):
+    expected = [2 * number for number in range(BATCHES * BATCH_ROWS)]
+    for given in (spine(), spine().to_reader(5_000), batches(), (row for row in spine(30_000).to_pylist())):
+        result = client.query_offline(Numbers, given)
+        assert result["twice"] == expected[: len(result)]
+        assert result.position == "pAA"
+        assert len(result) in (30_000, len(expected))
+    result = client.query_offline(Numbers, batches(), stream=True)
+    assert [value for batch in result.to_reader() for value in batch.column("twice").to_pylist()] == expected
+
+
+def test_what_is_not_taken_is_not_read(server, client):
+    """Between spine and taker lie bounded queues only."""
+    wide = "x" * 4_000
+
+    def large():
+        for number in range(10 * BATCHES):
+            read.append(number)
+            yield spine(1_000).append_column("text", pa.array([wide] * 1_000)).to_batches()[0]
+
+    read = []
+    reader = client.query_offline(Numbers, large(), stream=True).to_reader()
+    first = reader.read_next_batch()
+    stalled = threading.Event()
+    while not stalled.wait(0.5) and len(read) != (before := len(read)):
+        assert before < 10 * BATCHES
+    assert len(read) < 5 * BATCHES  # of 4 MB each
+    rest = sum(batch.num_rows for batch in reader)
+    assert first.num_rows + rest == 10 * BATCHES * 1_000
+
+
+def test_a_table_is_sent_again_and_a_stream_only_before_it_begins(server, client):
+    server.failures = [flight.FlightUnavailableError("restarting")] * 2
+    assert len(client.query_offline(Numbers, batches())) == BATCHES * BATCH_ROWS
+    server.fail_after = 3
+    server.failures = [flight.FlightUnavailableError("restarting")]
+    assert len(client.query_offline(Numbers, spine())) == BATCHES * BATCH_ROWS
+    server.failures = [flight.FlightUnavailableError("restarting")]
+    with pytest.raises(errors.UnavailableError):
+        client.query_offline(Numbers, batches())
+    assert server.failures == []
+
+
+def test_failures_of_the_server_arrive(server, client):
+    for after in (0, 3):
+        server.fail_after = after
+        server.failures = [pa.ArrowInvalid("unknown feature")]
+        with pytest.raises(errors.InvalidArgumentError, match="unknown feature"):
+            client.query_offline(Numbers, spine())
+
+
+def test_a_failing_input_is_the_failure(client):
+    with pytest.raises(ValueError, match="my input broke"):
+        client.query_offline(Numbers, batches(fail_at=7))
+    with pytest.raises(ValueError, match="my input broke"):
+        client.query_offline(Numbers, batches(fail_at=7), stream=True).to_arrow()
+    with pytest.raises(errors.InvalidArgumentError, match="first batch has no column 'other'"):
+        client.query_offline(Numbers, iter([spine(5), spine(5).append_column("other", pa.array(range(5)))]))
+    with pytest.raises(errors.InvalidArgumentError, match="the spine has no column 'timestamp'"):
+        client.query_offline(Numbers, spine(5).drop_columns(["timestamp"]).to_reader())
+
+
+def test_who_stops_early_ends_the_export(server, client):
+    read = []
+    reader = client.query_offline(Numbers, batches(read), stream=True).to_reader()
+    reader.read_next_batch()
+    del reader
+    result = client.query_offline(Numbers, spine(), stream=True)
+    del result  # the fixture sees that no thread is left
+
+
+def test_empty_spines(client):
+    for given in (spine(0), spine(0).to_reader()):
+        result = client.query_offline(Numbers, given)
+        assert (len(result), result.column_names) == (0, ["uid", "timestamp", "number", "twice"])
+
+
+def test_the_asynchronous_client_streams_too(server):
+    async def work():
+        async with AsyncClient(f"http://127.0.0.1:{server.port}") as client:
+            result = await client.query_offline(Numbers, batches(), stream=True)
+            whole = await client.query_offline(Numbers, batches())
+            return await asyncio.to_thread(result.to_arrow), whole.to_arrow()
+
+    streamed, whole = asyncio.run(work())
+    assert streamed.equals(whole)
+    assert whole.num_rows == BATCHES * BATCH_ROWS

@@ -1,0 +1,117 @@
+"""Files of rows written batch by batch. A file is there when it is whole: until then it has another name, and when the
+work fails or is interrupted nothing stays behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from thyme.files import format_of
+
+ROW_GROUP_ROWS = 131_072
+ROW_GROUP_BYTES = 64 << 20
+
+Write = Callable[[pa.RecordBatch], None]
+
+
+def write_table(table: pa.Table, path: str, given: str | None) -> None:
+    """Writes a table by the ending of the path, or by the format given; `-` is stdout."""
+    with writing(path, given, table.schema) as write:
+        for batch in table.to_batches():
+            write(batch)
+
+
+@contextlib.contextmanager
+def writing(path: str, given: str | None, schema: pa.Schema) -> Iterator[Write]:
+    """A function that writes a batch to the file, by the ending of the path or by the format given; `-` is stdout."""
+    kind = given or ("jsonl" if path == "-" else format_of(path, None))
+    with _sink(path) as sink, _FORMATS[kind](sink, schema) as write:
+        yield write
+
+
+@contextlib.contextmanager
+def _sink(path: str) -> Iterator[Any]:
+    if path == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():  # a device or pipe
+        with open(target, "wb") as sink:
+            yield sink
+        return
+    unfinished = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with open(unfinished, "wb") as sink:
+            yield sink
+        os.replace(unfinished, target)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _parquet(sink: Any, schema: pa.Schema) -> Iterator[Write]:
+    """Batches are gathered: small row groups make a file slow to read."""
+    import pyarrow.parquet as pq
+
+    waiting: list[pa.RecordBatch] = []
+    rows = size = 0
+    with pq.ParquetWriter(sink, schema) as writer:
+
+        def flush() -> None:
+            nonlocal rows, size
+            if waiting:
+                writer.write_table(pa.Table.from_batches(waiting), row_group_size=rows)
+            waiting.clear()
+            rows = size = 0
+
+        def write(batch: pa.RecordBatch) -> None:
+            nonlocal rows, size
+            waiting.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
+                flush()
+
+        yield write
+        flush()
+
+
+@contextlib.contextmanager
+def _csv(sink: Any, schema: pa.Schema) -> Iterator[Write]:
+    import pyarrow.csv as arrow_csv
+
+    with arrow_csv.CSVWriter(sink, schema) as writer:
+        yield writer.write_batch
+
+
+@contextlib.contextmanager
+def _arrow(sink: Any, schema: pa.Schema) -> Iterator[Write]:
+    with pa.ipc.new_stream(sink, schema) as writer:
+        yield writer.write_batch
+
+
+@contextlib.contextmanager
+def _json_lines(sink: Any, schema: pa.Schema) -> Iterator[Write]:
+    from thyme.cli.output import json_value
+
+    def write(batch: pa.RecordBatch) -> None:
+        for row in batch.to_pylist():
+            sink.write(json.dumps(json_value(row), ensure_ascii=False).encode("utf-8") + b"\n")
+
+    yield write
+
+
+_FORMATS: dict[str, Callable[[Any, pa.Schema], contextlib.AbstractContextManager[Write]]] = {
+    "parquet": _parquet,
+    "csv": _csv,
+    "arrow": _arrow,
+    "jsonl": _json_lines,
+}
