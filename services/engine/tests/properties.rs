@@ -66,8 +66,9 @@ fn check_against_model(world: &World, state: &Arc<StateStore>, events: &[Sent]) 
     }
 }
 
+/// More if the environment asks for more (`PROPTEST_CASES`).
 fn cases() -> u32 {
-    if std::env::var_os("THYME_SOAK").is_some() { 2_000 } else { 60 }
+    ProptestConfig::default().cases.max(1_000)
 }
 
 proptest! {

@@ -62,7 +62,7 @@ fn spine(asked: &[(&str, i64)]) -> RecordBatch {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::default())]
 
     #[test]
     fn online_point_in_time_export_and_brute_force_agree(
@@ -121,9 +121,4 @@ proptest! {
             prop_assert_eq!(online.columns, later.columns);
         }
     }
-}
-
-/// `PROPTEST_CASES` where it is set.
-fn cases() -> u32 {
-    std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(64)
 }

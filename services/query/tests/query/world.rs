@@ -307,9 +307,17 @@ fn wire(compiled: &Compiled) -> (JobSpec, BTreeMap<String, ServedTable>) {
             let made = PipelineJob { pipeline: pipeline.clone(), table };
             match &pipeline.route {
                 None => job.pipelines.push(made),
-                Some(route) => {
-                    job.routes.push(RouteJob { route: Arc::new(route.clone()), log_id: log, pipelines: vec![made] });
-                }
+                // One repartition log per group key, whoever reads it.
+                Some(route) => match job.routes.iter_mut().find(|known| known.log_id == log) {
+                    Some(known) => known.pipelines.push(made),
+                    None => {
+                        job.routes.push(RouteJob {
+                            route: Arc::new(route.clone()),
+                            log_id: log,
+                            pipelines: vec![made],
+                        });
+                    }
+                },
             }
         }
         jobs.push(job);

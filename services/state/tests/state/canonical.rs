@@ -15,7 +15,7 @@ fn stores() -> &'static [Arc<StateStore>; 2] {
 
 /// More if the environment asks for more (`PROPTEST_CASES`).
 fn cases() -> u32 {
-    ProptestConfig::default().cases.max(300)
+    ProptestConfig::default().cases.max(1_000)
 }
 
 static NEXT_TABLE: AtomicU32 = AtomicU32::new(1);

@@ -15,7 +15,7 @@ fn store() -> &'static Arc<StateStore> {
 
 /// More if the environment asks for more (`PROPTEST_CASES`).
 fn cases() -> u32 {
-    ProptestConfig::default().cases.max(250)
+    ProptestConfig::default().cases.max(1_000)
 }
 
 static NEXT_TABLE: AtomicU32 = AtomicU32::new(1);
