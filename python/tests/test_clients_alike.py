@@ -11,6 +11,7 @@ from fake_server import FakeServer, Refusal
 from thyme import _proto, errors
 from thyme.aio import AsyncClient
 from thyme.client import Client
+from thyme.testing import MockContext
 
 
 def methods(kind):
@@ -40,6 +41,16 @@ def test_a_method_has_the_same_arguments(name):
     assert arguments(ours) == arguments(theirs)
     assert name == "__init__" or inspect.iscoroutinefunction(theirs)
     assert name.startswith("__") or (ours.__doc__ and theirs.__doc__)
+
+
+@pytest.mark.parametrize("name", ["query", "query_offline", "lookup", "erase"])
+def test_the_context_of_tests_takes_what_the_client_takes(name):
+    """By the same names with the same defaults; what has no meaning without a server is left out."""
+    ours, theirs = (inspect.signature(getattr(kind, name)).parameters for kind in (MockContext, Client))
+    assert [(found.name, found.default) for found in ours.values()] == [
+        (found.name, found.default) for found in theirs.values() if found.name in ours
+    ]
+    assert theirs.keys() - ours.keys() <= {"at_least", "timeout", "progress", "stream"}
 
 
 @pytest.fixture

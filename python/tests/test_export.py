@@ -58,7 +58,11 @@ def server():
 def client(server):
     with Client(f"http://127.0.0.1:{server.port}", retry_for=0.5) as connected:
         yield connected
-    assert not [found.name for found in threading.enumerate() if "_send" in found.name or "_receive" in found.name]
+    assert not export_threads()
+
+
+def export_threads():
+    return [found.name for found in threading.enumerate() if "_send" in found.name or "_receive" in found.name]
 
 
 def spine(rows=BATCHES * BATCH_ROWS, first=0):
@@ -140,9 +144,13 @@ def test_who_stops_early_ends_the_export(server, client):
     read = []
     reader = client.query_offline(Numbers, batches(read), stream=True).to_reader()
     reader.read_next_batch()
+    assert export_threads()
     del reader
+    assert not export_threads()
     result = client.query_offline(Numbers, spine(), stream=True)
-    del result  # the fixture sees that no thread is left
+    assert export_threads()
+    del result
+    assert not export_threads()
 
 
 def test_empty_spines(client):

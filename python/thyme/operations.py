@@ -196,4 +196,5 @@ class Operations:
                 on_progress(answer["commit"])
             yield Pause(COMMIT_POLL_SECONDS)
             answer["commit"] = yield from self.send(control_calls.get_commit(answer["commit"]["id"]))
+        self._shapes.clear()
         return answer
