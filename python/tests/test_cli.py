@@ -30,6 +30,7 @@ def server():
         "ListDatasets": datasets,
         "ListPipelines": pipelines,
         "ListSources": lambda _: _proto.ListSourcesResponse(),
+        "ListRejected": rejected,
         "GetFeatures": features,
         "BatchGetFeatures": batch,
         "Lookup": lookup,
@@ -182,6 +183,21 @@ def run(run_id):
     )  # fmt: skip
 
 
+def rejected(request):
+    rows = [
+        _proto.RejectedRowInfo(
+            kind="late",
+            reason="2 h below the watermark",
+            partition=1,
+            offset=7,
+            arrived=NOON,
+            row_json='{"user_id": "u1"}',
+        ),
+        _proto.RejectedRowInfo(kind="source", reason="line 2: not a time: 'x'", arrived=NOON, row_json='"u1,x"'),
+    ]
+    return _proto.ListRejectedResponse(rows=rows if request.dataset == "Order" else [])
+
+
 def runs(request):
     if request.kind == "offline":
         return _proto.ListQueryRunsResponse()
@@ -277,6 +293,8 @@ COMMANDS = {
     "inspect": ["inspect"],
     "inspect-dataset": ["inspect", "Order"],
     "inspect-featureset": ["inspect", "UserFeatures"],
+    "serve-role-of-its-own": ["serve", "--role", "query"],
+    "serve-role-unknown": ["serve", "--role", "querry"],
     "inspect-unknown": ["inspect", "Ordr"],
     "init": ["init", "shop"],
     "init-again": ["init", "."],

@@ -170,6 +170,11 @@ class AsyncClient:
         """What the server reports, newest first: `{"events": [...], "next_cursor": ...}`."""
         return await self._send(control_calls.events(limit, cursor, severity))
 
+    async def rejected(self, dataset: str, limit: int = 50) -> list[dict[str, Any]]:
+        """Rows of a dataset that did not become events: dead letters, samples of late rows, rows of its source that
+        could not be read; with the reason, and at most `limit` of each kind."""
+        return await self._send(control_calls.rejected(dataset, limit))
+
     async def close(self) -> None:
         """Closes the connections."""
         self._operations.close()

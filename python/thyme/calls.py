@@ -269,7 +269,8 @@ def _explanation(found: Any) -> dict[str, Any]:
                 "append_time": moment(event, "append_time"),
                 "partition": event.partition,
                 "offset": event.offset,
-                "values": from_fields(event.values),
+                # A map has no order of its own.
+                "values": dict(sorted(from_fields(event.values).items())),
             }
             for event in found.events
         ],

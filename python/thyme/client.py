@@ -212,6 +212,11 @@ class Client:
         """What the server reports, newest first: `{"events": [...], "next_cursor": ...}`."""
         return self._send(control_calls.events(limit, cursor, severity))
 
+    def rejected(self, dataset: str, limit: int = 50) -> list[dict[str, Any]]:
+        """Rows of a dataset that did not become events: dead letters, samples of late rows, rows of its source that
+        could not be read; with the reason, and at most `limit` of each kind."""
+        return self._send(control_calls.rejected(dataset, limit))
+
     def close(self) -> None:
         """Closes the connections."""
         self._operations.close()

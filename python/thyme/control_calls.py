@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -85,15 +86,44 @@ def events(limit: int, cursor: str, severity: str) -> Call:
     return Call("ListEvents", request, plain, control=True)
 
 
+def rejected(dataset: str, limit: int) -> Call:
+    """Rows of a dataset that did not become events."""
+    request = _proto.ListRejectedRequest(dataset=dataset, limit=limit)
+    return Call("ListRejected", request, _rejected, control=True)
+
+
+def _rejected(response: Any) -> list[dict[str, Any]]:
+    found = []
+    for message in response.rows:
+        row = plain(message)
+        row["row"] = json.loads(row.pop("row_json") or "null")
+        for name in ("partition", "offset"):
+            row[name] = row[name] if message.HasField(name) else None
+        found.append(row)
+    return found
+
+
 def runs(limit: int, featureset: str, kind: str, cursor: str) -> Call:
     """Query runs, newest first."""
     request = _proto.ListQueryRunsRequest(limit=limit, featureset=featureset, kind=kind, cursor=cursor)
-    return Call("ListQueryRuns", request, plain)
+    return Call("ListQueryRuns", request, _runs)
 
 
 def run(run_id: str) -> Call:
     """One query run."""
-    return Call("GetQueryRun", _proto.GetQueryRunRequest(id=run_id), _member("run"))
+    return Call("GetQueryRun", _proto.GetQueryRunRequest(id=run_id), lambda response: _run(response.run))
+
+
+def _runs(response: Any) -> dict[str, Any]:
+    return {"runs": [_run(found) for found in response.runs], "next_cursor": response.next_cursor}
+
+
+def _run(message: Any) -> dict[str, Any]:
+    """As HTTP shows it: keys as values, the latency in milliseconds too."""
+    found = plain(message)
+    found["entity_ids"] = [json.loads(entity) for entity in found["entity_ids"]]
+    found["latency_ms"] = found["latency_us"] / 1000
+    return found
 
 
 def _member(name: str) -> Callable[[Any], dict[str, Any]]:

@@ -90,4 +90,8 @@ def find(name: str, kind: str, shapes: list[Shape]) -> Shape:
         if shape.name == name:
             return shape
     what = "dataset or featureset" if kind == "any" else kind
-    raise NotFoundError(f"unknown {what} '{name}'", hint=suggestion(name, [shape.name for shape in shapes]), field=name)
+    raise NotFoundError(
+        f"unknown {what} '{name}'",
+        hint=suggestion(name, [shape.name for shape in shapes]),
+        field="name" if kind == "any" else kind,
+    )

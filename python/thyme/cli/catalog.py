@@ -11,6 +11,7 @@ from thyme.cli.output import note, reports_errors, say, say_json, say_table, tex
 from thyme.errors import NotFoundError
 from thyme.suggest import suggestion
 
+SHOWN_REJECTED = 5
 _KINDS = ("datasets", "pipelines", "featuresets", "sources")
 
 
@@ -29,13 +30,17 @@ def inspect(
     """Show what the catalog holds, or all about one dataset, pipeline or featureset."""
     with connect(url, control_url) as client:
         held = {kind: client.list(kind) for kind in _KINDS}
+        raw = any(found["name"] == name and not found["pipelines"] for found in held["datasets"])
+        held["rejected"] = client.rejected(name, SHOWN_REJECTED) if name is not None and raw else []
     if name is None:
+        del held["rejected"]
         say_json(held) if as_json else _overview(held)
         return
     for kind in ("datasets", "featuresets", "pipelines"):
         for found in held[kind]:
             if found["name"] == name:
-                say_json({"kind": kind[:-1], **found}) if as_json else _SHOW[kind](found, held)
+                more = {"rejected": held["rejected"]} if kind == "datasets" else {}
+                say_json({"kind": kind[:-1], **found, **more}) if as_json else _SHOW[kind](found, held)
                 return
     names = [found["name"] for kind in ("datasets", "featuresets", "pipelines") for found in held[kind]]
     raise NotFoundError(f"nothing is called '{name}'", hint=suggestion(name, names), field=name)
@@ -91,9 +96,17 @@ def _show_dataset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) 
         if source["dataset"] == found["name"]:
             say("")
             place = source["cursor"] or "the start"
-            say(f"source {source['kind']}: {source['state']}, {source['rows']} rows, at {place}")
+            counted = f"{source['rows']} rows" + (f", {source['rejected']} rejected" if source["rejected"] else "")
+            say(f"source {source['kind']}: {source['state']}, {counted}, at {place}")
             if source["error"]:
                 say(f"  error: {source['error']}")
+    if held["rejected"]:
+        say("")
+        say(f"did not become events (at most {SHOWN_REJECTED} of each kind):")
+        for row in held["rejected"]:
+            place = "" if row["partition"] is None else f", partition {row['partition']} offset {row['offset']}"
+            say(f"  {row['kind']}, arrived {text_of(row['arrived'])}{place}: {row['reason']}")
+            say(f"    {text_of(row['row'])}")
     for pipeline in held["pipelines"]:
         if pipeline["dataset"] == found["name"]:
             say("")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from thyme.cli.output import UsageError
-from thyme.errors import NotFoundError
+from thyme.errors import InvalidArgumentError, NotFoundError
 from thyme.suggest import suggestion
+from thyme.times import as_micros
 
 if TYPE_CHECKING:
     from thyme.client import Client
@@ -24,7 +25,22 @@ Entities = Annotated[
     list[str],
     typer.Option("-e", "--entity", metavar="KEY", help="The key: u1, or tailnum=N1,carrier=UA. Repeat for several."),
 ]
-At = Annotated[str | None, typer.Option("--at", metavar="TS", help="As of this time (ISO-8601, UTC without a zone).")]
+
+
+def _time_of_text(text: str | None) -> str | None:
+    """A time that is none is a usage error, like any other option that is not as it should be."""
+    if text is not None:
+        try:
+            as_micros(text)
+        except InvalidArgumentError as error:
+            raise typer.BadParameter(str(error)) from None
+    return text
+
+
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="TS", callback=_time_of_text, help="As of this time (ISO-8601, UTC without a zone)."),
+]
 KnownAt = Annotated[str | None, typer.Option("--known-at", metavar="TS|POSITION", help="Only what was known then.")]
 Exclusive = Annotated[bool, typer.Option("--exclusive", help="Windows end just before the time.")]
 Features = Annotated[

@@ -85,6 +85,7 @@ def _list(
 
 
 def _row(run: dict[str, Any]) -> list[Any]:
-    entities = ", ".join(run["entity_ids"][:2]) + (" …" if len(run["entity_ids"]) > 2 else "")
-    counts = [run["row_count"], run["hit_count"], f"{run['latency_us'] / 1000:.3f}"]
+    shown = [text_of(entity) for entity in run["entity_ids"]]
+    entities = ", ".join(shown[:2]) + (" …" if len(shown) > 2 else "")
+    counts = [run["row_count"], run["hit_count"], f"{run['latency_ms']:.3f}"]
     return [run["id"], run["kind"], run["featureset"], entities, run["requested_timestamp"], *counts, run["created_at"]]

@@ -12,8 +12,10 @@ import typer
 from thyme.cli.options import ControlUrl, Json, Url, connect
 from thyme.cli.output import UsageError, note, reports_errors, say, say_json, say_table, text_of
 from thyme.errors import ThymeError
+from thyme.suggest import suggestion
 
 FOLLOW_SECONDS = 1.0
+ROLES = ("control", "ingest", "engine", "query")
 
 
 def register(app: typer.Typer) -> None:
@@ -32,12 +34,16 @@ def serve(
     clock: Annotated[str | None, typer.Option(help="What now is: wall, or event (greatest event time).")] = None,
     log_format: Annotated[str | None, typer.Option(help="text or json, on stderr.")] = None,
     log_level: Annotated[str | None, typer.Option(help="error, warn, info, debug or trace.")] = None,
+    role: Annotated[
+        list[str] | None, typer.Option("--role", metavar="ROLE", help="control, ingest, engine, query [all]. Repeat.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting. Repeat.")
     ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the server: control, ingest, engine and queries in one process, until it is told to stop."""
+    _check_roles(role)
     flags: dict[str, Any] = {"data_dir": None if data_dir is None else str(data_dir)}
     _put(flags, "server.control_addr", control_addr)
     _put(flags, "server.query_addr", query_addr)
@@ -52,6 +58,18 @@ def serve(
     from thyme import _native
 
     _native.serve(json.dumps({"config_file": None if config is None else str(config), "flags": flags}))
+
+
+def _check_roles(given: list[str] | None) -> None:
+    """One process has all roles in this release."""
+    roles = {name.strip() for text in given or [] for name in text.split(",")} - {"all"}
+    for name in sorted(roles - set(ROLES)):
+        raise UsageError(f"unknown role '{name}'", hint=suggestion(name, [*ROLES, "all"]), field="--role")
+    if roles and roles != set(ROLES):
+        message = f"a process with only the role{'s' if len(roles) > 1 else ''} {', '.join(sorted(roles))}"
+        raise UsageError(
+            f"{message} is not available in this release", hint="leave --role out: one process has all", field="--role"
+        )
 
 
 @reports_errors
@@ -96,7 +114,7 @@ def logs(
     control_url: ControlUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Show what the server reports: commits, builds, sources, dead letters."""
+    """Show what the server reports: commits, builds, takeovers, sources and their rejected rows."""
     seen: set[str] = set()
     with connect(url, control_url) as client:
         while True:

@@ -183,7 +183,11 @@ impl Controller {
         let version = Version { commit_id: commit_id.clone(), compiled: candidate.compiled, ids, new_identities };
         let version = Arc::new(version);
         let detail = serde_json::json!({"built": version.builds().len()});
-        self.report("commit.building", Severity::Info, &commit_id, request.message.clone(), detail).await;
+        let message = match request.message.as_str() {
+            "" => format!("commit {commit_id} is being built"),
+            told => format!("commit {commit_id} is being built: {told}"),
+        };
+        self.report("commit.building", Severity::Info, &commit_id, message, detail).await;
         if let Err(error) = self.serve(Serving { live, building: Some(version) }).await {
             self.parts.catalog.fail_commit(&commit_id, self.now(), &error.to_string()).await?;
             self.report("commit.failed", Severity::Error, &commit_id, error.to_string(), serde_json::json!({})).await;

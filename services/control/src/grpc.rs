@@ -87,6 +87,12 @@ impl ControlService for ControlGrpc {
         Ok(Response::new(v1::ListSourcesResponse { sources }))
     }
 
+    async fn list_rejected(&self, request: Request<v1::ListRejectedRequest>) -> Answer<v1::ListRejectedResponse> {
+        let v1::ListRejectedRequest { dataset, limit } = request.into_inner();
+        let rows = self.controller.rejected(&dataset, limit).await.map_err(refuse)?;
+        Ok(Response::new(v1::ListRejectedResponse { rows: rows.into_iter().map(rejected_info).collect() }))
+    }
+
     async fn list_jobs(&self, _: Request<v1::ListJobsRequest>) -> Answer<v1::ListJobsResponse> {
         let jobs = self.controller.jobs().map_err(refuse)?.into_iter().map(job_info).collect();
         Ok(Response::new(v1::ListJobsResponse { jobs }))
@@ -263,10 +269,22 @@ fn source_info(view: SourceView) -> v1::SourceInfo {
         state: view.state,
         cursor: view.cursor,
         rows: view.rows,
+        rejected: view.rejected,
         error: view.error.unwrap_or_default(),
         last_poll: view.last_poll.map(time),
         metadata: Some(metadata_info(view.metadata)),
         settings_json: serde_json::to_string(&view.settings).unwrap_or_default(),
+    }
+}
+
+fn rejected_info(view: RejectedView) -> v1::RejectedRowInfo {
+    v1::RejectedRowInfo {
+        kind: view.kind.to_string(),
+        reason: view.reason,
+        partition: view.partition.map(u32::from),
+        offset: view.offset,
+        arrived: Some(time(view.arrived)),
+        row_json: view.row.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ mod controller;
 pub mod grpc;
 mod listing;
 mod model;
+mod rejected;
 #[cfg(test)]
 mod tests;
 mod version;

@@ -292,7 +292,7 @@ impl Controller {
     }
 }
 
-fn page_size(limit: u32) -> u32 {
+pub(crate) fn page_size(limit: u32) -> u32 {
     if limit == 0 { DEFAULT_PAGE } else { limit.min(MAX_PAGE) }
 }
 
@@ -360,10 +360,23 @@ fn featureset_view(compiled: &Compiled, featureset: &CompiledFeatureset, availab
             deprecated: feature.deprecated,
         }
     };
+    // An earlier name answers too, as deprecated, until it is removed.
+    let with_aliases = |feature: &thyme_core::definition::CompiledFeature| {
+        let now = view(feature);
+        let earlier = feature.aliases.iter().map(|alias| FeatureView {
+            name: alias.clone(),
+            description: format!("earlier name of {}", feature.name),
+            deprecated: true,
+            ..now.clone()
+        });
+        let mut views: Vec<FeatureView> = earlier.collect();
+        views.insert(0, now);
+        views
+    };
     FeaturesetView {
         name: featureset.name.clone(),
         keys: featureset.key_names().map(str::to_string).collect(),
-        features: featureset.features.iter().map(view).collect(),
+        features: featureset.features.iter().flat_map(with_aliases).collect(),
         metadata: featureset.metadata.clone(),
         available,
     }

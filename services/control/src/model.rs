@@ -107,6 +107,8 @@ pub struct SourceView {
     pub state: String,
     pub cursor: String,
     pub rows: u64,
+    /// Rows that could not be processed, since the server started; which and why is listed by `rejected`.
+    pub rejected: u64,
     pub error: Option<String>,
     pub last_poll: Option<Time>,
     pub metadata: Metadata,
@@ -135,6 +137,20 @@ impl SourceBoard {
     pub fn list(&self) -> Vec<SourceView> {
         self.sources.lock().values().cloned().collect()
     }
+}
+
+/// A row that did not become an event.
+#[derive(Debug, Clone, Serialize)]
+pub struct RejectedView {
+    /// `late` (a sample), `dead_letter` or `source`.
+    pub kind: &'static str,
+    pub reason: String,
+    /// Where it stands in the dataset's log; `None` where it never got there.
+    pub partition: Option<u16>,
+    pub offset: Option<u64>,
+    pub arrived: Time,
+    /// The row, as far as it can be read.
+    pub row: serde_json::Value,
 }
 
 /// Work in the background.

@@ -39,6 +39,7 @@ pub fn control_routes(gateway: Arc<ControlGateway>) -> Router {
         .route("/api/v1/pipelines", get(pipelines))
         .route("/api/v1/featuresets", get(featuresets))
         .route("/api/v1/sources", get(sources))
+        .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/jobs", get(jobs))
         .route("/api/v1/events", get(events))
         .route("/api/v1/log", post(log))
@@ -131,6 +132,15 @@ async fn featuresets(State(gateway): Shared, Query(pairs): Pairs) -> Answered {
 
 async fn sources(State(gateway): Shared, Query(pairs): Pairs) -> Answered {
     list("sources", &gateway.controller.sources(), pairs)
+}
+
+/// `dataset`, `limit?`: its rows that did not become events.
+async fn rejected(State(gateway): Shared, Query(pairs): Pairs) -> Answered {
+    let mut fields = Fields::of_query(pairs)?;
+    let dataset = fields.required_text("dataset")?;
+    let limit = fields.number("limit")?.unwrap_or_default();
+    fields.finish()?;
+    Ok(render::json(&json!({"rows": gateway.controller.rejected(&dataset, limit).await?})))
 }
 
 async fn jobs(State(gateway): Shared, Query(pairs): Pairs) -> Answered {

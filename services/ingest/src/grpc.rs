@@ -6,6 +6,7 @@ use arrow::ipc::reader::StreamReader;
 use futures::stream::{BoxStream, StreamExt as _};
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_proto::columns::column_from_wire;
 use thyme_proto::convert::row_from_wire;
@@ -35,11 +36,7 @@ impl IngestService for IngestGrpc {
     async fn ingest(&self, request: Request<v1::IngestRequest>) -> Result<Response<v1::IngestResponse>, Status> {
         let limit = deadline(request.metadata());
         let work = ingest(&self.ingestor, request.into_inner());
-        let done = match limit {
-            Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(too_late())),
-            None => work.await,
-        };
-        done.map(Response::new).map_err(|error| to_status(&error))
+        within(limit, work, rows_too_late).await.map(Response::new).map_err(|error| to_status(&error))
     }
 
     type IngestStreamStream = BoxStream<'static, Result<v1::IngestStreamResponse, Status>>;
@@ -50,6 +47,7 @@ impl IngestService for IngestGrpc {
         request: Request<Streaming<v1::IngestStreamRequest>>,
     ) -> Result<Response<Self::IngestStreamStream>, Status> {
         let ingestor = self.ingestor.clone();
+        let limit = deadline(request.metadata());
         let answers = request.into_inner().then(move |message| {
             let ingestor = ingestor.clone();
             async move {
@@ -61,15 +59,21 @@ impl IngestService for IngestGrpc {
                 Ok(v1::IngestStreamResponse { sequence, response: Some(response) })
             }
         });
-        Ok(Response::new(until_first_error(answers).boxed()))
+        let answers = until_first_error(answers).boxed();
+        Ok(Response::new(match limit {
+            Some(limit) => until_deadline(answers, limit),
+            None => answers,
+        }))
     }
 
     async fn erase(&self, request: Request<v1::EraseRequest>) -> Result<Response<v1::EraseResponse>, Status> {
+        let limit = deadline(request.metadata());
         let request = request.into_inner();
         let keys: Result<Vec<GivenKey>> =
             request.keys.into_iter().map(|key| row_from_wire(key.fields).map(GivenKey::Named)).collect();
         let keys = keys.map_err(|error| to_status(&error))?;
-        let receipt = self.ingestor.erase(&request.dataset, keys).await.map_err(|error| to_status(&error))?;
+        let work = self.ingestor.erase(&request.dataset, keys);
+        let receipt = within(limit, work, erase_too_late).await.map_err(|error| to_status(&error))?;
         Ok(Response::new(v1::EraseResponse { erased: receipt.erased, position: receipt.position.encode() }))
     }
 }
@@ -84,7 +88,41 @@ fn until_first_error<T>(
     })
 }
 
-fn too_late() -> Error {
+/// The stream; once `limit` has passed one last item that says so, and nothing that was under way goes on.
+fn until_deadline<T: Send + 'static>(
+    answers: BoxStream<'static, Result<T, Status>>,
+    limit: Duration,
+) -> BoxStream<'static, Result<T, Status>> {
+    let passed = Box::pin(tokio::time::sleep(limit));
+    futures::stream::unfold(Some((answers, passed)), |state| async move {
+        let (mut answers, mut passed) = state?;
+        tokio::select! {
+            biased;
+            answer = answers.next() => answer.map(|answer| (answer, Some((answers, passed)))),
+            () = &mut passed => Some((Err(to_status(&rows_too_late())), None)),
+        }
+    })
+    .boxed()
+}
+
+/// The work, or what `too_late` says if it takes longer than the caller waits.
+async fn within<T>(
+    limit: Option<Duration>,
+    work: impl Future<Output = Result<T>>,
+    too_late: fn() -> Error,
+) -> Result<T> {
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(too_late())),
+        None => work.await,
+    }
+}
+
+fn erase_too_late() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the erase was durable")
+        .hint("send it again; erasing twice changes nothing more")
+}
+
+fn rows_too_late() -> Error {
     Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before the rows were durable")
         .hint("send them again with the same call_id or event_ids; none counts twice")
 }

@@ -2,6 +2,7 @@
 
 use crate::grpc::service;
 use crate::{GivenKey, Ingestor, RowIds, Rows, Targets, parse_call_id};
+use futures::StreamExt as _;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -222,4 +223,21 @@ async fn a_stream_is_answered_in_order_until_its_first_error() {
     assert_eq!(answers.message().await.unwrap().unwrap().sequence, 6);
     assert_eq!(answers.message().await.unwrap_err().code(), tonic::Code::NotFound);
     assert_eq!(records(&log, "Order.v1").len(), 2);
+}
+
+#[tokio::test]
+async fn a_stream_ends_at_the_callers_deadline_and_says_so() {
+    let (ingestor, log) = ingestor();
+    let mut client = client(ingestor).await;
+    let request =
+        v1::IngestRequest { dataset: "Order".into(), ..request(vec![wire_row("ann", value_to_wire(&Value::Null))]) };
+    let first = futures::stream::iter([v1::IngestStreamRequest { sequence: 1, request: Some(request) }]);
+    let mut call = tonic::Request::new(first.chain(futures::stream::pending()));
+    call.set_timeout(std::time::Duration::from_millis(300));
+    let mut answers = client.ingest_stream(call).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().sequence, 1);
+    let ended = answers.message().await.unwrap_err();
+    assert_eq!(ended.code(), tonic::Code::DeadlineExceeded);
+    assert!(ended.message().contains("the deadline passed before the rows were durable"), "{}", ended.message());
+    assert_eq!(records(&log, "Order.v1").len(), 1);
 }

@@ -147,8 +147,9 @@ fn read_file(file: Option<&Path>, given: &mut BTreeMap<&'static str, Given>) -> 
         Err(error) => return Err(Error::invalid(format!("cannot read {}: {error}", path.display())).field("--config")),
     };
     let origin = path.display().to_string();
-    let table: toml::Table = toml::from_str(&text)
-        .map_err(|error| Error::invalid(format!("not valid TOML: {}", error.message())).at(origin.clone()))?;
+    let table: toml::Table = toml::from_str(&text).map_err(|error| {
+        Error::invalid(format!("{origin} is not valid TOML: {}", error.message())).at(origin.clone())
+    })?;
     let json = serde_json::to_value(table).map_err(|error| Error::invalid(error.to_string()).at(origin.clone()))?;
     flatten(&json, "", &mut |key, text| put(given, key, text, origin.clone()))
 }

@@ -179,7 +179,8 @@ impl Parts {
             max_bytes: self.config.ingest.max_bytes,
             max_rows: self.config.ingest.max_rows,
         };
-        self.finish(grpc, thyme_gateway::control_routes(Arc::new(gateway)))
+        let services = ["thyme.v1.ControlService", "thyme.v1.IngestService"];
+        self.finish(grpc, &services, thyme_gateway::control_routes(Arc::new(gateway)))
     }
 
     async fn query_routes(&self) -> Result<Router> {
@@ -193,16 +194,21 @@ impl Parts {
             runs: self.book.clone(),
             max_bytes: self.config.ingest.max_bytes,
         };
-        self.finish(grpc, thyme_gateway::query_routes(Arc::new(gateway)))
+        self.finish(grpc, &["thyme.v1.FeatureService"], thyme_gateway::query_routes(Arc::new(gateway)))
     }
 
-    fn finish(&self, grpc: tonic::service::Routes, http: Router) -> Result<Router> {
-        let reflection = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(thyme_proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|error| Error::internal(format!("building the reflection service: {error}")))?;
-        let grpc = grpc.add_service(reflection).into_axum_router();
+    /// `services` are those that reflection lists, beside health; in both its versions, since stock clients speak either.
+    fn finish(&self, grpc: tonic::service::Routes, services: &[&str], http: Router) -> Result<Router> {
+        let reflection = || {
+            let builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(thyme_proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("grpc.health.v1.Health");
+            services.iter().fold(builder, |builder, name| builder.with_service_name(*name))
+        };
+        let wrong = |error| Error::internal(format!("building the reflection service: {error}"));
+        let grpc = grpc.add_service(reflection().build_v1().map_err(wrong)?);
+        let grpc = grpc.add_service(reflection().build_v1alpha().map_err(wrong)?).into_axum_router();
         let health = thyme_gateway::health_routes(self.health.clone());
         Ok(http.merge(health).merge(grpc).fallback(thyme_gateway::not_found))
     }

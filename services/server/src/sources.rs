@@ -123,6 +123,7 @@ fn start(dataset: Arc<CompiledDataset>, source: SourceDef, shared: Arc<Shared>) 
         state: "waiting".to_string(),
         cursor: String::new(),
         rows: 0,
+        rejected: 0,
         error: None,
         last_poll: None,
         metadata: source.metadata.clone(),
@@ -212,8 +213,8 @@ async fn poll_once(
 }
 
 async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -> Result<u64> {
+    note_rejected(dataset, poll.rejected.len(), shared);
     for row in &poll.rejected {
-        metrics::counter!("thyme_source_rejected_rows_total", "dataset" => dataset.name.clone()).increment(1);
         let message = format!("{} {}: {}", row.unit, row.number, row.reason);
         let detail = serde_json::json!({"number": row.number, "unit": row.unit, "sample": row.sample});
         report(shared, dataset, "source.row_rejected", Severity::Warning, message, detail).await;
@@ -233,12 +234,19 @@ async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -
         encoder.named(Ok(named), id);
     }
     let receipt = shared.ingestor.append(&target, encoder.finish()).await?;
+    note_rejected(dataset, receipt.rejected.len(), shared);
     for row in &receipt.rejected {
         let message = format!("row {} of a poll: {}", row.index, row.reason);
         let detail = serde_json::json!({"field": row.field});
         report(shared, dataset, "source.row_rejected", Severity::Warning, message, detail).await;
     }
     Ok(receipt.accepted)
+}
+
+fn note_rejected(dataset: &CompiledDataset, rows: usize, shared: &Shared) {
+    let counter = metrics::counter!("thyme_source_rejected_rows_total", "dataset" => dataset.name.clone());
+    counter.increment(rows as u64);
+    shared.board.update(&dataset.name, |view| view.rejected += rows as u64);
 }
 
 async fn report(

@@ -5,7 +5,7 @@ use super::{DatasetDef, Definitions, FeatureDef, FeatureRef, FeaturesetDef, Modu
 use crate::error::Error;
 use crate::schema::Field;
 use crate::suggest;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// `current` with `change` added: a commit adds and changes what it contains and never removes the rest. `remove` names
 /// what goes (`Order`, `UserFeatures`, `UserStats.compute`, `UserFeatures.spend_7d`), and is refused while something depends
@@ -145,6 +145,7 @@ fn carry_names(
     errors: &mut Vec<Error>,
 ) -> FeaturesetDef {
     let mut carried = featureset.clone();
+    let mut went_on: BTreeMap<usize, &str> = BTreeMap::new();
     for earlier in &known.features {
         let full = format!("{}.{}", known.name, earlier.name);
         let Some(index) = successor(earlier, &featureset.features) else {
@@ -160,6 +161,11 @@ fn carry_names(
             continue;
         };
         let feature = &mut carried.features[index];
+        if let Some(other) = went_on.insert(index, &earlier.name) {
+            let former = if *other == feature.name { earlier.name.as_str() } else { other };
+            errors.push(taken_over(known, featureset, &featureset.features[index], former));
+            continue;
+        }
         for name in earlier.aliases.iter().chain([&earlier.name]) {
             let is_removed = removal.names(&format!("{}.{name}", known.name));
             if *name != feature.name && !is_removed && !feature.aliases.contains(name) {
@@ -168,6 +174,20 @@ fn carry_names(
         }
     }
     carried
+}
+
+/// Two published features cannot become one: what is asked for by either name would change its meaning.
+fn taken_over(known: &FeaturesetDef, featureset: &FeaturesetDef, feature: &FeatureDef, former: &str) -> Error {
+    let id = feature.id.map(|id| format!("the id {id} of ")).unwrap_or_default();
+    let name = format!("{}.{}", known.name, feature.name);
+    let error =
+        Error::precondition(format!("feature '{name}' takes {id}'{former}', but is a published feature itself"))
+            .field(feature.name.as_str())
+            .hint(format!("give '{former}' a new name, or leave the id of '{name}' as it was"));
+    match &featureset.location {
+        Some(place) => error.at(format!("{}:{}", place.file, place.line)),
+        None => error,
+    }
 }
 
 /// The feature that goes on from `earlier`: that of the same id, else of the same name.

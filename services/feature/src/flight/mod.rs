@@ -19,6 +19,7 @@ use std::sync::Arc;
 use thyme_core::definition::Compiled;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_ingest::Ingestor;
+use thyme_proto::deadline::deadline;
 use thyme_proto::status::to_plain_status;
 use thyme_query::QueryEngine;
 use tonic::{Request, Response, Status, Streaming};
@@ -84,7 +85,8 @@ impl FlightService for Flight {
         let ingestor = self.ingestor.clone().ok_or_else(|| {
             plain(Error::precondition("this process does not take rows").hint("it runs without the ingest role"))
         })?;
-        put::put(ingestor, request.into_inner()).await.map(Response::new).map_err(plain)
+        let limit = deadline(request.metadata());
+        put::put(ingestor, request.into_inner(), limit).await.map(Response::new).map_err(plain)
     }
 
     async fn list_flights(&self, request: Request<Criteria>) -> Result<Response<Self::ListFlightsStream>, Status> {

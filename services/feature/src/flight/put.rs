@@ -9,8 +9,9 @@ use futures::stream::{BoxStream, StreamExt as _};
 use prost::Message as _;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_core::position::PositionSet;
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_ingest::rows::{Ids, RejectedRow};
 use thyme_ingest::{Ingestor, Target, parse_call_id};
 use thyme_proto::status::to_plain_status;
@@ -39,6 +40,7 @@ struct Progress {
 pub(crate) async fn put(
     ingestor: Arc<Ingestor>,
     messages: Streaming<FlightData>,
+    limit: Option<Duration>,
 ) -> Result<BoxStream<'static, Result<PutResult, Status>>> {
     let (descriptor, start) = open(messages).await?;
     let (command, form) = ingest_command(&descriptor)?;
@@ -52,10 +54,19 @@ pub(crate) async fn put(
     let call = Call { ingestor, target, ids, event_id_column };
     let (sender, receiver) = watch::channel(Progress::default());
     let task = AbortOnDrop(tokio::spawn(async move {
-        let ended = call.append_all(upload, &sender).await;
+        let appending = call.append_all(upload, &sender);
+        let ended = match limit {
+            Some(limit) => tokio::time::timeout(limit, appending).await.unwrap_or_else(|_| Err(too_late())),
+            None => appending.await,
+        };
         sender.send_modify(|progress| progress.ended = Some(ended));
     }));
     Ok(futures::stream::unfold(Some((receiver, task)), move |state| next_result(state, form)).boxed())
+}
+
+fn too_late() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "the deadline passed before all rows were durable")
+        .hint("send them again with the same call_id or event ids; none counts twice")
 }
 
 /// Waits for news and tells them; after the end there is nothing more.

@@ -53,6 +53,10 @@ async fn a_growing_file_is_followed_and_every_line_counts_once() {
     let rejected =
         events.as_array().unwrap().iter().find(|event| event["event_type"] == "source.row_rejected").unwrap();
     assert!(rejected["message"].as_str().unwrap().contains("line 101"), "{rejected}");
+    let rows = &server.get("/api/v1/rejected?dataset=Order").await.ok()["rows"];
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["kind"]), (1, &json!("source")), "{rows}");
+    assert_eq!(rows[0]["row"], json!("this is no JSON"));
+    assert_eq!(server.get("/api/v1/sources").await.ok()["sources"][0]["rejected"], json!(1));
     server.server.stop().await.unwrap();
 
     append(&path, &lines(150, 200));

@@ -1,0 +1,105 @@
+"""Rows that do not become events can be looked at: late ones, dead letters, lines of a file that cannot be read."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.request
+
+import pytest
+
+from thyme.errors import FailedPreconditionError, NotFoundError
+
+SOURCE = """
+from datetime import datetime
+
+from thyme import Count, FileSource, dataset, field, inputs, pipeline, source
+
+
+@dataset(index=True, version=1, max_lateness="1h", partitions=1)
+class Reading:
+    meter: int = field(key=True)
+    ts: datetime = field(timestamp=True)
+    level: float
+
+
+@source(FileSource("lines.jsonl"), every="1s")
+@dataset(index=True, version=1)
+class Line:
+    meter: int = field(key=True)
+    ts: datetime = field(timestamp=True)
+
+
+@dataset(index=True, version=1)
+class MeterStats:
+    meter: int = field(key=True)
+    ts: datetime = field(timestamp=True)
+    n: int
+
+    @pipeline(version=1)
+    @inputs(Reading)
+    def compute(cls, readings):
+        return readings.groupby("meter").aggregate(n=Count())
+"""
+
+
+@pytest.fixture
+def meters(make_server):
+    # The wall clock: on the event clock no event is too far in the future.
+    running = make_server(clock="wall")
+    (running.directory / "lines.jsonl").write_text('{"meter": 1, "ts": "never"}\n', encoding="utf-8")
+    running.start()
+    committed = running.commit(SOURCE)
+    assert committed.returncode == 0, committed.stderr
+    return running
+
+
+def counts(client, dataset):
+    return next(found["counts"] for found in client.list("datasets") if found["name"] == dataset)
+
+
+def test_each_kind_is_listed_with_reason_place_and_row(meters):
+    with meters.client() as client:
+        client.log("Reading", [{"meter": 7, "ts": "2026-01-15T12:00:00Z", "level": 1.5}])
+        client.log("Reading", [{"meter": 7, "ts": "2026-01-15T10:59:59Z", "level": 2.5}])
+        client.log("Reading", [{"meter": 8, "ts": "2999-01-01T00:00:00Z", "level": 3.5}])
+        while counts(client, "Reading")["dead_letters"] < 1:
+            time.sleep(0.02)
+        dead, late = client.rejected("Reading")
+        while not client.rejected("Line"):
+            time.sleep(0.02)
+        line = client.rejected("Line")[0]
+        assert counts(client, "Reading")["late_dropped"] == 1
+        with pytest.raises(FailedPreconditionError, match="filled by its pipelines"):
+            client.rejected("MeterStats")
+        with pytest.raises(NotFoundError, match="did you mean 'Reading'"):
+            client.rejected("Readng")
+
+    assert (dead["kind"], dead["partition"], dead["offset"]) == ("dead_letter", 0, 2)
+    assert dead["row"] == {"meter": 8, "ts": "2999-01-01T00:00:00Z", "level": 3.5}
+    assert "ahead of its arrival" in dead["reason"]
+    assert (late["kind"], late["partition"], late["offset"]) == ("late", 0, 1)
+    assert late["row"] == {"meter": 7, "ts": "2026-01-15T10:59:59Z", "level": 2.5}
+    assert "below the watermark" in late["reason"]
+    assert (line["kind"], line["partition"], line["offset"]) == ("source", None, None)
+    assert "line 1" in line["reason"]
+    assert "not a time: 'never'" in line["reason"]
+    assert "never" in json.dumps(line["row"])
+
+    with urllib.request.urlopen(f"http://{meters.control}/api/v1/rejected?dataset=Reading&limit=1") as answer:
+        assert [row["offset"] for row in json.load(answer)["rows"]] == [2, 1]
+    shown = meters.run("inspect", "Reading").stdout
+    assert "late, arrived" in shown
+    assert "dead_letter, arrived" in shown
+    assert "source file: waiting, 0 rows, 1 rejected" in meters.run("inspect", "Line").stdout
+
+
+def test_an_erase_clears_them(meters):
+    with meters.client() as client:
+        client.log("Reading", [{"meter": 8, "ts": "2999-01-01T00:00:00Z", "level": 3.5}])
+        while not client.rejected("Reading"):
+            time.sleep(0.02)
+        client.erase("Reading", [8])
+        while client.rejected("Reading"):
+            time.sleep(0.02)
+        assert counts(client, "Reading")["erased_keys"] == 1
