@@ -40,6 +40,7 @@ class DriverStats:
     average: float
     last_tip: Optional[float]
     least: float
+    large: int
 
     @pipeline(version=1)
     @inputs(Trip)
@@ -52,6 +53,7 @@ class DriverStats:
                 average=Avg(of="fare", window="1d"),
                 last_tip=Last(of="tip", window="1d"),
                 least=Min(of="fare", window="1h", default=-1.0),
+                large=Count(window="1d", where=(col("fare") >= 20) & ~col("tip").is_null()),
             )
         )
 
@@ -236,6 +238,17 @@ def test_listings_show_what_was_declared(rides):
     shown = rides.run("inspect", "Rides").stdout
     assert "description: For dispatch." in shown
     assert "DriverStats.n_1h" in shown
+
+
+def test_an_aggregate_is_shown_as_it_was_written(rides):
+    with rides.client() as client:
+        pipeline = next(found for found in client.list("pipelines") if found["name"] == "DriverStats.compute")
+        texts = {aggregate["name"]: aggregate["definition"] for aggregate in pipeline["aggregates"]}
+        assert texts["large"] == "Count(window=1d, where=(fare >= 20) & (~is_null(tip)))"
+        assert texts["least"] == "Min(of=fare, window=1h, default=-1.0)"
+        explained = client.explain("DriverStats", "ann", features=["large"])["explanations"][0]
+        assert (explained["value"], explained["event_count"]) == (0, 0)
+        assert explained["definition"] == "count() over 1d of DriverStats.large where (fare >= 20) & (~is_null(tip))"
 
 
 def test_runs_carry_their_keys_as_values(rides):

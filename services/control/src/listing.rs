@@ -402,8 +402,7 @@ fn aggregate_text(aggregate: &AggregateDef) -> String {
             arguments.push(format!("{key}={}", value.to_string().trim_matches('"')));
         }
     }
-    if aggregate.predicate.is_some() {
-        arguments.push("where=…".to_string());
-    }
+    arguments.extend(aggregate.predicate.iter().map(|predicate| format!("where={predicate}")));
+    arguments.extend(aggregate.default.iter().map(|default| format!("default={default}")));
     format!("{name}({})", arguments.join(", "))
 }

@@ -10,7 +10,7 @@ use crate::question::{LookupQuestion, Question};
 use crate::recorder::Recorder;
 use crate::view::View;
 use std::sync::Arc;
-use thyme_core::aggregate::{OutputPlan, Scan, WindowRead};
+use thyme_core::aggregate::{AggregateDef, OutputPlan, Scan, WindowRead};
 use thyme_core::definition::{CompiledDataset, CompiledPipeline};
 use thyme_core::error::{Error, Result};
 use thyme_core::key;
@@ -161,7 +161,7 @@ impl<'a> Evidence<'a> {
         let predicate = predicate_of(pipeline, output);
         let (events, truncated) = self.newest_events(start, end, predicate)?;
         Ok(How::Window {
-            source: format!("{}.{}", pipeline.dataset, output.name),
+            source: format!("{}.{}{}", pipeline.dataset, output.name, self.filter(pipeline, &output.name)),
             operator: self.operator(pipeline, &output.name),
             window: output.window.to_string(),
             start,
@@ -171,14 +171,24 @@ impl<'a> Evidence<'a> {
         })
     }
 
+    /// The aggregate as written.
+    fn written(&self, pipeline: &CompiledPipeline, output: &str) -> Option<&AggregateDef> {
+        let pipelines = &self.view.served.compiled().definitions.pipelines;
+        let written = pipelines.iter().find(|known| format!("{}.{}", known.dataset, known.name) == pipeline.name)?;
+        written.aggregates.iter().find(|known| known.name == output)
+    }
+
     /// The operator as written, such as `sum(amount)`.
     fn operator(&self, pipeline: &CompiledPipeline, output: &str) -> String {
-        let pipelines = &self.view.served.compiled().definitions.pipelines;
-        let written = pipelines.iter().find(|written| format!("{}.{}", written.dataset, written.name) == pipeline.name);
-        let aggregate = written.and_then(|written| written.aggregates.iter().find(|known| known.name == output));
-        let Some(aggregate) = aggregate else { return output.to_string() };
+        let Some(aggregate) = self.written(pipeline, output) else { return output.to_string() };
         let kind = serde_json::to_value(&aggregate.op).ok().and_then(|op| Some(op.get("kind")?.as_str()?.to_string()));
         format!("{}({})", kind.unwrap_or_default(), aggregate.of.as_deref().unwrap_or(""))
+    }
+
+    /// Which rows count, such as ` where items > 1`.
+    fn filter(&self, pipeline: &CompiledPipeline, output: &str) -> String {
+        let predicate = self.written(pipeline, output).and_then(|aggregate| aggregate.predicate.as_ref());
+        predicate.map(|predicate| format!(" where {predicate}")).unwrap_or_default()
     }
 
     /// The newest events of `[start, end]` for which the predicate is true, newest first, and whether there are more.

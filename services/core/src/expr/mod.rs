@@ -5,6 +5,7 @@ mod check;
 mod compile;
 mod eval;
 mod functions;
+mod print;
 mod warnings;
 
 pub use crate::aggregate::{ColumnType, Columns};
