@@ -345,6 +345,8 @@ def test_sources_of_later_releases_say_so():
         from thyme import KafkaSource  # noqa: F401
     with pytest.raises(AttributeError):
         thyme.NoSuchThing  # noqa: B018
+    with pytest.raises(AttributeError, match="has no attribute .Cont. .hint: did you mean .Count"):
+        thyme.Cont  # noqa: B018
 
 
 def test_an_unknown_feature_of_another_featureset_is_named():

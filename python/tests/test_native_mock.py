@@ -301,8 +301,11 @@ def test_definitions_that_do_not_hold_together_are_refused():
             return rows.groupby("user_id").aggregate(total=Sum(of="text", window="1h"))
 
     assert list(registry.current().datasets) == ["Raw", "Stats"]
-    with pytest.raises(errors.ThymeDefinitionError, match="text"):
+    with pytest.raises(errors.ThymeDefinitionError, match="text") as caught:
         MockContext()
+    first_line = Stats.compute.__code__.co_firstlineno if hasattr(Stats.compute, "__code__") else 0
+    assert str(caught.value.location).startswith(__file__)
+    assert int(str(caught.value.location).rpartition(":")[2]) >= first_line
 
 
 def test_times_and_windows_are_read_as_natively():

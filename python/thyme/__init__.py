@@ -50,4 +50,6 @@ def __getattr__(name: str) -> Any:
             hint="FileSource is; rows from anywhere else can be sent with thyme.Client().log(...)",
             field=name,
         )
-    raise AttributeError(f"module 'thyme' has no attribute '{name}'")
+    from thyme.suggest import suggestion
+
+    raise AttributeError(f"module 'thyme' has no attribute '{name}' (hint: {suggestion(name, __all__)})")

@@ -197,13 +197,13 @@ def to_list(column):
     return list(column)
 
 
-def lookup_error(code, message, hint, field):
-    """The exception for a lookup that failed."""
+def lookup_error(code, message, hint, field, location):
+    """The exception for a lookup or a definition that failed; `location` is `file:line` or None."""
     try:
         from thyme.errors import error_class
     except ImportError:
         return ValueError(message)
-    return error_class(code)(message, hint=hint, field=field)
+    return error_class(code)(message, hint=hint, field=field, location=location)
 
 
 def interrupt(thread):

@@ -37,7 +37,7 @@ pub fn describe_error(py: Python<'_>, error: &PyErr) -> String {
 /// The exception for an error: the class of `thyme.errors` with the same code.
 pub fn raise(py: Python<'_>, error: &Error) -> PyErr {
     let code = error.kind().table().code;
-    let arguments = (code, error.message(), error.hint_text(), error.field_name());
+    let arguments = (code, error.message(), error.hint_text(), error.field_name(), error.location());
     match glue(py).and_then(|glue| glue.call_method1("lookup_error", arguments)) {
         Ok(exception) => PyErr::from_value(exception),
         Err(failed) => failed,
