@@ -80,32 +80,20 @@ fn a_new_name_for_an_id_keeps_the_old_one() {
 fn two_published_features_never_become_one() {
     let with_another = r#"{"name": "other", "type": "int", "request": true}"#;
     let current = patched(&[("UserFeatures/features/-", with_another)]);
-    let names = |definitions: &Definitions| {
-        let features = &definitions.featuresets[0].features;
-        features.iter().map(|feature| (feature.name.clone(), feature.id)).collect::<Vec<_>>()
-    };
-    let (basket, other) = (names(&current)[4].clone(), names(&current).len() - 1);
+    let features = &current.featuresets[0].features;
+    let (id, other) = (features[4].id.unwrap(), features.len() - 1);
     let mut change = current.clone();
-    change.featuresets[0].features[other].id = basket.1;
+    change.featuresets[0].features[other].id = Some(id);
     change.featuresets[0].features.remove(4);
     let errors = refused(&current, &change, &[]);
-    let id = basket.1.unwrap();
     let told = format!(
         "feature 'UserFeatures.other' takes the id {id} of 'basket_category', but is a published feature itself"
     );
     assert!(errors.iter().any(|error| error.contains(&told)), "{errors:?}");
-    // As a new feature it would be a rename, and with its own id nothing at all.
-    let mut renamed = change.clone();
-    renamed.featuresets[0].features[other - 1].name = "newcomer".into();
-    let carried = merged(
-        &current,
-        &{
-            let mut both = renamed.clone();
-            both.featuresets[0].features.push(current.featuresets[0].features[other].clone());
-            both
-        },
-        &[],
-    );
+    // Under a new name it is a rename.
+    let mut renamed = current.clone();
+    renamed.featuresets[0].features[4].name = "newcomer".into();
+    let carried = merged(&current, &renamed, &[]);
     let newcomer = carried.featuresets[0].features.iter().find(|feature| feature.name == "newcomer").unwrap();
     assert_eq!(newcomer.aliases, ["basket_category"]);
 }
