@@ -134,7 +134,7 @@ def test_parts_of_files_are_bounded(tmp_path):
             places += [part.row_number(0), part.row_number(part.count - 1)]
             users += [row["uid"] for row in (part.rows if isinstance(part.rows, list) else part.rows.to_pylist())]
         assert users == table.column("uid").to_pylist()
-        assert max(counts) <= 65_536
+        assert max(counts) <= 32_768
         assert (places[0], places[-1]) == (0, 149_999)
 
 

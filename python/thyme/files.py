@@ -23,7 +23,7 @@ from thyme.texts import from_csv, from_json
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PART_ROWS = 65_536
+PART_ROWS = 32_768  # more than a call takes, so that parts go over Flight
 _ARROW_FILE = b"ARROW1"
 _ENDINGS = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet", ".pq": "parquet",
