@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from datetime import datetime, timezone
 
 import pyarrow as pa
 import pyarrow.flight as flight
+import pyarrow.parquet as pq
 import pytest
+from fake_server import FakeServer
+from typer.testing import CliRunner
 
-from thyme import errors, featureset
+from thyme import _proto, errors, featureset
 from thyme.aio import AsyncClient
+from thyme.cli import app
 from thyme.client import Client
 from thyme.offline import BATCH_ROWS
 
@@ -169,3 +174,25 @@ def test_the_asynchronous_client_streams_too(server):
     streamed, whole = asyncio.run(work())
     assert streamed.equals(whole)
     assert whole.num_rows == BATCHES * BATCH_ROWS
+
+
+def test_the_command_begins_again_from_file_to_file(server, tmp_path, monkeypatch):
+    info = _proto.FeaturesetInfo(name="Numbers", keys=["uid"], features=[_proto.FeatureInfo(name="uid", type="str")])
+    control = FakeServer()
+    control.answers = {"ListFeaturesets": lambda _: _proto.ListFeaturesetsResponse(featuresets=[info])}
+    monkeypatch.setenv("THYME_CONTROL_URL", control.url)
+    monkeypatch.setenv("THYME_BASE_URL", f"http://127.0.0.1:{server.port}")
+    given, out = tmp_path / "spine.parquet", tmp_path / "out.parquet"
+    pq.write_table(spine(), given)
+
+    def run(output):
+        return CliRunner().invoke(app, ["query-offline", "Numbers", "--input", str(given), "-o", str(output)])
+
+    server.fail_after = 3
+    server.failures = [flight.FlightUnavailableError("restarting")] * 2
+    assert run(out).exit_code == 0
+    assert pq.read_table(out).column("twice").to_pylist() == [2 * number for number in range(BATCHES * BATCH_ROWS)]
+    server.failures = [pa.ArrowInvalid("no")]
+    assert run(tmp_path / "other.parquet").exit_code == 1
+    assert sorted(os.listdir(tmp_path)) == ["out.parquet", "spine.parquet"]
+    control.stop()

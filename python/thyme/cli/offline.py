@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -19,9 +21,13 @@ from thyme.cli.options import (
     resolve,
 )
 from thyme.cli.output import UsageError, note, reports_errors, say_json
+from thyme.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from thyme.result import ThymeResult
     from thyme.shapes import Shape
+
+Result = TypeVar("Result")
 
 
 def register(app: typer.Typer) -> None:
@@ -68,31 +74,52 @@ def query_offline(
         shape = client.shape(resolve(reference))
         columns = _columns(shape, entity_columns or [])
         types = {columns.get(key, key): shape.types[key] for key in shape.keys}
-        batches, total = read_spine(spine, file_format, types)
-        result = client.query_offline(
-            shape,
-            batches,
-            entity_columns=columns,
-            timestamp_column=timestamp_column,
-            known_at=known_at,
-            exclusive=exclusive,
-            features=names_of_text(features),
-            statuses=statuses,
-            stream=True,
-        )
-        count = 0
-        joined = result.to_reader()
-        with Progress("exporting", total, None) as shown, writing(output, None, joined.schema) as write:
-            for batch in joined:
-                write(batch)
-                count += batch.num_rows
-                shown.advance(batch.num_rows)
+
+        def export() -> tuple[int, ThymeResult]:
+            batches, total = read_spine(spine, file_format, types)
+            result = client.query_offline(
+                shape,
+                batches,
+                entity_columns=columns,
+                timestamp_column=timestamp_column,
+                known_at=known_at,
+                exclusive=exclusive,
+                features=names_of_text(features),
+                statuses=statuses,
+                stream=True,
+            )
+            count = 0
+            joined = result.to_reader()
+            with Progress("exporting", total, None) as shown, writing(output, None, joined.schema) as write:
+                for batch in joined:
+                    write(batch)
+                    count += batch.num_rows
+                    shown.advance(batch.num_rows)
+            return count, result
+
+        # From file to file it can begin again; a pipe has had its rows.
+        retry_for = 0.0 if "-" in (spine, output) else client.settings.retry_for
+        count, result = _again(export, retry_for)
     if as_json and output != "-":
         say_json({"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position})
     else:
         note(f"{count} rows to {'stdout' if output == '-' else output}")
     if result.query_run_id:
         note(f"Results: run {result.query_run_id}")
+
+
+def _again(export: Callable[[], Result], retry_for: float) -> Result:
+    from thyme.channel import pauses
+
+    waits = pauses(retry_for)
+    while True:
+        try:
+            return export()
+        except UnavailableError as error:
+            pause = next(waits, None)
+            if pause is None:
+                raise error from None
+            time.sleep(pause)
 
 
 def _columns(shape: Shape, texts: list[str]) -> dict[str, str]:
