@@ -163,7 +163,10 @@ def make(name: str) -> None:
             server.stop()
         with tarfile.open(GOLDEN / f"data-{name}.tar.gz", "w:gz") as archive:
             archive.add(Path(folder) / "data", "data", filter=_kept)
-    text = json.dumps({"answers": expected}, indent=None, separators=(",", ":")).replace('{"question"', '\n{"question"') + "\n"
+    text = (
+        json.dumps({"answers": expected}, indent=None, separators=(",", ":")).replace('{"question"', '\n{"question"')
+        + "\n"
+    )
     (GOLDEN / f"data-{name}.json").write_text(text, encoding="utf-8")
 
 

@@ -52,6 +52,11 @@ impl TableLayout {
     pub fn raw(columns: Vec<DataType>) -> TableLayout {
         TableLayout { columns, predicates: 0, partials: Vec::new() }
     }
+
+    /// Whether it may gain columns at its end while its rows stay as they are: null is what they hold there.
+    pub fn grows(&self) -> bool {
+        self.predicates == 0 && self.partials.is_empty()
+    }
 }
 
 /// One distinct window of a question.

@@ -2,13 +2,15 @@
 //! The bytes do not depend on the events around, so that rows are merged and split without decoding values.
 //!
 //! ```text
-//! bits     one per column (1 = null), one per predicate, rounded up to bytes
+//! bits     one per column (1 = null), one per predicate, rounded up to bytes; in a table that grows: see below
 //! int      zigzag varint
 //! float    varint 2 * zigzag(hundredths) if that is the same f64 bit by bit; else 01, 8 bytes LE
 //! time     zigzag varint of the difference to the event time
 //! str      varint length, bytes
 //! list     varint length, per item 0 (null) | 1, value;  dict: varint length, per entry name, then as an item
 //! ```
+//! The table of a raw dataset grows when the dataset gains a field. Its bits tell which columns are there, seven to a byte, the top
+//! bit saying that another byte follows, up to the last column that is there: the bytes of an event are the same before and after.
 
 use crate::codec::{
     broken, put_bytes, put_signed, put_varint, take_byte, take_bytes, take_exact, take_signed, take_varint,
@@ -37,30 +39,83 @@ pub fn encode(layout: &TableLayout, time: i64, values: &[Value], predicates: u64
             layout.columns.len()
         )));
     }
-    let bits_at = out.len();
-    out.resize(bits_at + bit_bytes(layout), 0);
-    let set = |index: usize, out: &mut Vec<u8>| out[bits_at + index / 8] |= 1 << (index % 8);
-    for predicate in 0..usize::from(layout.predicates) {
-        if predicates >> predicate & 1 != 0 {
-            set(layout.columns.len() + predicate, out);
-        }
+    if layout.grows() {
+        put_presence(values, out);
+    } else {
+        put_bits(layout, values, predicates, out);
     }
-    for (index, (value, data_type)) in values.iter().zip(&layout.columns).enumerate() {
-        if value.is_null() {
-            set(index, out);
-        } else {
+    for (value, data_type) in values.iter().zip(&layout.columns) {
+        if !value.is_null() {
             put_value(value, data_type, time, out)?;
         }
     }
     Ok(())
 }
 
+fn put_bits(layout: &TableLayout, values: &[Value], predicates: u64, out: &mut Vec<u8>) {
+    let bits_at = out.len();
+    out.resize(bits_at + bit_bytes(layout), 0);
+    let nulls = values.iter().enumerate().filter(|(_, value)| value.is_null()).map(|(index, _)| index);
+    let fulfilled = (0..usize::from(layout.predicates)).filter(|predicate| predicates >> predicate & 1 != 0);
+    for index in nulls.chain(fulfilled.map(|predicate| layout.columns.len() + predicate)) {
+        out[bits_at + index / 8] |= 1 << (index % 8);
+    }
+}
+
+fn put_presence(values: &[Value], out: &mut Vec<u8>) {
+    let there = values.iter().rposition(|value| !value.is_null()).map_or(0, |last| last + 1);
+    let bytes = there.div_ceil(7).max(1);
+    for (index, group) in values[..there].chunks(7).enumerate() {
+        let bits = group.iter().rev().fold(0, |bits, value| bits << 1 | u8::from(!value.is_null()));
+        out.push(bits | u8::from(index + 1 < bytes) << 7);
+    }
+    if there == 0 {
+        out.push(0);
+    }
+}
+
+/// Which columns and predicates of a body are set.
+enum Bits<'a> {
+    Nulls(&'a [u8]),
+    Presence(&'a [u8]),
+}
+
+impl<'a> Bits<'a> {
+    #[inline]
+    fn take(layout: &TableLayout, rest: &mut &'a [u8]) -> Result<Bits<'a>> {
+        if !layout.grows() {
+            return Ok(Bits::Nulls(take_exact(rest, bit_bytes(layout))?));
+        }
+        let bytes = rest.iter().position(|byte| byte & 0x80 == 0).ok_or_else(broken)? + 1;
+        if bytes > layout.columns.len().div_ceil(7).max(1) {
+            return Err(broken());
+        }
+        Ok(Bits::Presence(take_exact(rest, bytes)?))
+    }
+
+    #[inline]
+    fn is_null(&self, column: usize) -> bool {
+        match self {
+            Bits::Nulls(bits) => is_set(bits, column),
+            Bits::Presence(bits) => bits.get(column / 7).is_none_or(|byte| byte >> (column % 7) & 1 == 0),
+        }
+    }
+
+    #[inline]
+    fn predicates(&self, layout: &TableLayout) -> u64 {
+        let Bits::Nulls(bits) = self else { return 0 };
+        let first = layout.columns.len();
+        (0..usize::from(layout.predicates))
+            .fold(0, |found, predicate| found | u64::from(is_set(bits, first + predicate)) << predicate)
+    }
+}
+
 /// Moves `rest` behind a body.
 #[inline]
 pub fn skip(layout: &TableLayout, rest: &mut &[u8]) -> Result<()> {
-    let bits = take_exact(rest, bit_bytes(layout))?;
+    let bits = Bits::take(layout, rest)?;
     for (index, data_type) in layout.columns.iter().enumerate() {
-        if !is_set(bits, index) {
+        if !bits.is_null(index) {
             skip_value(data_type, rest)?;
         }
     }
@@ -70,20 +125,16 @@ pub fn skip(layout: &TableLayout, rest: &mut &[u8]) -> Result<()> {
 /// Reads a body into `values` (as many as there are columns; those not wanted are left as they are) and gives the predicates.
 #[inline]
 pub fn decode(layout: &TableLayout, time: i64, rest: &mut &[u8], wanted: &[bool], values: &mut [Value]) -> Result<u64> {
-    let bits = take_exact(rest, bit_bytes(layout))?;
+    let bits = Bits::take(layout, rest)?;
     for (index, data_type) in layout.columns.iter().enumerate() {
-        let is_null = is_set(bits, index);
+        let is_null = bits.is_null(index);
         if wanted[index] {
             values[index] = if is_null { Value::Null } else { take_value(data_type, time, rest)? };
         } else if !is_null {
             skip_value(data_type, rest)?;
         }
     }
-    let mut predicates = 0;
-    for predicate in 0..usize::from(layout.predicates) {
-        predicates |= u64::from(is_set(bits, layout.columns.len() + predicate)) << predicate;
-    }
-    Ok(predicates)
+    Ok(bits.predicates(layout))
 }
 
 #[inline]

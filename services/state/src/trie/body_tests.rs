@@ -62,7 +62,7 @@ fn every_type_round_trips() {
 
 #[test]
 fn amounts_are_small_and_other_floats_keep_their_bits() {
-    let layout = layout(vec![DataType::Float], 0);
+    let layout = layout(vec![DataType::Float], 1);
     assert_eq!(round_trip(&layout, 0, &[Value::Float(12.34)], 0), 3);
     assert_eq!(round_trip(&layout, 0, &[Value::Float(1.0 / 3.0)], 0), 10);
     for number in [0.0, -0.01, 5e-324, f64::MAX, f64::MIN, 1e300, 45_035_996_273_704.95, 45_035_996_273_704.97, 9e15] {
@@ -72,6 +72,22 @@ fn amounts_are_small_and_other_floats_keep_their_bits() {
 
 proptest! {
     #[test]
+    fn a_raw_table_grows_and_its_bytes_stay(there in proptest::collection::vec(any::<bool>(), 1..40), more in 0usize..30) {
+        let value = |(index, there): (usize, &bool)| if *there { Value::Int(index as i64) } else { Value::Null };
+        let before: Vec<Value> = there.iter().enumerate().map(value).collect();
+        let mut after = before.clone();
+        after.resize(before.len() + more, Value::Null);
+        let bytes = |values: &[Value]| {
+            let layout = layout(vec![DataType::Int; values.len()], 0);
+            round_trip(&layout, 0, values, 0);
+            let mut bytes = Vec::new();
+            encode(&layout, 0, values, 0, &mut bytes).unwrap();
+            bytes
+        };
+        prop_assert_eq!(bytes(&before), bytes(&after));
+    }
+
+    #[test]
     fn any_float_keeps_its_bits(bits: u64) {
         if let Some(value) = Value::float(f64::from_bits(bits)) {
             round_trip(&layout(vec![DataType::Float], 3), 0, &[value], 5);
@@ -80,9 +96,11 @@ proptest! {
 
     #[test]
     fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
-        let layout = layout(vec![DataType::Str, DataType::List(Box::new(DataType::Str)), DataType::Float], 3);
-        let mut values = vec![Value::Null; 3];
-        let _ = skip(&layout, &mut bytes.as_slice());
-        let _ = decode(&layout, 0, &mut bytes.as_slice(), &[true; 3], &mut values);
+        for predicates in [0, 3] {
+            let layout = layout(vec![DataType::Str, DataType::List(Box::new(DataType::Str)), DataType::Float], predicates);
+            let mut values = vec![Value::Null; 3];
+            let _ = skip(&layout, &mut bytes.as_slice());
+            let _ = decode(&layout, 0, &mut bytes.as_slice(), &[true; 3], &mut values);
+        }
     }
 }
