@@ -1,5 +1,6 @@
 //! The native module `thyme._native`: the server, and the real engine in memory for tests and notebooks.
 
+mod closing;
 mod definitions;
 mod mock;
 mod serve;
@@ -21,5 +22,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(serve::serve, module)?)?;
     module.add_function(wrap_pyfunction!(definitions::validate, module)?)?;
     module.add_function(wrap_pyfunction!(definitions::parse_window, module)?)?;
-    module.add_class::<mock::MockEngine>()
+    module.add_class::<mock::MockEngine>()?;
+    closing::at_exit(module.py())
 }

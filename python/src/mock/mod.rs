@@ -4,6 +4,7 @@ mod clock;
 mod convert;
 mod world;
 
+use crate::closing::away;
 use crate::definitions::{all_in_one, compile_text};
 use arrow::array::{RecordBatch, RecordBatchReader};
 use arrow::ffi_stream::ArrowArrayStreamReader;
@@ -39,7 +40,7 @@ impl MockEngine {
     /// Runs with the interpreter let go, so that extractors can take it.
     fn run<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&World) -> Result<T> + Send) -> PyResult<T> {
         let world = self.world()?;
-        py.detach(|| work(&world)).map_err(|error| raise(py, &error))
+        away(py, || work(&world))?.map_err(|error| raise(py, &error))
     }
 }
 
@@ -62,7 +63,7 @@ impl MockEngine {
                 return Err(raise(py, &error));
             }
         };
-        let made = py.detach(|| {
+        let made = away(py, || {
             let compiled = compile_text(definitions_json).map_err(|errors| all_in_one(&errors))?;
             let extractors = Arc::new(PythonExtractors::new(WORKERS)?);
             let specs = extractor_specs(&compiled);
@@ -74,7 +75,7 @@ impl MockEngine {
                 return Err(all_in_one(&report.errors));
             }
             Ok((World::new(compiled, extractors, clock)?, report.warnings))
-        });
+        })?;
         let (world, warnings) = made.map_err(|error| raise(py, &error))?;
         Ok(MockEngine { world: parking_lot::RwLock::new(Some(Arc::new(world))), warnings })
     }

@@ -13,5 +13,5 @@ mod values;
 mod watchdog;
 
 pub use glue::{describe_error, raise};
-pub use loader::PythonExtractors;
+pub use loader::{PythonExtractors, close_extractors};
 pub use values::{from_python, to_python};

@@ -34,6 +34,13 @@ struct Commit {
 /// is going away cannot end cleanly.
 static POOL: OnceLock<Result<Arc<Pool>>> = OnceLock::new();
 
+/// Ends the calls of this process's extractors, and takes no more: for the moment before the interpreter goes away.
+pub fn close_extractors(py: Python<'_>) {
+    if let Some(Ok(pool)) = POOL.get() {
+        py.detach(|| pool.close());
+    }
+}
+
 /// Runs extractors in this process's Python.
 pub struct PythonExtractors {
     pool: Arc<Pool>,

@@ -40,8 +40,20 @@ pub(crate) struct Worker {
     /// Interrupts that the watchdog asked for in this row, and those that were raised.
     pub sent: AtomicU32,
     pub raised: AtomicU32,
+    /// While it starts, and from taking a job to having answered it.
+    pub busy: AtomicBool,
     /// Replaced: it ends when it comes back.
     pub abandoned: AtomicBool,
+}
+
+impl Worker {
+    /// Ends the time of the call under way; whether there is one.
+    fn hurry(&self) -> bool {
+        if let Some(call) = self.running.lock().as_mut() {
+            call.deadline = Duration::ZERO;
+        }
+        self.busy.load(Ordering::Acquire)
+    }
 }
 
 pub(crate) struct Pool {
@@ -49,6 +61,8 @@ pub(crate) struct Pool {
     arrived: Condvar,
     pub workers: Mutex<Vec<Arc<Worker>>>,
     started: Instant,
+    /// The interpreter is about to end: no more calls.
+    closing: AtomicBool,
 }
 
 impl Pool {
@@ -58,18 +72,44 @@ impl Pool {
             arrived: Condvar::new(),
             workers: Mutex::new(Vec::new()),
             started: Instant::now(),
+            closing: AtomicBool::new(false),
         })
     }
 
+    /// After [`Pool::close`] the job is dropped, and its caller told that there is no worker any more.
     pub fn push(&self, job: Job) {
-        self.queue.lock().push_back(job);
-        self.arrived.notify_one();
+        let mut queue = self.queue.lock();
+        if !self.is_closing() {
+            queue.push_back(job);
+            self.arrived.notify_one();
+        }
     }
 
-    fn pop(&self) -> Job {
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// Takes no more calls and waits until none runs: the deadline of those under way is over, so that the watchdog interrupts
+    /// them or gives their worker up. Must not be called with the interpreter held.
+    pub fn close(&self) {
+        let waiting = {
+            let mut queue = self.queue.lock();
+            self.closing.store(true, Ordering::Release);
+            std::mem::take(&mut *queue)
+        };
+        drop(waiting);
+        while self.workers.lock().iter().any(|worker| worker.hurry()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// The next job. After [`Pool::close`] there is none: the thread waits here until the process ends, because it could not
+    /// take an interpreter that is going away.
+    fn pop(&self, worker: &Worker) -> Job {
         let mut queue = self.queue.lock();
         loop {
             if let Some(job) = queue.pop_front() {
+                worker.busy.store(true, Ordering::Release);
                 return job;
             }
             self.arrived.wait(&mut queue);
@@ -89,6 +129,7 @@ impl Pool {
             thread: AtomicU64::new(0),
             sent: AtomicU32::new(0),
             raised: AtomicU32::new(0),
+            busy: AtomicBool::new(true),
             abandoned: AtomicBool::new(false),
         });
         let (pool, own) = (self.clone(), worker.clone());
@@ -102,6 +143,7 @@ impl Pool {
             if let Err(error) = self.work_attached(py, worker) {
                 tracing::error!(error = %error, "an extractor worker ended");
             }
+            worker.busy.store(false, Ordering::Release);
         });
     }
 
@@ -109,11 +151,13 @@ impl Pool {
         let context = Bound::new(py, LookupContext::new())?;
         let thread: u64 = glue(py)?.call_method1("start_worker", (&context,))?.extract()?;
         worker.thread.store(thread, Ordering::Release);
+        worker.busy.store(false, Ordering::Release);
         loop {
             // The thread keeps its Python thread state; only the interpreter is let go while it waits.
-            let job = py.detach(|| self.pop());
+            let job = py.detach(|| self.pop(worker));
             let Job { call, loaded, reply } = job;
             if reply.is_closed() {
+                worker.busy.store(false, Ordering::Release);
                 continue;
             }
             self.begin_row(worker);
@@ -130,6 +174,7 @@ impl Pool {
                 // Nobody waits any more if the request was given up.
                 drop(reply.send(answer));
             }
+            worker.busy.store(false, Ordering::Release);
             if worker.abandoned.load(Ordering::Acquire) {
                 return Ok(());
             }

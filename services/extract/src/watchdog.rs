@@ -67,6 +67,9 @@ fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
     for _ in 0..lost {
         tracing::warn!("an extractor is stuck in native code: its request failed and its worker was replaced");
         metrics::counter!("thyme_extractor_workers_lost_total").increment(1);
+        if pool.is_closing() {
+            continue;
+        }
         if let Err(error) = pool.start_worker() {
             tracing::error!(%error, "a lost extractor worker could not be replaced");
         }
