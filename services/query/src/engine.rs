@@ -110,7 +110,7 @@ impl QueryEngine {
 
     pub(crate) fn served(&self) -> Result<Arc<Served>> {
         self.served.load_full().ok_or_else(|| {
-            Error::unavailable("nothing is committed yet").hint("commit definitions first: thyme commit features.py")
+            Error::not_found("nothing is committed yet").hint("commit definitions first: thyme commit features.py")
         })
     }
 

@@ -53,7 +53,7 @@ fn not_offered(what: &str, instead: &str) -> Status {
 impl Flight {
     fn compiled(&self) -> Result<Arc<Compiled>> {
         self.engine.compiled().ok_or_else(|| {
-            Error::unavailable("nothing is committed yet").hint("commit definitions first: thyme commit features.py")
+            Error::not_found("nothing is committed yet").hint("commit definitions first: thyme commit features.py")
         })
     }
 }
