@@ -2,7 +2,7 @@
 //! valid name: a dropped `ts` would leak the future into training data.
 
 use crate::problem::{Answered, Problem};
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use thyme_core::position::{KnownAt, PositionSet};
@@ -37,6 +37,10 @@ impl Fields {
 
     /// A JSON body of at most `limit` bytes, which must be an object.
     pub async fn of_body(body: Body, limit: usize) -> Answered<Fields> {
+        if body.size_hint().lower() > limit as u64 {
+            // Said before it is sent: the caller need not send it.
+            return Err(Problem::too_large(limit));
+        }
         let bytes = axum::body::to_bytes(body, limit.saturating_add(1)).await;
         let bytes = match bytes {
             Ok(bytes) if bytes.len() <= limit => bytes,
