@@ -158,7 +158,8 @@ def json_parts(lines: Iterable[str], shape: Shape, part_rows: int) -> Iterator[P
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                part.broken.append(RejectedRow(number, f"not JSON: {error.msg} at column {error.colno}"))
+                what = error.msg.removesuffix(" at")
+                part.broken.append(RejectedRow(number, f"not JSON: {what} at column {error.colno}"))
                 continue
             if not isinstance(row, dict):
                 part.broken.append(RejectedRow(number, "not a JSON object"))

@@ -88,6 +88,14 @@ def key_of_text(shape: Shape, text: str) -> dict[str, Any]:
     parts = [part.partition("=") for part in text.split(",")]
     named = all(separator and name in shape.types for name, separator, _ in parts)
     if not named and len(shape.keys) == 1:
+        name = parts[0][0]
+        if parts[0][1] and name.isidentifier():
+            # It could be a key with a sign in it or a mistyped name; the answer to the wrong one looks like any other.
+            raise InvalidArgumentError(
+                f"{shape.name} has no key '{name}'",
+                hint=f"write -e {shape.keys[0]}=…, so -e {shape.keys[0]}={text} if the sign belongs to the key",
+                field="-e",
+            )
         return {shape.keys[0]: typed(text, shape.types.get(shape.keys[0], "str"), shape.keys[0])}
     found: dict[str, Any] = {}
     for name, separator, value in parts:
