@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,22 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Server
+from shop import SOURCE, rows
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory):
+    """A running server with the definitions of `shop` and 200 orders in state; `counted`: of each user."""
+    server = Server(tmp_path_factory.mktemp("shop")).start()
+    done = server.commit(SOURCE)
+    assert done.returncode == 0, done.stderr
+    orders = rows(200, 1)
+    with server.client() as client:
+        position = client.log("Order", orders).position
+        client.query("UserFeatures", "user_1", at_least=position)
+    server.counted = Counter(order["user"] for order in orders)
+    yield server
+    server.stop()
 
 
 @pytest.fixture

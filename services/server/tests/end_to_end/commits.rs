@@ -7,7 +7,7 @@ use serde_json::json;
 async fn before_the_first_commit_everything_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let server = TestServer::start(directory.path()).await;
-    let problem = server.get("/features?featureset=F&uid=1").await.problem(503, "unavailable");
+    let problem = server.get("/features?featureset=F&uid=1").await.problem(404, "not_found");
     assert!(problem["detail"].as_str().unwrap().contains("thyme commit"), "{problem}");
     assert_eq!(server.get("/api/v1/status").await.ok()["commit_id"], "");
     assert_eq!(server.get("/api/v1/featuresets").await.ok(), json!({"featuresets": []}));

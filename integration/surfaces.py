@@ -1,0 +1,54 @@
+"""The ways in, as a stranger uses them: HTTP and a stock Flight client (besides `Server.client` and `Server.run`)."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+
+import pyarrow as pa
+import pyarrow.flight as flight
+
+from harness import Server
+
+
+def http(url: str, body: object = None) -> tuple[int, dict[str, object]]:
+    """Status and JSON. `body` is posted: bytes as they are, anything else as JSON."""
+    data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        assert error.headers["content-type"].startswith("application/problem+json")
+        problem = json.loads(error.read())
+        assert problem["status"] == error.code and problem["code"] and problem["error"] in problem["detail"], problem
+        return error.code, problem
+
+
+def _descriptor(command: dict[str, object]) -> flight.FlightDescriptor:
+    return flight.FlightDescriptor.for_command(json.dumps(command).encode())
+
+
+def put(server: Server, table: pa.Table, **command: object) -> dict[str, object]:
+    """Bulk ingest; the last result, which counts everything."""
+    with flight.connect(f"grpc://{server.queries}") as client:
+        writer, reader = client.do_put(_descriptor(command), table.schema)
+        with writer:
+            writer.write_table(table)
+            writer.done_writing()
+            last = b"{}"
+            while (result := reader.read()) is not None:
+                last = result.to_pybytes()
+    return json.loads(last)
+
+
+def exchange(server: Server, spine: pa.Table, **command: object) -> pa.Table:
+    """Bulk export."""
+    with flight.connect(f"grpc://{server.queries}") as client:
+        writer, reader = client.do_exchange(_descriptor(command))
+        with writer:
+            writer.begin(spine.schema)
+            writer.write_table(spine)
+            writer.done_writing()
+            return reader.read_all()
