@@ -18,6 +18,7 @@ from thyme import (
     Secret,
     Sum,
     TopK,
+    TopKEntry,
     col,
     dataset,
     extractor,
@@ -85,6 +86,10 @@ DATASETS = [
         "Order.tags: unsupported type list (hint: say of what: list[int])",
     ),
     (lambda: dataset_with(annotations={"m": dict[int, str]}), "a dict has str keys"),
+    (
+        lambda: dataset_with(annotations={"top": list[TopKEntry]}),
+        "Order.top: unsupported type list[thyme.entries.TopKEntry] (hint: say of what: list[TopKEntry[str]])",
+    ),
     (lambda: dataset_with(annotations={"price": "flaot"}), "cannot read the type 'flaot'"),
     (lambda: dataset_with(annotations={"price": "flaot"}), "did you mean 'float'?"),
     (lambda: dataset_with(annotations={"price": int | str}), "Order.price: unsupported type int | str"),

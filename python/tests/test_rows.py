@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from datetime import datetime, timezone
 
 import pandas as pd
@@ -9,10 +10,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from thyme.entries import TopKEntry
 from thyme.errors import InvalidArgumentError
 from thyme.result import ResultColumn, ThymeResult, with_metadata
 from thyme.rows import as_dicts, as_table, is_columnar
 from thyme.times import as_micros, parse_micros
+from thyme.writers import write_table
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
 ROWS = [{"uid": "u1", "n": 1, "x": 0.5}, {"uid": "u2", "n": None, "x": None}]
@@ -113,11 +116,29 @@ def test_results_in_every_form():
     assert found.to_dicts()[0] == {"uid": "u1", "n": 1, "at": NOON, "top": ["a"], "by": {"a": 1}}
 
 
-def test_nested_and_mixed_dicts_in_arrow():
+def test_dicts_and_entries_in_arrow():
     nested = ThymeResult(columns=[ResultColumn("m", "list[dict[str, int]]", [[{"a": 1}], None])])
     assert nested.to_arrow().schema.field("m").type == pa.list_(pa.map_(pa.string(), pa.int64()))
-    top = ThymeResult(columns=[ResultColumn("t", "list[dict[str, str]]", [[{"value": "x", "count": 2}]])])
-    assert top.to_arrow().to_pylist() == [{"t": [{"value": "x", "count": 2}]}]
+    entries = [[TopKEntry(value="x", count=2)], [], None]
+    top = ThymeResult(columns=[ResultColumn("t", "list[TopKEntry[str]]", entries)]).to_arrow()
+    assert top.to_pylist() == [{"t": [{"value": "x", "count": 2}]}, {"t": []}, {"t": None}]
+    assert top.schema.field("t").type == pa.list_(pa.struct([("value", pa.string()), ("count", pa.int64())]))
+
+
+def test_lists_and_dicts_are_json_in_csv(tmp_path):
+    table = pa.table(
+        {
+            "n": [1, 2],
+            "l": [["a", None], None],
+            "m": pa.array([[("k", NOON)], []], pa.map_(pa.string(), pa.timestamp("us", tz="UTC"))),
+        }
+    )
+    write_table(table, str(tmp_path / "t.csv"), None)
+    with open(tmp_path / "t.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["n"] for row in rows] == ["1", "2"]
+    assert [row["l"] for row in rows] == ['["a", null]', ""]
+    assert [row["m"] for row in rows] == ['{"k": "2024-01-15T12:00:00Z"}', "{}"]
 
 
 def test_what_holds_as_a_whole_survives_arrow():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from thyme.aggregates import ApproxPercentile, Avg, Count, Max, Min, Sum
 from thyme.aggregates_more import CountDistinct, ExpDecaySum, First, FirstK, Last, LastK, Stddev, TopK, Variance
 from thyme.dataset import dataset, field
+from thyme.entries import TopKEntry
 from thyme.errors import ThymeDefinitionError, ThymeError
 from thyme.expression_functions import concat, greatest, least
 from thyme.expressions import Expr, col, lit, when
@@ -28,9 +29,9 @@ if TYPE_CHECKING:
 __all__ = [
     "ApproxPercentile", "AsyncClient", "Avg", "Client", "Count", "CountDistinct", "ExpDecaySum", "Expr", "FileSource",
     "First", "FirstK", "Last", "LastK", "Max", "Min", "Secret", "Stddev", "Sum", "ThymeDefinitionError", "ThymeError",
-    "ThymeResult", "TopK", "Variance", "__version__", "col", "concat", "dataset", "extractor", "extractor_inputs",
-    "extractor_outputs", "feature", "featureset", "field", "greatest", "inputs", "least", "lit", "pipeline", "source",
-    "when",
+    "ThymeResult", "TopK", "TopKEntry", "Variance", "__version__", "col", "concat", "dataset", "extractor",
+    "extractor_inputs", "extractor_outputs", "feature", "featureset", "field", "greatest", "inputs", "least", "lit",
+    "pipeline", "source", "when",
 ]  # fmt: skip
 
 _LAZY = {"Client": "thyme.client", "AsyncClient": "thyme.aio", "ThymeResult": "thyme.result"}

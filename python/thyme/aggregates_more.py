@@ -92,7 +92,8 @@ class CountDistinct(Aggregate):
 
 
 class TopK(Aggregate):
-    """The `k` most frequent values as a list of {value, count}; ties by value. Empty window: []."""
+    """The `k` most frequent values as a list of {value, count}; ties by value. Empty window: []. Type
+    list[TopKEntry[T]]."""
 
     kind, example = "top_k", 'TopK(of="merchant", window="7d", k=3)'
 

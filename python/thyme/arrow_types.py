@@ -26,19 +26,16 @@ def arrow_type(text: str) -> pa.DataType | None:
     if text.startswith("dict[str,") and text.endswith("]"):
         item = arrow_type(text[9:-1].strip())
         return None if item is None else pa.map_(pa.string(), item)
+    if text.startswith("TopKEntry[") and text.endswith("]"):
+        item = arrow_type(text[10:-1])
+        return None if item is None else pa.struct([("value", item), ("count", pa.int64())])
     return None
 
 
 def arrow_array(values: list[Any], type_text: str) -> pa.Array:
-    """An Arrow array of Python values; by the values where the type is not known, or where a dict holds several types
-    (an entry of TopK has an int `count` beside a `value` of any type)."""
+    """An Arrow array of Python values; by the values where the type is not known."""
     wanted = arrow_type(type_text)
-    if wanted is None:
-        return pa.array(values)
-    try:
-        return pa.array([_entries(value, wanted) for value in values], wanted)
-    except (pa.ArrowTypeError, pa.ArrowInvalid):
-        return pa.array(values)
+    return pa.array(values) if wanted is None else pa.array([_entries(value, wanted) for value in values], wanted)
 
 
 def _entries(value: Any, wanted: pa.DataType) -> Any:
@@ -47,4 +44,6 @@ def _entries(value: Any, wanted: pa.DataType) -> Any:
         return value
     if pa.types.is_map(wanted):
         return [(name, _entries(entry, wanted.item_type)) for name, entry in value.items()]
+    if pa.types.is_struct(wanted):
+        return {found.name: _entries(value[found.name], found.type) for found in wanted}
     return [_entries(entry, wanted.value_type) for entry in value]

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from thyme.entries import TopKEntry
 from thyme.errors import Location, ThymeDefinitionError
 from thyme.suggest import nearest
 
@@ -86,6 +87,8 @@ def _name(annotation: object, whole: object, what: str, location: Location | Non
             raise _unsupported(whole, what, "a dict has str keys: dict[str, T]", location)
         item, _ = _strip_optional(arguments[1])
         return f"dict[str, {_name(item, whole, what, location)}]"
+    if origin is TopKEntry and len(arguments) == 1:
+        return f"TopKEntry[{_name(arguments[0], whole, what, location)}]"
     if annotation is decimal.Decimal:
         raise ThymeDefinitionError(
             f"{what}: Decimal is not available in this release",
@@ -106,7 +109,12 @@ def _spell(annotation: object) -> str:
 
 
 def _hint(name: str) -> str:
-    special = {"list": "say of what: list[int]", "dict": "say of what: dict[str, float]", "date": "use datetime"}
+    special = {
+        "list": "say of what: list[int]",
+        "dict": "say of what: dict[str, float]",
+        "TopKEntry": "say of what: list[TopKEntry[str]]",
+        "date": "use datetime",
+    }
     if name in special:
         return special[name]
     found = nearest(name, ["bool", "int", "float", "str", "bytes", "datetime"])

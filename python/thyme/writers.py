@@ -86,10 +86,27 @@ def _parquet(sink: Any, schema: pa.Schema) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def _csv(sink: Any, schema: pa.Schema) -> Iterator[Write]:
+    """Lists, dicts and entries of TopK as JSON text: a cell holds nothing else."""
     import pyarrow.csv as arrow_csv
 
-    with arrow_csv.CSVWriter(sink, schema) as writer:
-        yield writer.write_batch
+    flat = pa.schema([found.with_type(pa.string()) if pa.types.is_nested(found.type) else found for found in schema])
+    with arrow_csv.CSVWriter(sink, flat) as writer:
+
+        def write(batch: pa.RecordBatch) -> None:
+            columns = [_as_text(column) if pa.types.is_nested(column.type) else column for column in batch.columns]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
+
+        yield write
+
+
+def _as_text(column: pa.Array) -> pa.Array:
+    from thyme.cli.output import json_value
+
+    values = column.to_pylist()
+    if pa.types.is_map(column.type):
+        values = [None if pairs is None else dict(pairs) for pairs in values]
+    texts = [None if value is None else json.dumps(json_value(value), ensure_ascii=False) for value in values]
+    return pa.array(texts, pa.string())
 
 
 @contextlib.contextmanager

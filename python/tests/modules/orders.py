@@ -21,6 +21,7 @@ from thyme import (
     Stddev,
     Sum,
     TopK,
+    TopKEntry,
     Variance,
     col,
     dataset,
@@ -68,7 +69,7 @@ class UserStats:
     spread: float
     variance: float
     coupons: int
-    favourites: list[dict[str, str]]
+    favourites: list[TopKEntry[str]]
     heat: float
 
     @pipeline(version=3)

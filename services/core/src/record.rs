@@ -251,6 +251,8 @@ fn take_value(rest: &mut &[u8], data_type: &DataType) -> Result<Value> {
             }
             Value::Map(Arc::new(entries))
         }
+        // Refused in datasets that take events.
+        DataType::Struct(_) => return Err(Error::internal(format!("a {data_type} in a record"))),
     })
 }
 
@@ -267,7 +269,7 @@ fn skip_value(rest: &mut &[u8], data_type: &DataType) -> Result<()> {
         DataType::Int => take_varint(rest).map(|_| ()),
         DataType::Float | DataType::Time => take_i64(rest).map(|_| ()),
         DataType::Str | DataType::Bytes => take_bytes(rest).map(|_| ()),
-        DataType::List(_) | DataType::Map(_) => take_value(rest, data_type).map(|_| ()),
+        DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => take_value(rest, data_type).map(|_| ()),
     }
 }
 

@@ -15,14 +15,46 @@ pub enum DataType {
     Time,
     List(Box<DataType>),
     Map(Box<DataType>),
+    /// Only in what an aggregate gives: nothing that is stored or sent in has it.
+    Struct(Box<StructType>),
+}
+
+/// A value with fixed, named fields: a [`crate::value::Value::Map`] with exactly these.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum StructType {
+    /// One of the values that `TopK` lists, of this type, and how often it occurs.
+    TopKEntry(DataType),
+}
+
+impl StructType {
+    /// Names and types of the fields, in the order in which they are shown.
+    pub fn fields(&self) -> [(&'static str, &DataType); 2] {
+        match self {
+            StructType::TopKEntry(value) => [("value", value), ("count", &DataType::Int)],
+        }
+    }
 }
 
 impl DataType {
+    /// `list[TopKEntry[value]]`.
+    pub fn top_k_entries(value: DataType) -> DataType {
+        DataType::List(Box::new(DataType::Struct(Box::new(StructType::TopKEntry(value)))))
+    }
+
+    /// Whether there is a struct in it.
+    pub fn holds_struct(&self) -> bool {
+        match self {
+            DataType::Struct(_) => true,
+            DataType::List(item) | DataType::Map(item) => item.holds_struct(),
+            _ => false,
+        }
+    }
+
     pub fn is_number(&self) -> bool {
         matches!(self, DataType::Int | DataType::Float)
     }
 
-    /// Reads the spelling users write: `int`, `list[str]`, `dict[str, float]`.
+    /// Reads the spelling users write: `int`, `list[str]`, `dict[str, float]`, `list[TopKEntry[str]]`.
     pub fn parse(text: &str) -> Result<DataType> {
         let text = text.trim();
         let inner = |prefix: &str| text.strip_prefix(prefix).and_then(|rest| rest.strip_suffix(']'));
@@ -36,6 +68,8 @@ impl DataType {
             _ => {
                 if let Some(item) = inner("list[") {
                     DataType::List(Box::new(DataType::parse(item)?))
+                } else if let Some(value) = inner("TopKEntry[") {
+                    DataType::Struct(Box::new(StructType::TopKEntry(DataType::parse(value)?)))
                 } else if let Some(entry) = inner("dict[") {
                     let item = entry.strip_prefix("str,").ok_or_else(|| {
                         Error::definition(format!("unsupported type '{text}'"))
@@ -62,6 +96,9 @@ impl fmt::Display for DataType {
             DataType::Time => f.write_str("datetime"),
             DataType::List(item) => write!(f, "list[{item}]"),
             DataType::Map(item) => write!(f, "dict[str, {item}]"),
+            DataType::Struct(fixed) => match fixed.as_ref() {
+                StructType::TopKEntry(value) => write!(f, "TopKEntry[{value}]"),
+            },
         }
     }
 }
@@ -103,10 +140,11 @@ mod tests {
 
     #[test]
     fn types_print_as_they_are_written() {
-        for text in ["int", "list[str]", "dict[str, list[float]]", "datetime"] {
+        for text in ["int", "list[str]", "dict[str, list[float]]", "datetime", "list[TopKEntry[str]]"] {
             assert_eq!(DataType::parse(text).unwrap().to_string(), text);
         }
         assert!(DataType::parse("Decimal").is_err());
         assert!(DataType::parse("dict[int, str]").is_err());
+        assert!(DataType::parse("TopKEntry[]").is_err());
     }
 }

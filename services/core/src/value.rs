@@ -120,6 +120,17 @@ impl Value {
                 }
                 Value::Map(Arc::new(read))
             }
+            (DataType::Struct(fixed), Json::Object(entries)) => {
+                let fields = fixed.fields();
+                if entries.len() != fields.len() {
+                    return Err(wrong());
+                }
+                let mut read = BTreeMap::new();
+                for (name, field) in fields {
+                    read.insert(Arc::from(name), Value::from_json(entries.get(name).ok_or_else(wrong)?, field)?);
+                }
+                Value::Map(Arc::new(read))
+            }
             _ => return Err(wrong()),
         })
     }
@@ -134,7 +145,7 @@ impl Value {
             DataType::Str => Value::str(text),
             DataType::Time => Value::Time(parse_time(text)?),
             DataType::Bytes => Value::from_json(&Json::from(text), data_type)?,
-            DataType::List(_) | DataType::Map(_) => {
+            DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => {
                 let json: Json = serde_json::from_str(text).map_err(|_| wrong())?;
                 Value::from_json(&json, data_type)?
             }
@@ -153,6 +164,12 @@ impl Value {
             | (Value::Time(_), DataType::Time) => true,
             (Value::List(items), DataType::List(item)) => items.iter().all(|entry| entry.has_type(item)),
             (Value::Map(entries), DataType::Map(item)) => entries.values().all(|entry| entry.has_type(item)),
+            (Value::Map(entries), DataType::Struct(fixed)) => {
+                let fields = fixed.fields();
+                let holds =
+                    |(name, field): (&str, &DataType)| entries.get(name).is_some_and(|value| value.has_type(field));
+                entries.len() == fields.len() && fields.into_iter().all(holds)
+            }
             _ => false,
         }
     }
@@ -244,6 +261,28 @@ mod tests {
             let back = Value::from_json(&serde_json::from_str(&text).unwrap(), &data_type).unwrap();
             assert_eq!(back, value, "{text}");
         }
+    }
+
+    #[test]
+    fn a_struct_has_its_fields_and_no_others() {
+        let entries = DataType::top_k_entries(DataType::Str);
+        let read = |json: Json| Value::from_json(&json, &entries);
+        let good = serde_json::json!([{"value": "a", "count": 2}, {"value": null, "count": 1}]);
+        let value = read(good.clone()).unwrap();
+        assert!(value.has_type(&entries));
+        assert_eq!(value.to_json(), good);
+        assert!(!value.has_type(&DataType::top_k_entries(DataType::Int)));
+        for bad in [
+            serde_json::json!([{"value": "a"}]),
+            serde_json::json!([{"value": "a", "count": "2"}]),
+            serde_json::json!([{"value": "a", "count": 2, "more": 1}]),
+            serde_json::json!([["a", 2]]),
+        ] {
+            assert!(read(bad.clone()).is_err(), "{bad}");
+        }
+        let loose = DataType::List(Box::new(DataType::Map(Box::new(DataType::Int))));
+        let bad = Value::from_json(&serde_json::json!([{"value": 1, "total": 2}]), &loose).unwrap();
+        assert!(!bad.has_type(&DataType::top_k_entries(DataType::Int)));
     }
 
     #[test]

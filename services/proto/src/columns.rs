@@ -31,7 +31,7 @@ pub fn column_to_wire(name: &str, data_type: &DataType, values: &[Value]) -> v1:
         .map(|values| Values::Bytes(v1::BytesArray { values })),
         DataType::Time => pick(values, 0, |value| if let Value::Time(micros) = value { Some(*micros) } else { None })
             .map(|micros| Values::Datetimes(v1::DatetimeArray { micros })),
-        DataType::List(_) | DataType::Map(_) => None,
+        DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => None,
     };
     let (array, null_rows) = match typed {
         Some(array) => {

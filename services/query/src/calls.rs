@@ -138,6 +138,13 @@ pub(crate) fn coerce(value: Value, data_type: &DataType) -> Option<Value> {
                 entries.iter().map(|(name, entry)| Some((name.clone(), coerce(entry.clone(), item)?))).collect();
             Some(Value::Map(Arc::new(coerced?)))
         }
+        (Value::Map(entries), DataType::Struct(fixed)) => {
+            let fields = fixed.fields();
+            let field =
+                |(name, field): (&str, &DataType)| Some((Arc::from(name), coerce(entries.get(name)?.clone(), field)?));
+            let coerced: Option<_> = fields.into_iter().map(field).collect();
+            Some(Value::Map(Arc::new(coerced.filter(|_| entries.len() == fields.len())?)))
+        }
         (value, data_type) => value.has_type(data_type).then_some(value),
     }
 }

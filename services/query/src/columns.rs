@@ -1,5 +1,5 @@
 //! Between values and Arrow columns. Int is Int64, float Float64, str Utf8, bytes Binary, datetime Timestamp(µs, UTC),
-//! list[T] List, dict[str, T] Map.
+//! list[T] List, dict[str, T] Map, the entry of a TopK a Struct.
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, MapArray, StringArray,
@@ -13,7 +13,7 @@ use arrow::datatypes::{
 };
 use std::sync::Arc;
 use thyme_core::error::{Error, Result};
-use thyme_core::schema::DataType;
+use thyme_core::schema::{DataType, StructType};
 use thyme_core::time::{Micros, parse_time};
 use thyme_core::value::Value;
 
@@ -32,6 +32,7 @@ pub fn arrow_type(data_type: &DataType) -> ArrowType {
         DataType::Map(item) => {
             ArrowType::Map(Arc::new(ArrowField::new("entries", ArrowType::Struct(map_fields(item)), false)), false)
         }
+        DataType::Struct(fixed) => ArrowType::Struct(struct_fields(fixed)),
     }
 }
 
@@ -40,6 +41,10 @@ fn map_fields(item: &DataType) -> Fields {
         ArrowField::new("keys", ArrowType::Utf8, false),
         ArrowField::new("values", arrow_type(item), true),
     ])
+}
+
+fn struct_fields(fixed: &StructType) -> Fields {
+    fixed.fields().iter().map(|(name, field)| ArrowField::new(*name, arrow_type(field), true)).collect()
 }
 
 /// A column of these values, which must be of the type or null.
@@ -76,6 +81,7 @@ pub fn to_array<'a>(values: impl ExactSizeIterator<Item = &'a Value>, data_type:
         }
         DataType::List(item) => list_array(values, item)?,
         DataType::Map(item) => map_array(values, item)?,
+        DataType::Struct(fixed) => struct_array(values, fixed)?,
     })
 }
 
@@ -121,6 +127,21 @@ fn map_array<'a>(values: impl ExactSizeIterator<Item = &'a Value>, item: &DataTy
     let field = Arc::new(ArrowField::new("entries", ArrowType::Struct(map_fields(item)), false));
     let nulls = Some(NullBuffer::from(valid));
     let array = MapArray::try_new(field, OffsetBuffer::from_lengths(lengths), entries, nulls, false).map_err(broken)?;
+    Ok(Arc::new(array))
+}
+
+fn struct_array<'a>(values: impl ExactSizeIterator<Item = &'a Value>, fixed: &StructType) -> Result<ArrayRef> {
+    let values: Vec<&Value> = values.collect();
+    let valid: Vec<bool> = values.iter().map(|value| !value.is_null()).collect();
+    let mut children: Vec<ArrayRef> = Vec::new();
+    for (name, field) in fixed.fields() {
+        let child = values.iter().map(|value| match value {
+            Value::Map(entries) => entries.get(name).unwrap_or(&Value::Null),
+            _ => &Value::Null,
+        });
+        children.push(to_array(child.collect::<Vec<_>>().into_iter(), field)?);
+    }
+    let array = StructArray::try_new(struct_fields(fixed), children, Some(NullBuffer::from(valid))).map_err(broken)?;
     Ok(Arc::new(array))
 }
 

@@ -95,6 +95,7 @@ impl Column {
                 }
                 Value::Map(Arc::new(entries))
             }
+            DataType::Struct(_) => return Err(wrong_type(&self.data_type, array.data_type())),
         })
     }
 

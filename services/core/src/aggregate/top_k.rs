@@ -19,8 +19,7 @@ pub(super) fn plan(request: &Request<'_>, k: u32) -> Result<Needs> {
         operator: Arc::new(TopK { k: checked_k("TopK", k)? }),
         partials: Vec::new(),
         scan: Some(ScanShape::VALUES),
-        // `count` is an int whatever the type of `value` is.
-        result_type: DataType::List(Box::new(DataType::Map(Box::new(column.data_type.clone())))),
+        result_type: DataType::top_k_entries(column.data_type.clone()),
         nullable: false,
         empty: Value::List(Arc::new([])),
     })

@@ -32,7 +32,9 @@ pub(super) fn compile_dataset(
     let key_columns = check_fields(&definition.fields, &mut about);
     let time_column = check_timestamp(&definition.fields, &mut about);
     let is_raw = pipelines.is_empty();
-    if !is_raw {
+    if is_raw {
+        refuse_structs(&definition.fields, &mut about);
+    } else {
         refuse_log_settings(definition, &mut about);
     }
     let mut length = |name: &str, text: &Option<String>| {
@@ -100,6 +102,17 @@ fn check_fields(fields: &[Field], about: &mut About<'_>) -> Vec<usize> {
         about.wrong_hint("no key field", "mark at least one field with field(key=True)");
     }
     keys
+}
+
+/// Events do not carry what only aggregates give.
+fn refuse_structs(fields: &[Field], about: &mut About<'_>) {
+    for field in fields.iter().filter(|field| field.data_type.holds_struct()) {
+        about.report(
+            Error::definition(format!("field '{}' is {}, which only an aggregate gives", field.name, field.data_type))
+                .field(field.name.as_str())
+                .hint("declare it in the dataset that the pipeline fills"),
+        );
+    }
 }
 
 fn check_timestamp(fields: &[Field], about: &mut About<'_>) -> Option<usize> {

@@ -141,6 +141,10 @@ impl FeatureScope<'_> {
             return Some(FeatureKind::Extracted { extractor, output });
         }
         if feature.request {
+            if feature.data_type.holds_struct() {
+                about
+                    .wrong(format!("a request feature cannot be {}, which only an aggregate gives", feature.data_type));
+            }
             return Some(FeatureKind::Request);
         }
         if let Some(fault) = key_fault(feature) {

@@ -61,9 +61,9 @@ fn operators() -> Vec<(AggregateOp, Option<&'static str>)> {
             list.push(AggregateOp::CountDistinct { approx: yes });
         }
         list.push(AggregateOp::ExpDecaySum { half_life: "30m".to_string() });
+        list.push(AggregateOp::TopK { k: 3 });
         all.extend(list.into_iter().map(|operator| (operator, Some(of))));
     }
-    all.push((AggregateOp::TopK { k: 3 }, Some("items")));
     all
 }
 

@@ -224,6 +224,8 @@ fn take_value(data_type: &DataType, time: i64, rest: &mut &[u8]) -> Result<Value
             }
             Value::Map(Arc::new(entries))
         }
+        // Refused in datasets that take events.
+        DataType::Struct(_) => return Err(Error::internal(format!("a {data_type} in a stored event"))),
     })
 }
 
@@ -243,7 +245,7 @@ fn skip_value(data_type: &DataType, rest: &mut &[u8]) -> Result<()> {
             Ok(())
         }
         DataType::Str | DataType::Bytes => take_bytes(rest).map(|_| ()),
-        DataType::List(_) | DataType::Map(_) => take_value(data_type, 0, rest).map(|_| ()),
+        DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => take_value(data_type, 0, rest).map(|_| ()),
     }
 }
 

@@ -14,7 +14,7 @@ pub(in crate::expr) fn resolve(op: Op, args: Vec<Typed>) -> Result<Typed> {
         None => args[0].literal().is_none_or(Value::is_null),
         Some(DataType::Bool | DataType::Int | DataType::Float | DataType::Str) => true,
         Some(DataType::Time | DataType::Bytes) => op == Op::ToStr,
-        Some(DataType::List(_) | DataType::Map(_)) => false,
+        Some(DataType::List(_) | DataType::Map(_) | DataType::Struct(_)) => false,
     };
     if !castable {
         let is_time = args[0].data_type == Some(DataType::Time);

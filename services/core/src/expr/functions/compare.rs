@@ -12,7 +12,9 @@ pub(in crate::expr) fn resolve(op: Op, mut args: Vec<Typed>) -> Result<Typed> {
     arity(op, &args, if is_extreme { 2..=usize::MAX } else { 2..=2 })?;
     times_from_text(&mut args)?;
     let shared = unify("both sides", &args).map_err(|_| wrong_types(op, "values of one type", &args))?;
-    let is_ordered = shared.as_ref().is_none_or(|found| !matches!(found, DataType::List(_) | DataType::Map(_)));
+    let is_ordered = shared
+        .as_ref()
+        .is_none_or(|found| !matches!(found, DataType::List(_) | DataType::Map(_) | DataType::Struct(_)));
     if !is_ordered && !matches!(op, Op::Eq | Op::Ne) {
         return Err(wrong_types(op, "values that have an order", &args));
     }
