@@ -10,7 +10,7 @@ use thyme_core::definition::{Compiled, Definitions, Plan, PublishedIds, StateIte
 use thyme_core::{Error, Result};
 
 /// How often a build is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(25);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(25);
 /// How often the progress that clients see is brought up to date.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 

@@ -1,5 +1,6 @@
 //! [`Controller`]: holds what serves and what is being built, and keeps engine, query side and ingest in step with it.
 
+use crate::commit::LOOK_EVERY;
 use crate::model::SourceBoard;
 use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
@@ -106,11 +107,35 @@ impl Controller {
             self.load_extractors_for_serving(version).await;
         }
         let resumes = building.is_some();
+        if let Some(live) = &live {
+            self.rebuild_old_forms(live, building.as_ref()).await?;
+        }
         self.serve(Serving { live, building }).await?;
         if resumes {
             self.clone().watch_build();
         }
         Ok(())
+    }
+
+    /// Tables that an older build kept in another form are built anew from the log. The version served them whole before, so
+    /// it does not serve until they are whole again.
+    async fn rebuild_old_forms(&self, live: &Arc<Version>, building: Option<&Arc<Version>>) -> Result<()> {
+        let pipelines = live.compiled.pipelines.values().filter(|pipeline| pipeline.plan.layout.form() > 1);
+        let (tables, old): (Vec<String>, Vec<String>) =
+            pipelines.map(|pipeline| (pipeline.table_identity(), pipeline.table_identity_of_old())).unzip();
+        let old: Vec<String> = self.parts.catalog.find_ids(&old).await?.into_keys().collect();
+        if old.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(tables = ?old, "tables of an older form are built anew from the log");
+        let versions: Vec<&Version> = [Some(live), building].into_iter().flatten().map(Arc::as_ref).collect();
+        self.parts.engine.deploy(job_spec(&versions)?).await?;
+        let ids: Vec<u32> = tables.iter().filter_map(|identity| live.ids.get(identity).copied()).collect();
+        while !ids.iter().all(|id| self.parts.engine.build_progress(*id).caught_up) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        // Only now: if this is cut short, the next start finds the old tables and does it again.
+        self.drop_identities(&old).await
     }
 
     async fn load_version(&self, commit: &Commit) -> Result<Version> {
@@ -124,12 +149,14 @@ impl Controller {
         })?;
         let wanted: Vec<String> = identities(&compiled).into_iter().collect();
         let ids = self.parts.catalog.allocate_ids(&wanted).await?;
-        Ok(Version {
-            commit_id: commit.id.as_str().into(),
-            compiled: Arc::new(compiled),
-            ids,
-            new_identities: commit.new_identities.clone(),
-        })
+        let mut new_identities = commit.new_identities.clone();
+        // What an older build was to build in another form is to be built in this one.
+        let renamed = compiled.pipelines.values().filter(|pipeline| {
+            let identity = pipeline.table_identity_of_old();
+            identity != pipeline.table_identity() && commit.new_identities.contains(&identity)
+        });
+        new_identities.extend(renamed.map(|pipeline| pipeline.table_identity()));
+        Ok(Version { commit_id: commit.id.as_str().into(), compiled: Arc::new(compiled), ids, new_identities })
     }
 
     /// A node that cannot load a module serves the rest.

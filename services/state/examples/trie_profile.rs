@@ -1,6 +1,7 @@
 //! Figures of the state layer alone, for profiling: a Zipf workload into a store on disk, then reads and sweeps.
 //!
-//! `trie_profile [events] [keys] [events per tick] [row cache MB]`; prints one line per measure.
+//! `trie_profile [events] [keys] [events per tick] [row cache MB] [more partials: 1 fading sum, 2 digest, 3 both]`; prints one
+//! line per measure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -78,12 +79,19 @@ fn main() -> Result<()> {
     let mut random = Random(7);
     let rows = workload(&mut random, count, keys);
     let spec = |kind, column| PartialSpec { kind, column, predicate: None };
-    let partials = vec![
+    let mut partials = vec![
         spec(PartialKind::Count, None),
         spec(PartialKind::Count, Some(0)),
         spec(PartialKind::SumFloat, Some(0)),
         spec(PartialKind::Max, Some(0)),
     ];
+    if argument(4, 0) & 1 != 0 {
+        partials.push(spec(PartialKind::DecayedSum { half_life: 24 * HOUR }, Some(0)));
+    }
+    if argument(4, 0) & 2 != 0 {
+        partials.push(spec(PartialKind::DigestFloat, Some(0)));
+    }
+    let asked: Vec<u16> = (0..partials.len() as u16).collect();
     let layout = TableLayout { columns: vec![DataType::Float], predicates: 0, partials };
     let table = Table { id: 1, layout: Arc::new(layout), routed: false };
     let directory = std::env::temp_dir().join(format!("thyme-trie-profile-{}", std::process::id()));
@@ -120,7 +128,7 @@ fn main() -> Result<()> {
     );
 
     let reads: Vec<WindowRead> = [1, 24, 7 * 24]
-        .map(|hours| WindowRead { window: Window::Length(hours * HOUR), partials: vec![0, 1, 2, 3], scans: vec![] })
+        .map(|hours| WindowRead { window: Window::Length(hours * HOUR), partials: asked.clone(), scans: vec![] })
         .to_vec();
     let snapshot = store.snapshot();
     let mut timings = Vec::new();
@@ -139,7 +147,7 @@ fn main() -> Result<()> {
     );
     let mut timings = Vec::new();
     let mut most = 0;
-    let long = [WindowRead { window: Window::Length(90 * 24 * HOUR), partials: vec![0, 1, 2, 3], scans: vec![] }];
+    let long = [WindowRead { window: Window::Length(90 * 24 * HOUR), partials: asked, scans: vec![] }];
     let hottest = key_bytes(0);
     for _ in 0..3_000 {
         let at = START + random.below(SPAN) as i64;

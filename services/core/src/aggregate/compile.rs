@@ -30,7 +30,22 @@ pub(super) fn compile(aggregates: &[AggregateDef], columns: &Columns) -> std::re
             errors.push(error.context(format!("aggregate '{}'", aggregate.name)));
         }
     }
+    move_digests_last(&mut plan);
     if errors.is_empty() { Ok(plan) } else { Err(errors) }
+}
+
+/// Who reads other partials need not go past digests, which are long.
+fn move_digests_last(plan: &mut TablePlan) {
+    let specs = &plan.layout.partials;
+    let mut order: Vec<usize> = (0..specs.len()).collect();
+    order.sort_by_key(|index| specs[*index].kind.is_digest());
+    let places: Vec<u16> = (0..specs.len())
+        .map(|index| order.iter().position(|other| *other == index).map_or(0, |place| place as u16))
+        .collect();
+    plan.layout.partials = order.iter().map(|index| specs[*index]).collect();
+    for partial in plan.outputs.iter_mut().flat_map(|output| &mut output.partials) {
+        *partial = places[usize::from(*partial)];
+    }
 }
 
 fn add_output(plan: &mut TablePlan, aggregate: &AggregateDef, columns: &Columns) -> Result<()> {

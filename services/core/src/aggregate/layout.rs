@@ -1,6 +1,7 @@
 //! What a stored table holds, and what a question reads from it: the contract between the planner and the state layer.
 
 use super::partial::Partial;
+use crate::exact::FADED;
 use crate::position::Position;
 use crate::schema::DataType;
 use crate::time::Micros;
@@ -22,6 +23,28 @@ pub enum PartialKind {
     Max,
     /// HyperLogLog; up to 4 KB.
     DistinctSketch,
+    /// The sum of values that fade by half in every half-life (microseconds).
+    DecayedSum {
+        half_life: Micros,
+    },
+    /// Ranks and percentiles; up to some KB. Digests are put together along the stretches of time of the state's trie.
+    DigestInt,
+    DigestFloat,
+}
+
+impl PartialKind {
+    /// Whether the way in which its parts are put together shows in the result, so that it must follow fixed stretches of time.
+    pub fn is_digest(self) -> bool {
+        matches!(self, PartialKind::DigestInt | PartialKind::DigestFloat)
+    }
+
+    /// How long a row can matter to it, whatever the window.
+    pub fn reach(self) -> Option<Micros> {
+        match self {
+            PartialKind::DecayedSum { half_life } => Some(half_life.saturating_mul(FADED)),
+            _ => None,
+        }
+    }
 }
 
 /// One partial of a table; operators and windows share it.
@@ -48,6 +71,13 @@ pub struct TableLayout {
 }
 
 impl TableLayout {
+    /// The form of its rows. Of operators that were once read event by event, tables now keep partials: rows of an older form of
+    /// such a table cannot be read, so that the form is part of the table's identity.
+    pub fn form(&self) -> u32 {
+        let is_later = |spec: &PartialSpec| spec.kind.is_digest() || spec.kind.reach().is_some();
+        if self.partials.iter().any(is_later) { 2 } else { 1 }
+    }
+
     /// The layout of a raw table.
     pub fn raw(columns: Vec<DataType>) -> TableLayout {
         TableLayout { columns, predicates: 0, partials: Vec::new() }

@@ -4,6 +4,7 @@ mod avg;
 mod compile;
 mod count;
 mod decay;
+mod digest;
 mod distinct;
 mod extreme;
 mod last;
@@ -23,9 +24,10 @@ mod tests;
 mod top_k;
 mod variance;
 
+pub use digest::{Standing, ValueDigest};
 pub use layout::{MAX_PREDICATES, PartialKind, PartialSpec, Scan, ScanItem, TableLayout, WindowData, WindowRead};
 pub use partial::Partial;
-pub use plan::{ColumnType, Columns, Outcome, OutputPlan, OutputRead, ReadPlan, TablePlan};
+pub use plan::{ColumnType, Columns, Outcome, OutputPlan, OutputRead, PartialRead, ReadPlan, TablePlan};
 pub use sketch::DistinctSketch;
 
 use crate::expr::{Expr, Literal};

@@ -3,7 +3,7 @@
 use super::AggregateDef;
 use super::layout::{PartialKind, ScanItem, WindowData};
 use super::partial::Partial;
-use super::plan::{ColumnType, Columns, Outcome};
+use super::plan::{ColumnType, Columns, Outcome, OutputRead};
 use crate::error::{Error, Result};
 use crate::schema::DataType;
 use crate::suggest;
@@ -97,26 +97,28 @@ pub(super) struct ScanShape {
 }
 
 impl ScanShape {
+    /// The newest value that is not null.
+    pub const NEWEST: ScanShape = ScanShape { skip_null: true, newest_first: true, limit: Some(1) };
     /// All values of the window that are not null, newest first.
     pub const VALUES: ScanShape = ScanShape { skip_null: true, newest_first: true, limit: None };
 }
 
 /// What was read for one output.
 pub(super) struct Inputs<'a> {
-    window: &'a WindowData,
-    partials: &'a [u16],
-    scan: Option<u16>,
+    data: &'a [WindowData],
+    read: &'a OutputRead,
     /// The question's time T.
     pub at: Micros,
 }
 
 impl<'a> Inputs<'a> {
-    pub fn new(window: &'a WindowData, partials: &'a [u16], scan: Option<u16>, at: Micros) -> Inputs<'a> {
-        Inputs { window, partials, scan, at }
+    pub fn new(data: &'a [WindowData], read: &'a OutputRead, at: Micros) -> Inputs<'a> {
+        Inputs { data, read, at }
     }
     /// The partial that the operator asked for as number `index`.
     pub fn partial(&self, index: usize) -> Option<&'a Partial> {
-        self.window.partials.get(usize::from(*self.partials.get(index)?))
+        let read = self.read.partials.get(index)?;
+        self.data.get(read.window)?.partials.get(usize::from(read.place))
     }
     pub fn count(&self, index: usize) -> Option<u64> {
         match self.partial(index)? {
@@ -125,7 +127,7 @@ impl<'a> Inputs<'a> {
         }
     }
     pub fn items(&self) -> Option<&'a [ScanItem]> {
-        Some(self.window.scans.get(usize::from(self.scan?))?)
+        Some(self.data.get(self.read.window)?.scans.get(usize::from(self.read.scan?))?)
     }
 }
 

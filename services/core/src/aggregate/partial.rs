@@ -1,11 +1,13 @@
 //! Partials: mergeable summaries of a set of rows. Each depends on the set alone: order, batches and merging leave no trace, and
-//! equal sets encode to equal bytes.
+//! equal sets encode to equal bytes. Only of a digest, what was cut on the way shows; see [`ValueDigest`].
 
+use super::digest::ValueDigest;
 use super::layout::{PartialKind, PartialSpec};
 use super::sketch::DistinctSketch;
 use crate::error::{Error, Result};
-use crate::exact::{FloatSquares, FloatSum, IntSquares};
+use crate::exact::{DecayedSum, FloatSquares, FloatSum, IntSquares};
 use crate::record::{put_varint, take_varint, unzigzag, zigzag};
+use crate::time::Micros;
 use crate::value::Value;
 
 /// The state of one [`PartialSpec`] over some rows.
@@ -20,6 +22,8 @@ pub enum Partial {
     /// The least or greatest value; null when there was none.
     Extreme(Value),
     Distinct(DistinctSketch),
+    Decayed(DecayedSum),
+    Digest(ValueDigest),
 }
 
 impl Partial {
@@ -33,13 +37,16 @@ impl Partial {
             PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::default()),
             PartialKind::Min | PartialKind::Max => Partial::Extreme(Value::Null),
             PartialKind::DistinctSketch => Partial::Distinct(DistinctSketch::default()),
+            PartialKind::DecayedSum { .. } => Partial::Decayed(DecayedSum::default()),
+            PartialKind::DigestInt => Partial::Digest(ValueDigest::new(false)),
+            PartialKind::DigestFloat => Partial::Digest(ValueDigest::new(true)),
         }
     }
 
-    /// Adds one row that fulfils the predicate. `value` is the row's value in `spec.column`; nulls are skipped, except that a
+    /// Adds one row that fulfils the predicate. `time` is the row's, `value` is the row's value in `spec.column`; nulls are skipped, except that a
     /// Count without column counts the row whatever `value` is.
     #[inline]
-    pub fn add(&mut self, spec: &PartialSpec, value: &Value) {
+    pub fn add(&mut self, spec: &PartialSpec, time: Micros, value: &Value) {
         match (self, value) {
             (Partial::Count(count), _) => *count += u64::from(spec.column.is_none() || !value.is_null()),
             (_, Value::Null) => {}
@@ -49,6 +56,8 @@ impl Partial {
             (Partial::SquaresInt(sum), Value::Int(number)) => sum.add(*number),
             (Partial::Extreme(extreme), _) => take_extreme(spec.kind, extreme, value),
             (Partial::Distinct(sketch), _) => sketch.add(value),
+            (Partial::Digest(digest), _) => digest.add(value),
+            (Partial::Decayed(sum), _) => add_fading(spec.kind, sum, time, value),
             // The planner gives each partial a column of its own type.
             (_, _) => debug_assert!(false, "a {} in a {:?} partial", value.type_name(), spec.kind),
         }
@@ -64,13 +73,32 @@ impl Partial {
             (Partial::SquaresFloat(sum), Partial::SquaresFloat(more)) => sum.merge(more),
             (Partial::Extreme(extreme), Partial::Extreme(more)) => take_extreme(spec.kind, extreme, more),
             (Partial::Distinct(sketch), Partial::Distinct(more)) => sketch.merge(more),
+            (Partial::Digest(digest), Partial::Digest(more)) => digest.merge(more),
+            (Partial::Decayed(sum), Partial::Decayed(more)) => sum.merge(more),
             (_, _) => debug_assert!(false, "partials of different kinds"),
         }
     }
 
     /// Whether [`Partial::subtract`] works for this spec.
     pub fn invertible(spec: &PartialSpec) -> bool {
-        !matches!(spec.kind, PartialKind::Min | PartialKind::Max | PartialKind::DistinctSketch)
+        match spec.kind {
+            PartialKind::Count | PartialKind::SumInt | PartialKind::SumFloat => true,
+            PartialKind::SquaresInt | PartialKind::SquaresFloat => true,
+            PartialKind::Min | PartialKind::Max | PartialKind::DistinctSketch => false,
+            PartialKind::DecayedSum { .. } | PartialKind::DigestInt | PartialKind::DigestFloat => false,
+        }
+    }
+
+    /// Whether it was too much to be kept: the rows are to be read one by one.
+    pub fn is_unknown(&self) -> bool {
+        matches!(self, Partial::Decayed(sum) if sum.is_too_wide())
+    }
+
+    /// Brings a digest down to a bounded size; others have one.
+    pub fn cut(&mut self) {
+        if let Partial::Digest(digest) = self {
+            digest.cut();
+        }
     }
 
     /// Takes the rows of `other` out again; they must have been added. Exact: leaves the partial of the remaining rows. Only
@@ -96,6 +124,8 @@ impl Partial {
             Partial::SquaresFloat(sum) => sum.encode(out),
             Partial::Extreme(value) => encode_extreme(value, out),
             Partial::Distinct(sketch) => sketch.encode(out),
+            Partial::Decayed(sum) => sum.encode(out),
+            Partial::Digest(digest) => digest.encode(out),
         }
     }
 
@@ -112,7 +142,19 @@ impl Partial {
             PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::decode(bytes)?),
             PartialKind::Min | PartialKind::Max => Partial::Extreme(decode_extreme(bytes)?),
             PartialKind::DistinctSketch => Partial::Distinct(DistinctSketch::decode(bytes)?),
+            PartialKind::DecayedSum { .. } => Partial::Decayed(DecayedSum::decode(bytes)?),
+            PartialKind::DigestInt => Partial::Digest(ValueDigest::decode(false, bytes)?),
+            PartialKind::DigestFloat => Partial::Digest(ValueDigest::decode(true, bytes)?),
         })
+    }
+}
+
+fn add_fading(kind: PartialKind, sum: &mut DecayedSum, time: Micros, value: &Value) {
+    let PartialKind::DecayedSum { half_life } = kind else { return };
+    match value {
+        Value::Int(number) => sum.add(half_life, time, *number as f64),
+        Value::Float(number) => sum.add(half_life, time, *number),
+        _ => debug_assert!(false, "a {} fades", value.type_name()),
     }
 }
 

@@ -99,10 +99,19 @@ pub struct OutputRead {
     pub output: usize,
     /// Index into [`ReadPlan::windows`].
     pub window: usize,
-    /// Indices into that window's partials.
-    pub partials: Vec<u16>,
+    /// In the operator's own order.
+    pub partials: Vec<PartialRead>,
     /// Index into that window's scans.
     pub scan: Option<u16>,
+}
+
+/// Where an output finds one of its partials: in its own window, or in a shorter one that reaches as far as rows matter to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartialRead {
+    /// Index into [`ReadPlan::windows`].
+    pub window: usize,
+    /// Index into that window's partials.
+    pub place: u16,
 }
 
 impl TablePlan {
@@ -126,17 +135,27 @@ impl TablePlan {
         let mut outputs = Vec::with_capacity(wanted.len());
         for &output in wanted {
             let plan = &self.outputs[output];
-            let window = windows.iter().position(|read| read.window == plan.window).unwrap_or_else(|| {
-                windows.push(WindowRead { window: plan.window, partials: Vec::new(), scans: Vec::new() });
-                windows.len() - 1
+            let window = place_window(&mut windows, plan.window);
+            let partials = plan.partials.iter().map(|partial| {
+                let reach = self.layout.partials[usize::from(*partial)].kind.reach();
+                let shorter = reach.map_or(plan.window, |reach| plan.window.min(Window::Length(reach)));
+                let window = place_window(&mut windows, shorter);
+                PartialRead { window, place: place(&mut windows[window].partials, *partial) }
             });
-            let read = &mut windows[window];
-            let partials = plan.partials.iter().map(|partial| place(&mut read.partials, *partial)).collect();
-            let scan = plan.scan.map(|scan| place_scan(&mut read.scans, scan));
+            let partials = partials.collect();
+            let scan = plan.scan.map(|scan| place_scan(&mut windows[window].scans, scan));
             outputs.push(OutputRead { output, window, partials, scan });
         }
         ReadPlan { windows, outputs }
     }
+}
+
+/// Index of the read of a window, which is put there if missing.
+fn place_window(windows: &mut Vec<WindowRead>, window: Window) -> usize {
+    windows.iter().position(|read| read.window == window).unwrap_or_else(|| {
+        windows.push(WindowRead { window, partials: Vec::new(), scans: Vec::new() });
+        windows.len() - 1
+    })
 }
 
 /// Index of `wanted` in `list`, where it is put if missing.
@@ -173,10 +192,10 @@ impl ReadPlan {
     }
 
     fn finish_one(&self, read: &OutputRead, plan: &TablePlan, at: Micros, data: &[WindowData]) -> Outcome {
-        let Some((output, window)) = plan.outputs.get(read.output).zip(data.get(read.window)) else {
+        let Some(output) = plan.outputs.get(read.output).filter(|_| read.window < data.len()) else {
             return Outcome::Error(format!("window {} of the question was not read", read.window));
         };
-        let inputs = Inputs::new(window, &read.partials, read.scan, at);
+        let inputs = Inputs::new(data, read, at);
         match output.operator.finish(&inputs) {
             Some(outcome) => outcome,
             None => Outcome::Error(format!("the data read for '{}' do not fit its plan", output.name)),

@@ -119,8 +119,16 @@ impl CompiledPipeline {
     pub fn identity(&self) -> String {
         format!("{}@{}", self.name, self.version)
     }
-    /// Identity of its table in the catalog: `pipeline:UserStats.compute@1`.
+    /// Identity of its table in the catalog: `pipeline:UserStats.compute@1`, for a later form of rows with that behind it:
+    /// `pipeline:UserStats.compute@1+form2`.
     pub fn table_identity(&self) -> String {
+        match self.plan.layout.form() {
+            1 => self.table_identity_of_old(),
+            form => format!("{}+form{form}", self.table_identity_of_old()),
+        }
+    }
+    /// What the table was called when rows had their first form.
+    pub fn table_identity_of_old(&self) -> String {
         format!("pipeline:{}", self.identity())
     }
 }

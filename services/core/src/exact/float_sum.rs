@@ -14,13 +14,9 @@ pub struct FloatSum(Accumulator<4, 34, 17>);
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FloatSquares(Accumulator<6, 67, 34>);
 
-/// The exact sum of f64 values that are scaled by powers of two, over the range of [`FloatSquares`].
-#[derive(Debug, Clone, Default)]
-pub struct ScaledSum(Accumulator<6, 67, 34>);
-
 /// Sign, mantissa and the exponent of its last bit. Of what is no value (NaN, infinity), zero.
 #[inline]
-fn split(number: f64) -> (bool, u64, i32) {
+pub(super) fn split(number: f64) -> (bool, u64, i32) {
     let bits = number.to_bits();
     let field = (bits >> 52) as i32 & 0x7ff;
     let fraction = bits & ((1 << 52) - 1);
@@ -97,21 +93,6 @@ impl FloatSquares {
 
     pub fn decode(bytes: &mut &[u8]) -> Result<FloatSquares> {
         Accumulator::decode(bytes).map(FloatSquares)
-    }
-}
-
-impl ScaledSum {
-    /// Adds `number * 2^-halvings`. What lies below 2^-2176 is dropped.
-    pub fn add(&mut self, number: f64, halvings: u64) {
-        let (negative, mantissa, exponent) = split(number);
-        // Beyond 5000 halvings nothing is left of any f64.
-        let exponent = exponent - halvings.min(5000) as i32;
-        self.0.add::<3>(negative, u128::from(mantissa), exponent);
-    }
-
-    /// The sum, rounded once to the nearest f64, ties to even.
-    pub fn to_f64(&self) -> Result<f64, Overflow> {
-        self.0.to_f64()
     }
 }
 

@@ -232,15 +232,21 @@ impl<'a> Insertion<'a> {
                 let merged = self.merged(root, &row, events)?;
                 self.put_page(root, &merged)?;
             }
-            Some(&PAGE) => self.update_page(root, &row, events)?,
+            Some(&PAGE) => {
+                self.update_page(root, &row, events)?;
+            }
             _ => return Err(broken()),
         }
         Ok(false)
     }
 
-    /// Writes the row of a block that was empty.
-    fn put_events(&mut self, at: PageAt, events: &[RawEvent<'_>]) -> Result<()> {
-        if events.len() > LEAF_EVENTS { self.put_page(at, events) } else { self.put_leaf(at, events) }
+    /// Writes the row of a block that was empty; gives it if it is a page.
+    fn put_events(&mut self, at: PageAt, events: &[RawEvent<'_>]) -> Result<Option<Vec<u8>>> {
+        if events.len() > LEAF_EVENTS {
+            self.put_page(at, events).map(Some)
+        } else {
+            self.put_leaf(at, events).map(|()| None)
+        }
     }
 
     fn put_leaf(&mut self, at: PageAt, events: &[RawEvent<'_>]) -> Result<()> {
@@ -252,11 +258,11 @@ impl<'a> Insertion<'a> {
         Ok(())
     }
 
-    fn put_page(&mut self, at: PageAt, events: &[RawEvent<'_>]) -> Result<()> {
+    fn put_page(&mut self, at: PageAt, events: &[RawEvent<'_>]) -> Result<Vec<u8>> {
         let mut row = vec![PAGE];
         self.build_halves(at, 1, events, &mut row)?;
         self.put(at, &row);
-        Ok(())
+        Ok(row)
     }
 
     /// Writes a leaf that has room for the events.
@@ -283,14 +289,14 @@ impl<'a> Insertion<'a> {
         Ok(merged)
     }
 
-    fn update_page(&mut self, at: PageAt, row: &[u8], events: &[RawEvent<'_>]) -> Result<()> {
+    fn update_page(&mut self, at: PageAt, row: &[u8], events: &[RawEvent<'_>]) -> Result<Vec<u8>> {
         let mut entries = Vec::with_capacity(64);
         page::entries(row, &mut entries)?;
         let mut out = Vec::with_capacity(row.len() + 64 * events.len().min(8));
         out.push(PAGE);
         self.place(at, 1, &entries, events, &mut out)?;
         self.put(at, &out);
-        Ok(())
+        Ok(out)
     }
 
     /// Writes the entries of `node` with the events added.
@@ -332,9 +338,9 @@ impl<'a> Insertion<'a> {
         if events.len() > LEAF_EVENTS && !is_finest(node) {
             return self.build_halves(page, node, events, out);
         }
-        self.put_events(page.child(node)?, events)?;
+        let child = self.put_events(page.child(node)?, events)?;
         let summary = Summary::empty(&self.table.layout);
-        self.put_entry(node, summary, events, out)
+        self.put_entry(node, summary, events, child.as_deref(), out)
     }
 
     fn build_halves(&mut self, page: PageAt, node: Node, events: &[RawEvent<'_>], out: &mut Vec<u8>) -> Result<()> {
@@ -355,8 +361,9 @@ impl<'a> Insertion<'a> {
         let at = page.child(entry.node)?;
         let row = self.get(at)?.ok_or_else(broken)?;
         let is_page = head.count > LEAF_EVENTS as u64;
+        let mut child = None;
         if is_page {
-            self.update_page(at, &row, events)?;
+            child = Some(self.update_page(at, &row, events)?);
         } else if head.count as usize + events.len() <= LEAF_EVENTS {
             self.extend_leaf(at, &row, events)?;
         } else {
@@ -364,10 +371,10 @@ impl<'a> Insertion<'a> {
             if !is_finest(entry.node) {
                 return self.split(page, entry.node, &merged, out);
             }
-            self.put_page(at, &merged)?;
+            child = Some(self.put_page(at, &merged)?);
         }
         let summary = Summary::of(&self.table.layout, &head)?;
-        self.put_entry(entry.node, summary, events, out)
+        self.put_entry(entry.node, summary, events, child.as_deref(), out)
     }
 
     /// Replaces a leaf that has become too full by the leaves of its halves.
@@ -384,23 +391,28 @@ impl<'a> Insertion<'a> {
         Ok(())
     }
 
+    /// Writes the entry of a node with the events added; `child` is its row if that is a page.
     fn put_entry(
         &mut self,
         node: Node,
         mut summary: Summary,
         events: &[RawEvent<'_>],
+        child: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> Result<()> {
         let layout = &self.table.layout;
         for event in events {
             if let Some(incoming) = event.incoming.and_then(|index| self.incoming.get(index as usize)) {
-                summary.add(layout, event.sequence, event.append_time, &incoming.values, incoming.predicates);
+                summary.add(layout, event, &incoming.values, incoming.predicates);
             } else {
                 let time = time_of(event.coordinate);
                 let values = &mut self.buffers.values;
                 let predicates = body::decode(layout, time, &mut &*event.body, &self.wanted, values)?;
-                summary.add(layout, event.sequence, event.append_time, values, predicates);
+                summary.add(layout, event, values, predicates);
             }
+        }
+        if let Some(row) = child {
+            summary.take_digests(layout, row)?;
         }
         summary.encode(layout, node, &mut self.buffers.scratch, out);
         Ok(())

@@ -5,6 +5,7 @@
 pub mod blocks;
 mod body;
 mod coordinate;
+mod digests;
 pub mod insert;
 pub mod leaf;
 mod page;

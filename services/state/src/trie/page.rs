@@ -8,6 +8,7 @@
 //! once: a `Count` without column and predicate is not stored again.
 
 use super::coordinate::Node;
+use super::leaf::RawEvent;
 use crate::codec::{broken, put_signed, put_varint, take_byte, take_bytes, take_signed, take_varint};
 use thyme_core::aggregate::{Partial, PartialKind, PartialSpec, TableLayout};
 use thyme_core::{Result, Value};
@@ -109,13 +110,36 @@ impl Summary {
 
     /// Adds one event.
     #[inline]
-    pub fn add(&mut self, layout: &TableLayout, sequence: u64, append_time: i64, values: &[Value], predicates: u64) {
+    pub fn add(&mut self, layout: &TableLayout, event: &RawEvent<'_>, values: &[Value], predicates: u64) {
         self.count += 1;
-        self.sequence = self.sequence.max(sequence);
-        self.append_time = self.append_time.max(append_time);
+        self.sequence = self.sequence.max(event.sequence);
+        self.append_time = self.append_time.max(event.append_time);
         for (partial, spec) in self.partials.iter_mut().zip(&layout.partials) {
-            add_event(partial, spec, values, predicates);
+            add_event(partial, spec, event.time(), values, predicates);
         }
+    }
+
+    /// Takes the digests from the entries of the page `row` that holds all its events: how digests were put together shows in
+    /// them, so that it follows the pages.
+    pub fn take_digests(&mut self, layout: &TableLayout, row: &[u8]) -> Result<()> {
+        if !layout.partials.iter().any(|spec| spec.kind.is_digest()) {
+            return Ok(());
+        }
+        for (partial, spec) in self.partials.iter_mut().zip(&layout.partials) {
+            if spec.kind.is_digest() {
+                *partial = Partial::empty(spec);
+            }
+        }
+        let mut list = Vec::with_capacity(64);
+        entries(row, &mut list)?;
+        for entry in list {
+            entry.head()?.partials(layout, layout.partials.len(), |index, spec, partial| {
+                if spec.kind.is_digest() {
+                    self.partials[index].merge(spec, &partial);
+                }
+            })?;
+        }
+        Ok(())
     }
 
     /// Appends it as the entry of `node`; `scratch` is cleared.
@@ -137,9 +161,9 @@ impl Summary {
 
 /// Adds an event to a partial if it fulfils the partial's predicate.
 #[inline]
-pub fn add_event(partial: &mut Partial, spec: &PartialSpec, values: &[Value], predicates: u64) {
+pub fn add_event(partial: &mut Partial, spec: &PartialSpec, time: i64, values: &[Value], predicates: u64) {
     if spec.predicate.is_none_or(|predicate| predicates >> predicate & 1 != 0) {
         let value = spec.column.map_or(&Value::Null, |column| &values[usize::from(column)]);
-        partial.add(spec, value);
+        partial.add(spec, time, value);
     }
 }

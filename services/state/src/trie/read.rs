@@ -4,12 +4,13 @@
 //! holds more than the next shorter one. An entry that lies in one ring is taken as a whole, once; a window is the merge of its
 //! rings.
 
+use super::digests::DigestRun;
 use super::leaf::LeafCursor;
 use super::page::{EntryHead, add_event};
 use super::scan::ScanRun;
 use super::walk::{Direction, Step, Visitor, Walker};
 use crate::model::{Table, Visible};
-use thyme_core::aggregate::{Partial, TableLayout, WindowData, WindowRead};
+use thyme_core::aggregate::{Partial, PartialKind, TableLayout, WindowData, WindowRead};
 use thyme_core::{Error, Result, Value};
 
 /// Refuses a question that does not fit the table: a defect in the planner.
@@ -28,10 +29,19 @@ pub fn read(walker: &Walker<'_>, at: i64, windows: &[WindowRead], visible: &Visi
     let layout = &walker.table.layout;
     check(layout, windows)?;
     let mut data: Vec<WindowData> = windows.iter().map(|_| WindowData::default()).collect();
+    for (read, found) in windows.iter().zip(&mut data) {
+        found.partials =
+            read.partials.iter().map(|index| Partial::empty(&layout.partials[usize::from(*index)])).collect();
+    }
     if let Some(mut rings) = Rings::new(walker.table, at, windows, visible) {
         let from = rings.from;
         walker.walk(Direction::NewestFirst, from, at, &mut rings)?;
         rings.finish(windows, &mut data);
+    }
+    if let Some(mut run) = DigestRun::new(walker.table, at, windows, visible) {
+        let from = run.from;
+        walker.walk(Direction::NewestFirst, from, at, &mut run)?;
+        run.finish(&mut data);
     }
     for direction in [Direction::NewestFirst, Direction::OldestFirst] {
         if let Some(mut run) = ScanRun::new(walker.table, at, windows, direction, visible) {
@@ -54,7 +64,7 @@ pub fn read(walker: &Walker<'_>, at: i64, windows: &[WindowRead], visible: &Visi
     Ok(data)
 }
 
-/// The partials of all windows, ring by ring.
+/// The partials of all windows, but for digests, ring by ring.
 struct Rings<'a> {
     table: &'a Table,
     visible: &'a Visible,
@@ -67,6 +77,8 @@ struct Rings<'a> {
     wanted: Vec<Vec<bool>>,
     /// One more than the greatest partial wanted, by ring.
     upto: Vec<usize>,
+    /// Whether an entry may not know one of them.
+    may_be_unknown: bool,
     totals: Vec<Vec<Partial>>,
     columns: Vec<bool>,
     values: Vec<Value>,
@@ -75,8 +87,12 @@ struct Rings<'a> {
 impl<'a> Rings<'a> {
     fn new(table: &'a Table, at: i64, windows: &[WindowRead], visible: &'a Visible) -> Option<Rings<'a>> {
         let layout = &table.layout;
-        let mut starts: Vec<i64> =
-            windows.iter().filter(|read| !read.partials.is_empty()).map(|read| read.window.start(at)).collect();
+        let merges = |index: &&u16| !layout.partials[usize::from(**index)].kind.is_digest();
+        let mut starts: Vec<i64> = windows
+            .iter()
+            .filter(|read| read.partials.iter().any(|index| merges(&index)))
+            .map(|read| read.window.start(at))
+            .collect();
         starts.sort_unstable_by(|a, b| b.cmp(a));
         starts.dedup();
         let from = *starts.last()?;
@@ -85,14 +101,19 @@ impl<'a> Rings<'a> {
             let start = read.window.start(at);
             for (ring, flags) in wanted.iter_mut().enumerate().filter(|(ring, _)| starts[*ring] >= start) {
                 debug_assert!(ring < starts.len());
-                for index in &read.partials {
+                for index in read.partials.iter().filter(merges) {
                     flags[usize::from(*index)] = true;
                 }
             }
         }
         let upto = wanted.iter().map(|flags| flags.iter().rposition(|flag| *flag).map_or(0, |last| last + 1)).collect();
         let mut columns = vec![false; layout.columns.len()];
-        for (spec, _) in layout.partials.iter().zip(&wanted[0]).filter(|(_, flag)| **flag) {
+        let mut may_be_unknown = false;
+        for (index, spec) in layout.partials.iter().enumerate() {
+            if !wanted[0][index] {
+                continue;
+            }
+            may_be_unknown |= matches!(spec.kind, PartialKind::DecayedSum { .. });
             if let Some(column) = spec.column {
                 columns[usize::from(column)] = true;
             }
@@ -107,6 +128,7 @@ impl<'a> Rings<'a> {
             starts,
             wanted,
             upto,
+            may_be_unknown,
             columns,
             values: vec![Value::Null; layout.columns.len()],
         })
@@ -129,7 +151,9 @@ impl<'a> Rings<'a> {
         for (read, found) in windows.iter().zip(data).filter(|(read, _)| !read.partials.is_empty()) {
             let start = read.window.start(self.at);
             if let Some(totals) = self.starts.iter().position(|other| *other == start).map(|ring| &self.totals[ring]) {
-                found.partials = read.partials.iter().map(|index| totals[usize::from(*index)].clone()).collect();
+                for (place, index) in found.partials.iter_mut().zip(&read.partials) {
+                    place.clone_from(&totals[usize::from(*index)]);
+                }
             }
         }
     }
@@ -147,6 +171,15 @@ impl Visitor for Rings<'_> {
             return Ok(Step::Open);
         }
         let (wanted, totals) = (&self.wanted[ring], &mut self.totals[ring]);
+        if self.may_be_unknown {
+            let mut is_unknown = false;
+            head.partials(&self.table.layout, self.upto[ring], |index, _, partial| {
+                is_unknown |= wanted[index] && partial.is_unknown();
+            })?;
+            if is_unknown {
+                return Ok(Step::Open);
+            }
+        }
         head.partials(&self.table.layout, self.upto[ring], |index, spec, partial| {
             if wanted[index] {
                 totals[index].merge(spec, &partial);
@@ -171,7 +204,7 @@ impl Visitor for Rings<'_> {
             let (wanted, totals) = (&self.wanted[ring], &mut self.totals[ring]);
             for (index, spec) in self.table.layout.partials.iter().enumerate().take(self.upto[ring]) {
                 if wanted[index] {
-                    add_event(&mut totals[index], spec, &self.values, predicates);
+                    add_event(&mut totals[index], spec, leaf.time, &self.values, predicates);
                 }
             }
         }

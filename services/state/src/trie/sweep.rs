@@ -1,6 +1,7 @@
 //! Windows at many times of one key: its events are read once. Counts and sums are exact, so a window is the difference of the
 //! totals before its end and before its begin; extremes keep the candidates that no later value beats. The cost per event is that
-//! of one addition, however many windows look at it.
+//! of one addition, however many windows look at it. What slides in neither way is made anew for each time: of a window of few
+//! events from those, else read as a single question reads it.
 
 use super::body;
 use super::coordinate::{origin_of, time_of};
@@ -17,6 +18,8 @@ use thyme_core::{Result, Value};
 
 /// A single read costs about as much as reading this many events.
 const EVENTS_PER_READ: u64 = 128;
+/// A sketch, digest or fading sum of a window of at most so many events is made from them: so few leave no trace of how.
+const EVENTS_ADDED: usize = 64;
 /// Most events that are held at once; a larger key is read time by time.
 const MAX_EVENTS: u64 = 1 << 21;
 
@@ -36,8 +39,7 @@ pub fn sweep(
     for root in &roots {
         total += root.events_within(from, *last)?;
     }
-    if total > MAX_EVENTS.min(EVENTS_PER_READ * times.len() as u64) || !windows.iter().all(|read| slides(layout, read))
-    {
+    if total > MAX_EVENTS.min(EVENTS_PER_READ * times.len() as u64) {
         for (index, at) in times.iter().enumerate() {
             visit(index, &read::read(walker, *at, windows, visible)?)?;
         }
@@ -62,8 +64,13 @@ pub fn sweep(
                 let spec = &layout.partials[place];
                 found.partials.push(match &totals.by_partial[place] {
                     Some(running) => between(spec, &running[before], &running[until]),
-                    None => extremes.of(spec, place, &loaded, begin),
+                    None if is_extreme(spec) => extremes.of(spec, place, &loaded, begin),
+                    None if end - begin <= EVENTS_ADDED => loaded.sum(spec, begin..end),
+                    None => Partial::empty(spec),
                 });
+            }
+            if end - begin > EVENTS_ADDED {
+                read_those_left(walker, times[index], read, visible, found)?;
             }
             write_scans(&loaded, read, begin..end, found);
         }
@@ -72,12 +79,29 @@ pub fn sweep(
     Ok(())
 }
 
-/// Whether every partial asked for can be had without adding the window's events up anew; a sketch cannot.
-fn slides(layout: &TableLayout, read: &WindowRead) -> bool {
-    read.partials.iter().all(|partial| {
-        let spec = &layout.partials[usize::from(*partial)];
+/// Reads the partials of a window that cannot be had from its neighbours in time.
+fn read_those_left(
+    walker: &Walker<'_>,
+    at: i64,
+    read: &WindowRead,
+    visible: &Visible,
+    data: &mut WindowData,
+) -> Result<()> {
+    let slides = |partial: &u16| {
+        let spec = &walker.table.layout.partials[usize::from(*partial)];
         Partial::invertible(spec) || is_extreme(spec)
-    })
+    };
+    let partials: Vec<u16> = read.partials.iter().copied().filter(|partial| !slides(partial)).collect();
+    if partials.is_empty() {
+        return Ok(());
+    }
+    let those = WindowRead { window: read.window, partials, scans: Vec::new() };
+    let found = read::read(walker, at, &[those], visible)?.into_iter().flat_map(|data| data.partials);
+    let places = data.partials.iter_mut().zip(&read.partials).filter(|(_, partial)| !slides(partial));
+    for ((place, _), partial) in places.zip(found) {
+        *place = partial;
+    }
+    Ok(())
 }
 
 fn is_extreme(spec: &PartialSpec) -> bool {
@@ -122,6 +146,14 @@ impl Loaded {
     fn row(&self, index: usize) -> &[Value] {
         let columns = self.columns.len();
         &self.values[index * columns..(index + 1) * columns]
+    }
+
+    fn sum(&self, spec: &PartialSpec, events: std::ops::Range<usize>) -> Partial {
+        let mut partial = Partial::empty(spec);
+        for index in events {
+            add_event(&mut partial, spec, self.times[index], self.row(index), self.predicates[index]);
+        }
+        partial
     }
 
     /// The value that a partial looks at.
@@ -199,7 +231,7 @@ fn running(spec: &PartialSpec, loaded: &Loaded, boundaries: &[usize]) -> Vec<Par
     let mut totals = Vec::with_capacity(boundaries.len());
     for boundary in boundaries {
         for index in from..*boundary {
-            add_event(&mut total, spec, loaded.row(index), loaded.predicates[index]);
+            add_event(&mut total, spec, loaded.times[index], loaded.row(index), loaded.predicates[index]);
         }
         from = *boundary;
         totals.push(total.clone());
@@ -251,7 +283,7 @@ impl Extremes {
         if let Some(candidates) = candidates
             && let Some(first) = candidates.get(candidates.partition_point(|index| *index < begin))
         {
-            extreme.add(spec, loaded.value(spec, *first));
+            extreme.add(spec, loaded.times[*first], loaded.value(spec, *first));
         }
         extreme
     }

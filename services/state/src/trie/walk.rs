@@ -37,6 +37,10 @@ pub trait Visitor {
     fn entry(&mut self, first: i64, last: i64, head: &EntryHead<'_>) -> Result<Step>;
     /// A leaf that touches the walk's range; it may hold events outside. False: nothing more is needed.
     fn leaf(&mut self, leaf: LeafCursor<'_>) -> Result<bool>;
+    /// All that was opened by the last [`Visitor::entry`] that has not been left yet has been shown.
+    fn leave(&mut self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A root row of the key.
@@ -215,6 +219,7 @@ impl<'s> Walker<'s> {
                             if !self.visit(child, &row, direction, from, to, visitor)? {
                                 return Ok(false);
                             }
+                            visitor.leave()?;
                         }
                     }
                 }

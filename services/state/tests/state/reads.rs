@@ -72,11 +72,7 @@ proptest! {
         for count in [1, 7, 150] {
             let mut times: Vec<i64> = (0..count).map(|_| time_near(&mut case.random, &case.events)).collect();
             times.sort_unstable();
-            let mut reads = windows(&mut case.random, &case.table, &case.events, times[0]);
-            // With a sketch times are read one by one.
-            if case.random.below(4) != 0 {
-                reads.iter_mut().for_each(|read| read.partials.retain(|partial| *partial != SKETCH));
-            }
+            let reads = windows(&mut case.random, &case.table, &case.events, times[0]);
             let visible = visible(&mut case.random, &case.events);
             let found = swept(&case, &times, &reads, &visible);
             prop_assert_eq!(found.len(), times.len());

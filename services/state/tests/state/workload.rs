@@ -33,9 +33,6 @@ pub fn spec(kind: PartialKind, column: Option<u16>, predicate: Option<u16>) -> P
     PartialSpec { kind, column, predicate }
 }
 
-/// The partial of [`table`] that windows cannot slide over.
-pub const SKETCH: u16 = 14;
-
 /// A table with every kind of partial.
 pub fn table(id: u32, routed: bool) -> Table {
     use PartialKind::*;
@@ -55,8 +52,11 @@ pub fn table(id: u32, routed: bool) -> Table {
         spec(Min, Some(2), None),
         spec(Max, Some(3), None),
         spec(DistinctSketch, Some(1), None),
+        spec(DecayedSum { half_life: 1_000_000_000 }, Some(0), None),
+        spec(DecayedSum { half_life: 86_400_000_000 }, Some(1), Some(1)),
+        spec(DigestFloat, Some(0), None),
+        spec(DigestInt, Some(1), Some(0)),
     ];
-    assert_eq!(partials[usize::from(SKETCH)].kind, DistinctSketch);
     let columns = vec![DataType::Float, DataType::Int, DataType::Str, DataType::Time, DataType::Bool];
     Table { id, layout: Arc::new(TableLayout { columns, predicates: 2, partials }), routed }
 }
@@ -203,9 +203,13 @@ pub fn expected(table: &Table, events: &[Event], at: i64, reads: &[WindowRead], 
             let spec = &table.layout.partials[usize::from(*index)];
             let mut partial = Partial::empty(spec);
             for event in inside.iter().filter(|event| fulfils(event, spec.predicate)) {
-                partial.add(spec, &value(event, spec.column));
+                partial.add(spec, event.time, &value(event, spec.column));
             }
-            partial
+            if spec.kind.is_digest() {
+                crate::digests::digest(spec, &inside, read.window.start(at), at)
+            } else {
+                partial
+            }
         };
         let scanned = |scan: &Scan| {
             let mut items: Vec<ScanItem> = inside

@@ -42,7 +42,7 @@ fn windows_and_operators_share_partials() {
     assert_eq!(read.windows.len(), 2);
     assert_eq!(read.windows[0].partials, [4, 5, 0, 1, 2]);
     assert_eq!(read.windows[1].partials, [0]);
-    assert_eq!(read.outputs[2].partials, [2, 3]);
+    assert_eq!(read.outputs[2].partials, [PartialRead { window: 0, place: 2 }, PartialRead { window: 0, place: 3 }]);
 }
 
 #[test]
@@ -78,6 +78,41 @@ fn scans_are_shared_and_only_as_long_as_needed() {
     assert_eq!(plan.read_plan(&[0, 2]).windows[0].scans, [scan(true, Some(1)), scan(false, Some(1))]);
     assert_eq!(plan.read_plan(&[1, 3]).windows[0].scans, [scan(true, None)]);
     assert_eq!(plan.outputs.iter().map(OutputPlan::reads_every_event).collect::<Vec<_>>(), [false, false, false, true]);
+}
+
+#[test]
+fn digests_stand_behind_all_other_partials() {
+    let plan = compile(&[
+        definition("middle", AggregateOp::ApproxPercentile { pct: Some(50.0) }, Some("price"), "1h"),
+        definition("rank", AggregateOp::ApproxPercentile { pct: None }, Some("quantity"), "1h"),
+        definition("spend", AggregateOp::Sum, Some("price"), "1h"),
+    ]);
+    let wanted = [
+        spec(PartialKind::Count, Some(1), None),
+        spec(PartialKind::Count, None, None),
+        spec(PartialKind::SumFloat, Some(0), None),
+        spec(PartialKind::DigestFloat, Some(0), None),
+        spec(PartialKind::DigestInt, Some(1), None),
+    ];
+    assert_eq!(plan.layout.partials, wanted);
+    let partials: Vec<&[u16]> = plan.outputs.iter().map(|output| output.partials.as_slice()).collect();
+    assert_eq!(partials, [[3].as_slice(), &[4, 0], &[1, 2]]);
+    assert!(!plan.outputs.iter().any(OutputPlan::reads_every_event));
+}
+
+#[test]
+fn fading_sums_are_read_no_further_than_they_reach() {
+    let fading = |name, window| {
+        definition(name, AggregateOp::ExpDecaySum { half_life: "1s".to_string() }, Some("price"), window)
+    };
+    let plan = compile(&[fading("short", "5s"), fading("long", "1d"), fading("all", "forever")]);
+    let read = plan.read_plan(&[0, 1, 2]);
+    let windows: Vec<Window> = read.windows.iter().map(|read| read.window).collect();
+    let [short, faded] = [5, 2_300].map(|seconds| Window::Length(seconds * 1_000_000));
+    assert_eq!(windows, [short, Window::parse("1d").unwrap(), faded, Window::Forever]);
+    let places: Vec<Vec<usize>> =
+        read.outputs.iter().map(|output| output.partials.iter().map(|partial| partial.window).collect()).collect();
+    assert_eq!(places, [[0, 0], [1, 2], [3, 2]]);
 }
 
 #[test]

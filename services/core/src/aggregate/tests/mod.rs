@@ -97,7 +97,7 @@ impl Table<'_> {
         for part in rows.chunks(self.split) {
             let mut partial = Partial::empty(spec);
             for row in part.iter().filter(|row| self.counts(row, spec.predicate)) {
-                partial.add(spec, &self.value(row, spec.column));
+                partial.add(spec, row.time, &self.value(row, spec.column));
             }
             let mut bytes = Vec::new();
             partial.encode(&mut bytes);
