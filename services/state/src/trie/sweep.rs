@@ -53,7 +53,7 @@ pub fn sweep(
     let totals = Totals::new(layout, &loaded, &bounds, windows);
     let mut extremes = Extremes::new(layout, windows);
     let mut data: Vec<WindowData> = windows.iter().map(|_| WindowData::default()).collect();
-    for index in 0..times.len() {
+    for (index, at) in times.iter().enumerate() {
         extremes.slide(layout, &loaded, &bounds, index);
         for (window, (read, found)) in windows.iter().zip(&mut data).enumerate() {
             let (begin, end) = bounds.of(window, index);
@@ -70,7 +70,7 @@ pub fn sweep(
                 });
             }
             if end - begin > EVENTS_ADDED {
-                read_those_left(walker, times[index], read, visible, found)?;
+                read_those_left(walker, *at, read, visible, found)?;
             }
             write_scans(&loaded, read, begin..end, found);
         }
