@@ -125,7 +125,7 @@ proptest! {
             0 => (word >> 11) as f64,
             1 => index as f64,
             2 => (word % 500) as f64 / 100.0,
-            3 => if word % 10 == 0 { word as f64 } else { 0.0 },
+            3 => if word.is_multiple_of(10) { word as f64 } else { 0.0 },
             _ => 1.0 / ((word >> 11) as f64 + 1.0),
         };
         let (table, events) = (table(), events(count, days, value));
