@@ -79,13 +79,14 @@ impl Partial {
         }
     }
 
-    /// Whether [`Partial::subtract`] works for this spec.
-    pub fn invertible(spec: &PartialSpec) -> bool {
+    /// Whether [`Partial::subtract`] works for this spec, over rows of a stretch of time of this length.
+    pub fn invertible(spec: &PartialSpec, stretch: u64) -> bool {
         match spec.kind {
             PartialKind::Count | PartialKind::SumInt | PartialKind::SumFloat => true,
             PartialKind::SquaresInt | PartialKind::SquaresFloat => true,
             PartialKind::Min | PartialKind::Max | PartialKind::DistinctSketch => false,
-            PartialKind::DecayedSum { .. } | PartialKind::DigestInt | PartialKind::DigestFloat => false,
+            PartialKind::DecayedSum { half_life } => DecayedSum::tells(half_life, stretch),
+            PartialKind::DigestInt | PartialKind::DigestFloat => false,
         }
     }
 
@@ -110,6 +111,7 @@ impl Partial {
             (Partial::SumFloat(sum), Partial::SumFloat(less)) => sum.subtract(less),
             (Partial::SquaresInt(sum), Partial::SquaresInt(less)) => sum.subtract(less),
             (Partial::SquaresFloat(sum), Partial::SquaresFloat(less)) => sum.subtract(less),
+            (Partial::Decayed(sum), Partial::Decayed(less)) => sum.subtract(less),
             (_, _) => debug_assert!(false, "{:?} does not subtract", spec.kind),
         }
     }

@@ -19,7 +19,7 @@ const MAX_STORED_SPAN: u64 = 512;
 /// A sum in memory spans at most so many: more than [`FADED`].
 const MAX_SPAN: u64 = 4096;
 
-/// A sum of fading values.
+/// A sum of fading values. Two are equal if they come to the same.
 #[derive(Debug, Clone)]
 pub enum DecayedSum {
     Sum(Terms),
@@ -73,6 +73,19 @@ impl DecayedSum {
                 }
             }
         }
+    }
+
+    /// Takes out values that had been added; exact. It spans what it spanned before.
+    pub fn subtract(&mut self, other: &DecayedSum) {
+        match (self, other) {
+            (DecayedSum::Sum(terms), DecayedSum::Sum(less)) => terms.combine(less.first, &less.limbs, true),
+            (this, _) => *this = DecayedSum::TooWide,
+        }
+    }
+
+    /// Whether the sum of values from a stretch of time can be told, however they are spread in it.
+    pub fn tells(half_life: Micros, stretch: u64) -> bool {
+        stretch / half_life.unsigned_abs() < MAX_SPAN
     }
 
     /// The sum's terms, ready for values of these half-lives; `None` if that is too wide.
@@ -180,14 +193,9 @@ impl DecayedSum {
 
 impl PartialEq for DecayedSum {
     fn eq(&self, other: &Self) -> bool {
-        let key = |sum: &DecayedSum| match sum {
-            DecayedSum::TooWide => None,
-            DecayedSum::Sum(terms) => Some(terms.span),
+        let (DecayedSum::Sum(one), DecayedSum::Sum(two)) = (self, other) else {
+            return self.is_too_wide() && other.is_too_wide();
         };
-        if key(self) != key(other) {
-            return false;
-        }
-        let (DecayedSum::Sum(one), DecayedSum::Sum(two)) = (self, other) else { return true };
         let mut difference = one.clone();
         difference.combine(two.first, &two.limbs, true);
         difference.limbs.iter().all(|limb| *limb == 0)

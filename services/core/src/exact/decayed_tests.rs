@@ -65,6 +65,12 @@ proptest! {
         }
         prop_assert_eq!(&merged, &whole);
         prop_assert_eq!(bytes_of(&merged), bytes_of(&whole));
+        if !whole.is_too_wide() {
+            for part in shuffled.chunks(split) {
+                merged.subtract(&sum_of(half_life, part));
+            }
+            prop_assert_eq!(merged, DecayedSum::default());
+        }
     }
 
     #[test]

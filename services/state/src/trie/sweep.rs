@@ -52,6 +52,7 @@ pub fn sweep(
     let bounds = Bounds::new(&loaded, times, windows);
     let totals = Totals::new(layout, &loaded, &bounds, windows);
     let mut extremes = Extremes::new(layout, windows);
+    let stuck: Vec<Vec<u16>> = windows.iter().map(|read| totals.stuck(layout, read)).collect();
     let mut data: Vec<WindowData> = windows.iter().map(|_| WindowData::default()).collect();
     for (index, at) in times.iter().enumerate() {
         extremes.slide(layout, &loaded, &bounds, index);
@@ -69,37 +70,44 @@ pub fn sweep(
                     None => Partial::empty(spec),
                 });
             }
-            if end - begin > EVENTS_ADDED {
-                read_those_left(walker, *at, read, visible, found)?;
-            }
             write_scans(&loaded, read, begin..end, found);
+        }
+        let is_left = |window: &usize| {
+            let (begin, end) = bounds.of(*window, index);
+            !stuck[*window].is_empty() && end - begin > EVENTS_ADDED
+        };
+        let left: Vec<usize> = (0..windows.len()).filter(is_left).collect();
+        if !left.is_empty() {
+            read_those_left(walker, *at, windows, &left, &stuck, visible, &mut data)?;
         }
         visit(index, &data)?;
     }
     Ok(())
 }
 
-/// Reads the partials of a window that cannot be had from its neighbours in time.
+/// Reads, of the windows with these indices, the partials that do not slide.
 fn read_those_left(
     walker: &Walker<'_>,
     at: i64,
-    read: &WindowRead,
+    windows: &[WindowRead],
+    left: &[usize],
+    stuck: &[Vec<u16>],
     visible: &Visible,
-    data: &mut WindowData,
+    data: &mut [WindowData],
 ) -> Result<()> {
-    let slides = |partial: &u16| {
-        let spec = &walker.table.layout.partials[usize::from(*partial)];
-        Partial::invertible(spec) || is_extreme(spec)
+    let of_window = |window: &usize| WindowRead {
+        window: windows[*window].window,
+        partials: stuck[*window].clone(),
+        scans: Vec::new(),
     };
-    let partials: Vec<u16> = read.partials.iter().copied().filter(|partial| !slides(partial)).collect();
-    if partials.is_empty() {
-        return Ok(());
-    }
-    let those = WindowRead { window: read.window, partials, scans: Vec::new() };
-    let found = read::read(walker, at, &[those], visible)?.into_iter().flat_map(|data| data.partials);
-    let places = data.partials.iter_mut().zip(&read.partials).filter(|(_, partial)| !slides(partial));
-    for ((place, _), partial) in places.zip(found) {
-        *place = partial;
+    let reads: Vec<WindowRead> = left.iter().map(of_window).collect();
+    for (window, found) in left.iter().zip(read::read(walker, at, &reads, visible)?) {
+        for (partial, value) in stuck[*window].iter().zip(found.partials) {
+            let places = data[*window].partials.iter_mut().zip(&windows[*window].partials);
+            for (place, _) in places.filter(|(_, wanted)| *wanted == partial) {
+                place.clone_from(&value);
+            }
+        }
     }
     Ok(())
 }
@@ -203,14 +211,24 @@ impl Totals {
         boundaries.sort_unstable();
         boundaries.dedup();
         let mut by_partial: Vec<Option<Vec<Partial>>> = vec![None; layout.partials.len()];
+        let stretch = loaded.times.first().zip(loaded.times.last()).map_or(0, |(first, last)| first.abs_diff(*last));
         for partial in windows.iter().flat_map(|read| &read.partials) {
             let place = usize::from(*partial);
             let spec = &layout.partials[place];
-            if by_partial[place].is_none() && Partial::invertible(spec) {
+            if by_partial[place].is_none() && Partial::invertible(spec, stretch) {
                 by_partial[place] = Some(running(spec, loaded, &boundaries));
             }
         }
         Totals { boundaries, by_partial }
+    }
+
+    /// The partials of a window that slide in no way: sketches, digests, and fading sums over very many half-lives.
+    fn stuck(&self, layout: &TableLayout, read: &WindowRead) -> Vec<u16> {
+        let slides = |partial: &u16| {
+            let place = usize::from(*partial);
+            self.by_partial[place].is_some() || is_extreme(&layout.partials[place])
+        };
+        read.partials.iter().copied().filter(|partial| !slides(partial)).collect()
     }
 
     /// Index of a boundary's totals.

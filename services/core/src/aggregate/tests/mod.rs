@@ -106,7 +106,9 @@ impl Table<'_> {
             assert!(rest.is_empty());
             assert_eq!(decoded, partial);
             whole.merge(spec, &decoded);
-            if Partial::invertible(spec) {
+            let times = rows.iter().map(|row| row.time);
+            let stretch = times.clone().max().unwrap_or(0).abs_diff(times.min().unwrap_or(0));
+            if Partial::invertible(spec, stretch) {
                 // Out and in again: exact, so nothing is left behind.
                 whole.subtract(spec, &partial);
                 whole.merge(spec, &partial);
