@@ -107,7 +107,7 @@ class TopK(Aggregate):
 
 
 class ExpDecaySum(Aggregate):
-    """Sum of v·2^-((T-t)/half_life). Empty window: 0.0. Type float."""
+    """Sum of v·2^-((T-t)/half_life), within 1e-12 of the sum of |v|·weight. Empty window: 0.0. Type float."""
 
     kind, example = "exp_decay_sum", 'ExpDecaySum(of="amount", window="7d", half_life="1d")'
 

@@ -38,6 +38,7 @@ fn windows_and_operators_share_partials() {
     assert_eq!(plan.layout.partials, wanted);
     assert_eq!(plan.column_sources, ["price", "amount"]);
     assert_eq!(plan.layout.columns, [DataType::Float, DataType::Float]);
+    assert_eq!(plan.layout.form(), 1);
     let read = plan.read_plan(&[6, 0, 3, 4]);
     assert_eq!(read.windows.len(), 2);
     assert_eq!(read.windows[0].partials, [4, 5, 0, 1, 2]);
@@ -98,6 +99,7 @@ fn digests_stand_behind_all_other_partials() {
     let partials: Vec<&[u16]> = plan.outputs.iter().map(|output| output.partials.as_slice()).collect();
     assert_eq!(partials, [[3].as_slice(), &[4, 0], &[1, 2]]);
     assert!(!plan.outputs.iter().any(OutputPlan::reads_every_event));
+    assert_eq!(plan.layout.form(), 2);
 }
 
 #[test]
