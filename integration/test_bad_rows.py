@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import time
 import zlib
 from datetime import datetime, timedelta, timezone
 
@@ -181,6 +182,72 @@ def test_messages_that_are_too_large_are_refused_and_cost_nothing(shop):
     assert (response.status, problem["code"]) == (413, "resource_exhausted")
     assert str(64 << 20) in problem["detail"], problem
     assert _counted(shop, "huge", "p") == 40
+
+
+SOURCED = SOURCE.replace("from thyme import (", "from thyme import (\n    FileSource, source,").replace(
+    '@dataset(index=True, version=1, max_lateness="6h")',
+    '@source(FileSource("PATH"), every="1s", cdc="append")\n@dataset(index=True, version=1, max_lateness="6h")',
+)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_a_file_source(make_server, form):
+    """Bad lines go to the dead letters with place and reason, once, and a line cut in the middle waits for its end."""
+    server = make_server().start()
+    path = server.directory / f"orders.{form}"
+    good = [{**GOOD, "order_id": number, "city": "Oslo"} for number in range(4)]
+    if form == "jsonl":
+        lines = [json.dumps(row) for row in good]
+        bad = [
+            ('{"order_id": 50, "user": "zoe', "not valid JSON"),
+            (json.dumps({**good[0], "amount": "much"}), "'amount'"),
+        ]
+        bad += [(json.dumps({**good[0], "order_id": None}), "'order_id' is null"), ('{"order_id": 9}', "no field 'ts'")]
+        head = []
+    else:
+        lines = [",".join(str(value) for value in row.values()) for row in good]
+        bad = [("50,2025", "2 columns where the header has 5"), (lines[0].replace("1.0", "much"), "'amount'")]
+        bad += [(lines[0].replace("1.0", "nan"), "'amount'"), (lines[0].removeprefix("0"), "'order_id' is null")]
+        head = [",".join(GOOD)]
+    written = [*head, lines[0], *(line for line, _ in bad), lines[1], lines[2]]
+    path.write_text("\n".join([*written, lines[3][:20]]))
+    done = server.commit(SOURCED.replace("PATH", str(path)))
+    assert done.returncode == 0, done.stderr
+    _check_source(server, bad, 3, first_line=len(head) + 2)
+    with server.client() as client:
+        (source,) = client.list("sources")
+        assert f"line {len(written) + 1} is incomplete" in json.dumps(source, default=str), source
+    with path.open("a") as file:
+        file.write(lines[3][20:] + "\n")
+    _check_source(server, bad, 4, first_line=len(head) + 2)
+    server.kill()
+    server.start()
+    _check_source(server, bad, 4, first_line=len(head) + 2)
+
+
+def _check_source(server, bad, good, first_line):
+    deadline = time.monotonic() + 60
+    while True:
+        _, status = ask(f"http://{server.control}/api/v1/status")
+        (counts,) = [found["counts"] for found in status["datasets"] if found["name"] == "Order"]
+        if counts["accepted"] >= good and counts["dead_letters"] >= len(bad):
+            break
+        assert time.monotonic() < deadline, counts
+        time.sleep(0.05)
+    assert (counts["accepted"], counts["dead_letters"], counts["duplicates"]) == (good, len(bad), 0)
+    code, found = ask(f"http://{server.control}/api/v1/rejected?dataset=Order")
+    assert code == 200
+    reasons = sorted(row["reason"] for row in found["rows"])
+    assert len(reasons) == len(bad)
+    for number, (reason, (_, says)) in enumerate(zip(reasons, bad, strict=True)):
+        assert reason.startswith(f"line {first_line + number}: ") and says in reason, reason
+    deadline = time.monotonic() + 60
+    while (counted := _counted(server, "zoe", "p")) != good:
+        assert time.monotonic() < deadline, counted
+    with server.client() as client:
+        (event,) = [event for event in client.events()["events"] if event["event_type"] == "source.row_rejected"]
+        assert f"line {first_line}: " in event["message"] and "3 more rows" in event["message"]
+        assert "zoe" not in json.dumps(event, default=str), "an erase does not reach the feed"
 
 
 def test_an_event_of_the_far_future_is_a_dead_letter_and_moves_nothing(make_server):

@@ -81,7 +81,7 @@ def test_each_kind_is_listed_with_reason_place_and_row(meters):
     assert (late["kind"], late["partition"], late["offset"]) == ("late", 0, 1)
     assert late["row"] == {"meter": 7, "ts": "2026-01-15T10:59:59Z", "level": 2.5}
     assert "below the watermark" in late["reason"]
-    assert (line["kind"], line["partition"], line["offset"]) == ("source", None, None)
+    assert (line["kind"], line["offset"]) == ("source", 0)
     assert "line 1" in line["reason"]
     assert "not a time: 'never'" in line["reason"]
     assert "never" in json.dumps(line["row"])

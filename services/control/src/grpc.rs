@@ -89,7 +89,7 @@ impl ControlService for ControlGrpc {
 
     async fn list_rejected(&self, request: Request<v1::ListRejectedRequest>) -> Answer<v1::ListRejectedResponse> {
         let v1::ListRejectedRequest { dataset, limit } = request.into_inner();
-        let rows = self.controller.rejected(&dataset, limit).await.map_err(refuse)?;
+        let rows = self.controller.rejected(&dataset, limit).map_err(refuse)?;
         Ok(Response::new(v1::ListRejectedResponse { rows: rows.into_iter().map(rejected_info).collect() }))
     }
 

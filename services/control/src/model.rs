@@ -145,11 +145,11 @@ pub struct RejectedView {
     /// `late` (a sample), `dead_letter` or `source`.
     pub kind: &'static str,
     pub reason: String,
-    /// Where it stands in the dataset's log; `None` where it never got there.
+    /// Where it stands in the dataset's log.
     pub partition: Option<u16>,
     pub offset: Option<u64>,
     pub arrived: Time,
-    /// The row, as far as it can be read.
+    /// The row by field; of a source the beginning of its text, null where its key could not be read (so no erase finds it).
     pub row: serde_json::Value,
 }
 

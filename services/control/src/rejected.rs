@@ -9,44 +9,10 @@ use thyme_core::record::{Record, decode_row};
 use thyme_core::{Error, Result, suggest};
 use thyme_state::Rejected;
 
-/// How far back in the event feed rows of a source are looked for.
-const FEED_PAGES: usize = 10;
-const FEED_PAGE: u32 = 1000;
-/// The event that tells of one.
-const SOURCE_EVENT: &str = "source.row_rejected";
-
 impl Controller {
-    /// At most `limit` (0: 50) of each kind: dead letters, samples of late rows, rows of the dataset's source.
-    pub async fn rejected(&self, dataset: &str, limit: u32) -> Result<Vec<RejectedView>> {
+    /// At most `limit` (0: 50) of each kind: dead letters, rows of the dataset's source among them, and samples of late rows.
+    pub fn rejected(&self, name: &str, limit: u32) -> Result<Vec<RejectedView>> {
         let limit = page_size(limit) as usize;
-        let mut views = self.refused_by_the_engine(dataset, limit)?;
-        let mut before = None;
-        let mut of_the_source = 0;
-        for _ in 0..FEED_PAGES {
-            let page = self.parts.catalog.events(FEED_PAGE, before).await?;
-            let Some(last) = page.last() else { break };
-            before = Some(last.id);
-            let told = page.into_iter().map(|entry| entry.event);
-            for event in told.filter(|event| event.event_type == SOURCE_EVENT && event.subject == dataset) {
-                if of_the_source == limit {
-                    return Ok(views);
-                }
-                of_the_source += 1;
-                let row = event.detail.get("sample").cloned().unwrap_or(Json::Null);
-                views.push(RejectedView {
-                    kind: "source",
-                    reason: event.message,
-                    partition: None,
-                    offset: None,
-                    arrived: Time(event.created_at),
-                    row,
-                });
-            }
-        }
-        Ok(views)
-    }
-
-    fn refused_by_the_engine(&self, name: &str, limit: usize) -> Result<Vec<RejectedView>> {
         let serving = self.serving();
         let versions = serving.versions();
         let find = |name: &str| {
@@ -75,9 +41,10 @@ impl Controller {
 }
 
 fn view(kind: &'static str, rejected: Rejected, dataset: &CompiledDataset) -> RejectedView {
+    let record = Record::decode(&rejected.record).ok();
     RejectedView {
-        kind,
-        row: readable(&rejected.record, dataset).unwrap_or(Json::Null),
+        kind: if matches!(record, Some(Record::Unreadable { .. })) { "source" } else { kind },
+        row: record.and_then(|record| readable(&record, dataset)).unwrap_or(Json::Null),
         reason: rejected.reason,
         partition: Some(rejected.partition),
         offset: Some(rejected.offset),
@@ -85,9 +52,13 @@ fn view(kind: &'static str, rejected: Rejected, dataset: &CompiledDataset) -> Re
     }
 }
 
-/// The row by field name; `None` if that is what is wrong with it.
-fn readable(record: &[u8], dataset: &CompiledDataset) -> Option<Json> {
-    let Ok(Record::Event { row, .. }) = Record::decode(record) else { return None };
+/// The row by field name, or the beginning of the text that could not be read as one; `None` where neither is kept.
+fn readable(record: &Record<'_>, dataset: &CompiledDataset) -> Option<Json> {
+    let row = match record {
+        Record::Event { row, .. } => row,
+        Record::Unreadable { text, .. } if !text.is_empty() => return Some(String::from_utf8_lossy(text).into()),
+        _ => return None,
+    };
     let values = decode_row(row, &dataset.types, None).ok()?;
     let named = dataset.fields.iter().zip(&values);
     Some(

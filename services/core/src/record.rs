@@ -6,10 +6,12 @@
 //! erase      01 01 | append_time i64 LE
 //! routed     01 02 | append_time i64 LE | event_time i64 LE | partition varint | offset varint | row
 //! progress   01 03 | append_time i64 LE | partition varint | next offset varint | greatest event time i64 LE
+//! unreadable 01 04 | append_time i64 LE | id | reason: varint length, text | text: varint length, bytes
 //! id         00 | 01, 16 bytes call, varint row | 02, varint length, bytes
 //! row        varint number of fields, null bits (1 = null), then each non-null value by its type
 //! ```
-//! The record's key (the encoded entity key) travels beside it, as a log's own key. An erase erases that key.
+//! The record's key (the encoded entity key) travels beside it, as a log's own key. An erase erases that key. An unreadable
+//! row whose key could not be told has an empty one, and then no text: nobody could erase it.
 
 use crate::error::{Error, Result};
 use crate::position::Position;
@@ -57,6 +59,15 @@ pub enum Record<'a> {
         next_offset: u64,
         max_event_time: i64,
     },
+    /// A row of a source that is no row of the dataset: for the dead letters.
+    Unreadable {
+        append_time: i64,
+        id: EventId,
+        /// Place and reason, as a user reads them.
+        reason: &'a str,
+        /// The beginning of the row as it came.
+        text: &'a [u8],
+    },
 }
 
 impl Record<'_> {
@@ -73,19 +84,7 @@ impl Record<'_> {
                 out.push(0);
                 out.extend_from_slice(&append_time.to_le_bytes());
                 out.extend_from_slice(&event_time.to_le_bytes());
-                match id {
-                    EventId::None => out.push(0),
-                    EventId::Call { call, row } => {
-                        out.push(1);
-                        out.extend_from_slice(&call.to_le_bytes());
-                        put_varint(out, u64::from(*row));
-                    }
-                    EventId::Given(bytes) => {
-                        out.push(2);
-                        put_varint(out, bytes.len() as u64);
-                        out.extend_from_slice(bytes);
-                    }
-                }
+                put_id(id, out);
                 out.extend_from_slice(row);
             }
             Record::Erase { append_time } => {
@@ -107,6 +106,13 @@ impl Record<'_> {
                 put_varint(out, *next_offset);
                 out.extend_from_slice(&max_event_time.to_le_bytes());
             }
+            Record::Unreadable { append_time, id, reason, text } => {
+                out.push(4);
+                out.extend_from_slice(&append_time.to_le_bytes());
+                put_id(id, out);
+                put_bytes(out, reason.as_bytes());
+                put_bytes(out, text);
+            }
         }
     }
 
@@ -123,17 +129,7 @@ impl Record<'_> {
         Ok(match kind {
             0 => {
                 let event_time = take_i64(&mut rest)?;
-                let id = match take_byte(&mut rest)? {
-                    0 => EventId::None,
-                    1 => {
-                        let (call, tail) = rest.split_first_chunk::<16>().ok_or_else(broken)?;
-                        rest = tail;
-                        let row = u32::try_from(take_varint(&mut rest)?).map_err(|_| broken())?;
-                        EventId::Call { call: u128::from_le_bytes(*call), row }
-                    }
-                    2 => EventId::Given(take_bytes(&mut rest)?.into()),
-                    _ => return Err(broken()),
-                };
+                let id = take_id(&mut rest)?;
                 Record::Event { append_time, event_time, id, row: rest }
             }
             1 => Record::Erase { append_time },
@@ -148,9 +144,43 @@ impl Record<'_> {
                 let next_offset = take_varint(&mut rest)?;
                 Record::Progress { append_time, partition, next_offset, max_event_time: take_i64(&mut rest)? }
             }
+            4 => {
+                let id = take_id(&mut rest)?;
+                let reason = std::str::from_utf8(take_bytes(&mut rest)?).map_err(|_| broken())?;
+                Record::Unreadable { append_time, id, reason, text: take_bytes(&mut rest)? }
+            }
             _ => return Err(broken()),
         })
     }
+}
+
+fn put_id(id: &EventId, out: &mut Vec<u8>) {
+    match id {
+        EventId::None => out.push(0),
+        EventId::Call { call, row } => {
+            out.push(1);
+            out.extend_from_slice(&call.to_le_bytes());
+            put_varint(out, u64::from(*row));
+        }
+        EventId::Given(bytes) => {
+            out.push(2);
+            put_bytes(out, bytes);
+        }
+    }
+}
+
+fn take_id(rest: &mut &[u8]) -> Result<EventId> {
+    Ok(match take_byte(rest)? {
+        0 => EventId::None,
+        1 => {
+            let (call, tail) = rest.split_first_chunk::<16>().ok_or_else(broken)?;
+            *rest = tail;
+            let row = u32::try_from(take_varint(rest)?).map_err(|_| broken())?;
+            EventId::Call { call: u128::from_le_bytes(*call), row }
+        }
+        2 => EventId::Given(take_bytes(rest)?.into()),
+        _ => return Err(broken()),
+    })
 }
 
 fn broken() -> Error {
@@ -398,6 +428,12 @@ mod tests {
                 row: &row,
             },
             Record::Progress { append_time: 1, partition: 3, next_offset: 77, max_event_time: i64::MIN },
+            Record::Unreadable {
+                append_time: 8,
+                id: EventId::Given(b"file:7:0".as_slice().into()),
+                reason: "line 2: not valid JSON",
+                text: b"{\"a\": \xff",
+            },
         ];
         for record in records {
             assert_eq!(Record::decode(&record.encode()).unwrap(), record);

@@ -116,6 +116,15 @@ impl Judge<'_> {
             }
         };
         let (append_time, event_time, id, row) = match record {
+            Record::Unreadable { append_time, id, reason, .. } => {
+                let append_clock = advance(&mut verdict.acceptance.greatest_append_time, append_time);
+                if dedup.first_time(&log_record.key, &id, append_clock)? {
+                    self.dead_letter(verdict, log_record, append_time, reason.to_string());
+                } else {
+                    verdict.counters.duplicate += 1;
+                }
+                return Ok(false);
+            }
             Record::Event { append_time, event_time, id, row } => (append_time, event_time, id, row),
             Record::Erase { append_time } => {
                 advance(&mut verdict.acceptance.greatest_append_time, append_time);

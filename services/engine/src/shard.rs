@@ -251,7 +251,7 @@ impl Shard {
                     advance.sources.retain(|(source, _)| *source != partition);
                     advance.sources.push((partition, SourceProgress { next_offset, greatest_event_time }));
                 }
-                Record::Event { .. } | Record::Erase { .. } => {
+                Record::Event { .. } | Record::Erase { .. } | Record::Unreadable { .. } => {
                     return Err(Error::data_loss(format!(
                         "an unrouted record stands in the repartition log: topic={} partition={} offset={}",
                         self.topic, self.partition, log_record.offset

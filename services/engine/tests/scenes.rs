@@ -8,11 +8,11 @@ use common::*;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::Value;
-use thyme_core::key::encode_key;
+use thyme_core::key::{encode_key, partition};
 use thyme_core::position::PositionSet;
-use thyme_core::record::EventId;
+use thyme_core::record::{EventId, Record};
 use thyme_engine::{Engine, EngineOptions};
-use thyme_log::{EmbeddedLog, EventLog};
+use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
 use thyme_state::StateStore;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -120,6 +120,54 @@ fn late_rows_are_sampled_and_far_future_rows_go_to_the_dead_letters() {
     let status = engine.handle().status().unwrap();
     let total: u64 = status.iter().map(|shard| shard.counters.accepted).sum();
     assert_eq!(total, 3);
+}
+
+/// As a source appends it, again and again if it crashes before it has saved its cursor.
+fn unreadable(user: Option<&str>, line: u32) -> Batch {
+    let key = user.map(key).unwrap_or_default();
+    let id = EventId::Given(format!("file:{line}").into_bytes().into());
+    let reason = format!("line {line}: expected float");
+    let text = if user.is_some() { b"the row".as_slice() } else { b"" };
+    let value = Record::Unreadable { append_time: START, id, reason: &reason, text }.encode();
+    let partition = partition(&key, PARTITIONS);
+    Batch {
+        topic: "Order.v1".to_string(),
+        partition,
+        records: vec![NewRecord { key: key.into(), value: value.into() }],
+    }
+}
+
+#[test]
+fn rows_that_a_source_cannot_read_are_dead_letters_once_and_go_with_their_key() {
+    let world = World::new();
+    for tick_records in [1, 100] {
+        let log = new_log();
+        let polled = [unreadable(Some("ann"), 2), unreadable(None, 3), unreadable(Some("bob"), 5)];
+        append(&log, vec![sent("ann", 0, 1.0).batch(), sent("bob", 1, 1.0).batch()]);
+        append(&log, polled.to_vec());
+        let state = StateStore::in_memory().unwrap();
+        world.engine(&state, &log, tick_records).run_to_end().unwrap();
+        // A crash: polled again, into an engine that has started again.
+        append(&log, polled.to_vec());
+        let mut engine = world.engine(&state, &log, tick_records);
+        engine.run_to_end().unwrap();
+        let reasons = |user: Option<&str>| {
+            let wanted = user.map(key);
+            let mut found = state.snapshot().dead_letters(LOG, wanted.as_deref(), 10).unwrap();
+            found.sort_by(|a, b| a.reason.cmp(&b.reason));
+            found.into_iter().map(|row| row.reason).collect::<Vec<_>>()
+        };
+        assert_eq!(reasons(None), ["line 2: expected float", "line 3: expected float", "line 5: expected float"]);
+        let total = |read: fn(&thyme_state::Counters) -> u64| -> u64 {
+            engine.handle().status().unwrap().iter().map(|shard| read(&shard.counters)).sum()
+        };
+        assert_eq!((total(|all| all.dead), total(|all| all.duplicate), total(|all| all.accepted)), (3, 3, 2));
+        append(&log, vec![erase("ann", START)]);
+        engine.run_to_end().unwrap();
+        assert_eq!(reasons(None), ["line 3: expected float", "line 5: expected float"]);
+        assert_eq!(reasons(Some("bob")).len(), 1);
+        assert_eq!(stored(&state, &world.raw, &key("bob")).len(), 1);
+    }
 }
 
 #[test]

@@ -140,7 +140,7 @@ async fn rejected(State(gateway): Shared, Query(pairs): Pairs) -> Answered {
     let dataset = fields.required_text("dataset")?;
     let limit = fields.number("limit")?.unwrap_or_default();
     fields.finish()?;
-    Ok(render::json(&json!({"rows": gateway.controller.rejected(&dataset, limit).await?})))
+    Ok(render::json(&json!({"rows": gateway.controller.rejected(&dataset, limit)?})))
 }
 
 async fn jobs(State(gateway): Shared, Query(pairs): Pairs) -> Answered {

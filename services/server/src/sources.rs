@@ -1,5 +1,6 @@
 //! Polling sources: one task per dataset that has one. Rows are published through ingest under ids that depend on their place,
-//! then the cursor is saved; a crash in between polls them again, and the engine drops them as duplicates.
+//! then the cursor is saved; a crash in between polls them again, and the engine drops them as duplicates. A row that is none of
+//! the dataset goes the same way, as a record for the dead letters.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use thyme_core::time::Clock;
 use thyme_core::window::parse_duration;
 use thyme_core::{Result, Value};
 use thyme_ingest::Ingestor;
-use thyme_ingest::rows::Ids;
+use thyme_ingest::rows::{Ids, RowEncoder, Unreadable};
 use thyme_sources::{Poll, Source};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -213,32 +214,40 @@ async fn poll_once(
 }
 
 async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -> Result<u64> {
-    note_rejected(dataset, poll.rejected.len(), shared);
-    for row in &poll.rejected {
-        let message = format!("{} {}: {}", row.unit, row.number, row.reason);
-        let detail = serde_json::json!({"number": row.number, "unit": row.unit, "sample": row.sample});
-        report(shared, dataset, "source.row_rejected", Severity::Warning, message, detail).await;
-    }
-    if poll.rows.is_empty() {
+    if poll.rows.is_empty() && poll.rejected.is_empty() {
         return Ok(0);
     }
     let target = shared.ingestor.target(&dataset.name)?;
     let mut encoder = shared.ingestor.encoder(&target, Ids::None);
+    let mut reasons = Vec::new();
+    let mut dead = |encoder: &mut RowEncoder<'_>, values: &[Value], id: &EventId, reason: String, text: &str| {
+        let key: Option<Vec<Value>> =
+            dataset.key_columns.iter().map(|&column| values.get(column).filter(|v| !v.is_null()).cloned()).collect();
+        encoder.unreadable(Unreadable { id, reason: &reason, key: key.as_deref(), text });
+        reasons.push(reason);
+    };
+    for row in &poll.rejected {
+        let reason = format!("{} {}: {}", row.unit, row.number, row.reason);
+        dead(&mut encoder, &row.values, &row.id, reason, &row.sample);
+    }
     for row in &poll.rows {
         let named: BTreeMap<String, Value> =
             dataset.fields.iter().map(|field| field.name.clone()).zip(row.values.iter().cloned()).collect();
-        let id = match &row.id {
-            EventId::Given(bytes) => Some(bytes.as_ref()),
-            EventId::None | EventId::Call { .. } => None,
-        };
-        encoder.named(Ok(named), id);
+        let EventId::Given(id) = &row.id else { continue };
+        encoder.named(Ok(named), Some(id.as_ref()));
+        // What reads as a row and still is none, such as one of the year 20000.
+        for rejected in encoder.take_rejected() {
+            let reason = format!("row {}: {}", String::from_utf8_lossy(id), rejected.reason);
+            dead(&mut encoder, &row.values, &row.id, reason, "");
+        }
     }
     let receipt = shared.ingestor.append(&target, encoder.finish()).await?;
-    note_rejected(dataset, receipt.rejected.len(), shared);
-    for row in &receipt.rejected {
-        let message = format!("row {} of a poll: {}", row.index, row.reason);
-        let detail = serde_json::json!({"field": row.field});
-        report(shared, dataset, "source.row_rejected", Severity::Warning, message, detail).await;
+    note_rejected(dataset, reasons.len(), shared);
+    if let Some(first) = reasons.first() {
+        let more = if reasons.len() > 1 { format!(" (and {} more rows)", reasons.len() - 1) } else { String::new() };
+        // Without the row itself: an erase does not reach this feed.
+        let detail = serde_json::json!({"rows": reasons.len()});
+        report(shared, dataset, "source.row_rejected", Severity::Warning, format!("{first}{more}"), detail).await;
     }
     Ok(receipt.accepted)
 }

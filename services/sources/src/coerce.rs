@@ -21,6 +21,12 @@ pub fn from_object(object: &Map<String, Json>, fields: &[Field]) -> Result<Vec<V
     Ok(values)
 }
 
+/// What can be read of a JSON object, null where nothing can.
+pub fn readable(object: &Map<String, Json>, fields: &[Field]) -> Vec<Value> {
+    let read = |field: &Field| object.get(&field.name).and_then(|json| Value::from_json(json, &field.data_type).ok());
+    fields.iter().map(|field| read(field).unwrap_or(Value::Null)).collect()
+}
+
 /// A cell of a text table: empty is null.
 pub fn from_cell(text: &str, field: &Field) -> Result<Value> {
     if text.is_empty() {

@@ -55,6 +55,8 @@ pub struct RejectedRow {
     pub reason: Error,
     /// The beginning of its text.
     pub sample: String,
+    /// What could be read of it: one per field of the dataset, null where nothing could; none at all if nothing could.
+    pub values: Vec<Value>,
     /// Tells a row that is reported again after a crash.
     pub id: EventId,
 }

@@ -46,7 +46,21 @@ pub struct RowEncoder<'s> {
     next_index: u64,
     buffer: Vec<u8>,
     spans: Vec<Span>,
+    /// Spans that are no rows but what could not be read as one.
+    unreadable: u64,
     rejected: Vec<RejectedRow>,
+}
+
+/// A row of a source that is no row of the dataset.
+#[derive(Debug, Clone, Copy)]
+pub struct Unreadable<'a> {
+    pub id: &'a EventId,
+    /// Where it stands and what is wrong with it.
+    pub reason: &'a str,
+    /// The values of the key fields, if they could be read.
+    pub key: Option<&'a [Value]>,
+    /// The beginning of the row as it came. Not kept without the key: nobody could erase it.
+    pub text: &'a str,
 }
 
 /// Where a record lies in the buffer: key, then value, up to the next span or the end.
@@ -66,8 +80,29 @@ impl<'s> RowEncoder<'s> {
             next_index: 0,
             buffer: Vec::new(),
             spans: Vec::new(),
+            unreadable: 0,
             rejected: Vec::new(),
         }
+    }
+
+    /// A record for the dataset's dead letters. It is no row of the call.
+    pub fn unreadable(&mut self, row: Unreadable<'_>) {
+        let start = self.buffer.len();
+        let key = row.key.and_then(key::encode_key);
+        let text = if key.is_some() { row.text.as_bytes() } else { &[] };
+        let key = key.unwrap_or_default();
+        self.buffer.extend_from_slice(&key);
+        let value = self.buffer.len();
+        let (append_time, id, reason) = (self.append_time, row.id.clone(), row.reason);
+        Record::Unreadable { append_time, id, reason, text }.encode_to(&mut self.buffer);
+        let partition = key::partition(&key, self.schema.partitions);
+        self.spans.push(Span { partition, key: start, value, end: self.buffer.len() });
+        self.unreadable += 1;
+    }
+
+    /// The rows rejected since this was last asked; they are in [`EncodedRows::rejected`] no more.
+    pub fn take_rejected(&mut self) -> Vec<RejectedRow> {
+        std::mem::take(&mut self.rejected)
     }
 
     /// Goes on counting after `rows` earlier rows of the same call.
@@ -131,7 +166,7 @@ impl<'s> RowEncoder<'s> {
     pub fn finish(self) -> EncodedRows {
         let mut partitions: Vec<Vec<NewRecord>> = Vec::new();
         partitions.resize_with(usize::from(self.schema.partitions), Vec::new);
-        let accepted = self.spans.len() as u64;
+        let accepted = self.spans.len() as u64 - self.unreadable;
         let buffer = Bytes::from(self.buffer);
         for span in self.spans {
             partitions[usize::from(span.partition)]

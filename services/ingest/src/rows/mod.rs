@@ -10,7 +10,7 @@ mod encoder;
 mod tests;
 mod values;
 
-pub use encoder::{EncodedRows, Ids, RejectedRow, RowEncoder};
+pub use encoder::{EncodedRows, Ids, RejectedRow, RowEncoder, Unreadable};
 pub(crate) use values::check_event_ids;
 
 use thyme_core::definition::CompiledDataset;

@@ -79,6 +79,18 @@ impl TextFormat for Csv {
         }
         Ok(Some(values))
     }
+
+    fn readable(&self, record: &[u8], header: &Header, fields: &[Field]) -> Vec<Value> {
+        let Scan::Record { cells, .. } = scan(record) else { return Vec::new() };
+        if cells.len() != header.columns {
+            return Vec::new();
+        }
+        let read = |field: &Field, place: Option<usize>| {
+            let text = std::str::from_utf8(&cells[place?]).ok()?;
+            coerce::from_cell(text, field).ok()
+        };
+        fields.iter().zip(&header.places).map(|(field, place)| read(field, *place).unwrap_or(Value::Null)).collect()
+    }
 }
 
 enum Scan {

@@ -38,4 +38,9 @@ impl TextFormat for JsonLines {
         };
         coerce::from_object(&object, fields).map(Some)
     }
+
+    fn readable(&self, record: &[u8], _: &(), fields: &[Field]) -> Vec<Value> {
+        let object = serde_json::from_slice::<Map<String, Json>>(record.trim_ascii_end());
+        object.map_or_else(|_| Vec::new(), |object| coerce::readable(&object, fields))
+    }
 }

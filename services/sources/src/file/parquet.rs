@@ -99,7 +99,8 @@ fn take_rows(source: &SourceFile, fields: &[Field], batch: &RecordBatch, first: 
             Err(reason) => {
                 let sample = sample(fields, &columns, row);
                 let id = source.id(place, sample.as_bytes());
-                poll.rejected.push(RejectedRow { number: place + 1, unit: "row", reason, sample, id });
+                let values = readable(&columns, row);
+                poll.rejected.push(RejectedRow { number: place + 1, unit: "row", reason, sample, values, id });
             }
         }
     }
@@ -117,6 +118,11 @@ fn row_values(fields: &[Field], columns: &[Option<Column>], row: usize) -> Resul
         values.push(coerce::checked(value, field)?);
     }
     Ok(values)
+}
+
+fn readable(columns: &[Option<Column>], row: usize) -> Vec<Value> {
+    let read = |column: &Option<Column>| column.as_ref().and_then(|column| column.value(row).ok());
+    columns.iter().map(|column| read(column).unwrap_or(Value::Null)).collect()
 }
 
 fn sample(fields: &[Field], columns: &[Option<Column>], row: usize) -> String {

@@ -34,6 +34,8 @@ pub trait TextFormat {
     fn step(&self, bytes: &[u8], is_end: bool) -> Step;
     /// `None` for a record that says nothing (a blank line).
     fn values(&self, record: &[u8], layout: &Self::Layout, fields: &[Field]) -> Result<Option<Vec<Value>>>;
+    /// What can be read of a record without values: as [`crate::RejectedRow::values`].
+    fn readable(&self, record: &[u8], layout: &Self::Layout, fields: &[Field]) -> Vec<Value>;
 }
 
 pub fn poll<F: TextFormat>(
@@ -138,7 +140,8 @@ impl Opened<'_> {
                         break;
                     }
                 };
-                self.take(outcome, &rest[..length], cursor, poll);
+                let readable = || format.readable(&rest[..length], layout, fields);
+                self.take(outcome, &rest[..length], readable, cursor, poll);
                 consume(cursor, &mut rest, length);
             }
             let is_full = poll.rows.len() + poll.rejected.len() >= max_rows;
@@ -156,14 +159,21 @@ impl Opened<'_> {
         }
     }
 
-    fn take(&self, outcome: Result<Option<Vec<Value>>>, record: &[u8], cursor: &TextCursor, poll: &mut Poll) {
+    fn take(
+        &self,
+        outcome: Result<Option<Vec<Value>>>,
+        record: &[u8],
+        readable: impl Fn() -> Vec<Value>,
+        cursor: &TextCursor,
+        poll: &mut Poll,
+    ) {
         let id = || self.source.id(cursor.at, record.trim_ascii_end());
         match outcome {
             Ok(Some(values)) => poll.rows.push(SourceRow { values, id: id() }),
             Ok(None) => {}
             Err(reason) => {
-                let sample = coerce::sample(record);
-                poll.rejected.push(RejectedRow { number: cursor.line, unit: "line", reason, sample, id: id() });
+                let (sample, values) = (coerce::sample(record), readable());
+                poll.rejected.push(RejectedRow { number: cursor.line, unit: "line", reason, sample, values, id: id() });
             }
         }
     }

@@ -31,6 +31,10 @@ fn bad_json_lines_are_rejected_and_the_rest_is_read() {
         assert!(row.reason.message().starts_with(reason), "{} is not about {reason}", row.reason);
         assert_eq!(row.sample, line);
     }
+    // What can be read of them: the key of a row that is wrong elsewhere.
+    assert_eq!(poll.rejected[0].values, []);
+    assert_eq!(poll.rejected[9].values[0], Value::Int(1));
+    assert_eq!(poll.rejected[7].values[0], Value::Null);
 }
 
 #[test]
@@ -97,6 +101,8 @@ fn bad_csv_records_are_rejected_and_the_rest_is_read() {
     let expected: Vec<(u64, &str)> =
         bad.iter().enumerate().map(|(index, (_, why))| (2 * index as u64 + 2, *why)).collect();
     assert_eq!(rejects(&poll), expected);
+    assert_eq!(poll.rejected[0].values, []);
+    assert_eq!((&poll.rejected[3].values[0], &poll.rejected[4].values[0]), (&Value::Null, &Value::Int(1)));
 }
 
 #[test]
