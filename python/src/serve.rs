@@ -30,5 +30,10 @@ fn run(config_json: &str) -> Result<()> {
     let flags = serde_json::Value::Object(started.flags);
     let config = Config::load(started.config_file.as_deref(), std::env::vars(), &flags)?;
     let extractors = Arc::new(PythonExtractors::new(config.query.extractor_workers)?);
-    thyme_server::run_blocking(config, extractors, thyme_server::stop_signal())
+    thyme_server::run_blocking(config, extractors.clone(), thyme_server::stop_signal())?;
+    if extractors.has_stuck_thread() {
+        eprintln!("an extractor still hangs in native code: leaving without ending the interpreter");
+        std::process::exit(0);
+    }
+    Ok(())
 }

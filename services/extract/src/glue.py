@@ -229,3 +229,14 @@ def start_worker(context):
     except ImportError:
         pass
     return threading.get_ident()
+
+
+def start_guest(context):
+    """The same for a thread that comes and goes: its thread state is kept when it lets go of the interpreter."""
+    ctypes.pythonapi.PyGILState_Ensure()
+    return start_worker(context)
+
+
+def end_guest():
+    """The end of what `start_guest` began: the thread state goes when this thread lets go of the interpreter."""
+    ctypes.pythonapi.PyGILState_Release(0)

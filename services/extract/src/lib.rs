@@ -7,7 +7,9 @@
 mod call;
 mod context;
 mod glue;
+mod guest;
 mod loader;
+mod pace;
 mod pool;
 mod values;
 mod watchdog;

@@ -1,6 +1,8 @@
 //! [`PythonExtractors`]: loads the modules of deployments and hands calls to the pool.
 
 use crate::glue::{describe_error, exception, glue};
+use crate::guest;
+use crate::pace::Pace;
 use crate::pool::{Job, Pool};
 use crate::watchdog;
 use futures::future::BoxFuture;
@@ -22,6 +24,7 @@ pub(crate) struct Function(pub Py<PyAny>);
 pub(crate) struct Loaded {
     pub spec: ExtractorSpec,
     pub function: std::result::Result<Function, Arc<str>>,
+    pub pace: Pace,
 }
 
 struct Commit {
@@ -50,8 +53,8 @@ pub struct PythonExtractors {
 static COMMIT_NUMBER: AtomicU64 = AtomicU64::new(0);
 
 impl PythonExtractors {
-    /// With this many worker threads (the first caller in a process decides). More do not raise throughput, but one that waits
-    /// should not keep others waiting.
+    /// With this many worker threads, and as many threads of a runtime in calls of their own (the first caller in a process
+    /// decides). More do not raise throughput, but one that waits should not keep others waiting.
     pub fn new(workers: usize) -> Result<PythonExtractors> {
         let pool = POOL.get_or_init(|| start_pool(workers.max(1))).clone()?;
         Ok(PythonExtractors { pool, commits: RwLock::new(HashMap::new()) })
@@ -79,6 +82,12 @@ impl PythonExtractors {
         report
     }
 
+    /// Whether a thread is stuck in native code that an extractor called. The interpreter must not be ended then: the thread
+    /// would come back to one that is half gone, and take the process down.
+    pub fn has_stuck_thread(&self) -> bool {
+        self.pool.lost.load(Ordering::Acquire) > 0
+    }
+
     fn put(&self, deployment: &str, commit: Commit) {
         let replaced = self.commits.write().insert(deployment.to_string(), commit);
         forget(replaced);
@@ -90,11 +99,11 @@ fn keyed(
     function: std::result::Result<Function, Arc<str>>,
 ) -> ((Arc<str>, Arc<str>), Arc<Loaded>) {
     let key = (spec.featureset.clone(), spec.name.clone());
-    (key, Arc::new(Loaded { spec: spec.clone(), function }))
+    (key, Arc::new(Loaded { spec: spec.clone(), function, pace: Pace::default() }))
 }
 
 fn start_pool(workers: usize) -> Result<Arc<Pool>> {
-    let pool = Pool::new();
+    let pool = Pool::new(workers);
     let start = || {
         for _ in 0..workers {
             pool.start_worker()?;
@@ -147,7 +156,7 @@ impl ExtractorRuntime for PythonExtractors {
             return Box::pin(futures::future::ready(vec![Err(reason); row_count]));
         };
         let (reply, answer) = oneshot::channel();
-        self.pool.push(Job { call, loaded, reply });
+        guest::submit(&self.pool, Job { call, loaded, reply });
         Box::pin(async move {
             answer.await.unwrap_or_else(|_| {
                 let reason: Arc<str> = "its worker ended".into();

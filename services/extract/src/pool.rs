@@ -1,14 +1,15 @@
-//! The pool: a queue of calls and the worker threads that take them.
+//! The pool: a queue of calls and the worker threads that take them, and seats for threads that take their own.
 
 use crate::call;
 use crate::context::LookupContext;
 use crate::glue::glue;
+use crate::guest::Visit;
 use crate::loader::Loaded;
 use parking_lot::{Condvar, Mutex};
 use pyo3::prelude::*;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use thyme_query::{ExtractedRows, ExtractorCall};
 use tokio::sync::oneshot;
@@ -42,8 +43,35 @@ pub(crate) struct Worker {
     pub raised: AtomicU32,
     /// While it starts, and from taking a job to having answered it.
     pub busy: AtomicBool,
-    /// Replaced: it ends when it comes back.
+    /// Given up: a worker thread was replaced and ends when it comes back.
     pub abandoned: AtomicBool,
+    /// Where it is a thread of a runtime that runs calls of its own.
+    pub visit: Option<Visit>,
+}
+
+impl Worker {
+    pub fn new(visit: Option<Visit>) -> Worker {
+        Worker {
+            running: Mutex::new(None),
+            row_started: AtomicU64::new(0),
+            thread: AtomicU64::new(0),
+            sent: AtomicU32::new(0),
+            raised: AtomicU32::new(0),
+            busy: AtomicBool::new(visit.is_none()),
+            abandoned: AtomicBool::new(false),
+            visit,
+        }
+    }
+}
+
+/// Ends a worker's call when it goes.
+struct End<'w>(&'w Worker);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.row_started.store(u64::MAX, Ordering::Release);
+        self.0.running.lock().take();
+    }
 }
 
 impl Worker {
@@ -60,17 +88,43 @@ pub(crate) struct Pool {
     queue: Mutex<VecDeque<Job>>,
     arrived: Condvar,
     pub workers: Mutex<Vec<Arc<Worker>>>,
+    /// How many threads of runtimes may be in a call at once, and how many are.
+    seats: usize,
+    seats_taken: AtomicUsize,
+    /// Threads that were given up and have not come back.
+    pub lost: AtomicUsize,
     started: Instant,
     /// The interpreter is about to end: no more calls.
     closing: AtomicBool,
 }
 
+/// A thread is busy as long as this lives.
+pub(crate) struct Busy<'w>(&'w Worker);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.store(false, Ordering::Release);
+    }
+}
+
+/// Leave for a thread of a runtime to run a call.
+pub(crate) struct Seat<'p>(&'p Pool);
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.seats_taken.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
 impl Pool {
-    pub fn new() -> Arc<Pool> {
+    pub fn new(seats: usize) -> Arc<Pool> {
         Arc::new(Pool {
             queue: Mutex::new(VecDeque::new()),
             arrived: Condvar::new(),
             workers: Mutex::new(Vec::new()),
+            seats,
+            seats_taken: AtomicUsize::new(0),
+            lost: AtomicUsize::new(0),
             started: Instant::now(),
             closing: AtomicBool::new(false),
         })
@@ -103,6 +157,23 @@ impl Pool {
         }
     }
 
+    /// None where all are taken, or `limit` of them.
+    pub fn take_seat(&self, limit: usize) -> Option<Seat<'_>> {
+        let limit = limit.min(self.seats);
+        let more = |taken| (taken < limit).then_some(taken + 1);
+        self.seats_taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok().map(|_| Seat(self))
+    }
+
+    /// Begins a call on a thread that is no worker's. After [`Pool::close`] there is none.
+    pub fn enter<'w>(&self, worker: &'w Worker) -> Option<Busy<'w>> {
+        let _queue = self.queue.lock();
+        if self.is_closing() {
+            return None;
+        }
+        worker.busy.store(true, Ordering::Release);
+        Some(Busy(worker))
+    }
+
     /// The next job. After [`Pool::close`] there is none: the thread waits here until the process ends, because it could not
     /// take an interpreter that is going away.
     fn pop(&self, worker: &Worker) -> Job {
@@ -123,15 +194,7 @@ impl Pool {
 
     /// Starts one more worker thread.
     pub fn start_worker(self: &Arc<Self>) -> std::io::Result<()> {
-        let worker = Arc::new(Worker {
-            running: Mutex::new(None),
-            row_started: AtomicU64::new(0),
-            thread: AtomicU64::new(0),
-            sent: AtomicU32::new(0),
-            raised: AtomicU32::new(0),
-            busy: AtomicBool::new(true),
-            abandoned: AtomicBool::new(false),
-        });
+        let worker = Arc::new(Worker::new(None));
         let (pool, own) = (self.clone(), worker.clone());
         std::thread::Builder::new().name("thyme-extractor".to_string()).spawn(move || pool.work(&own))?;
         self.workers.lock().push(worker);
@@ -155,30 +218,43 @@ impl Pool {
         loop {
             // The thread keeps its Python thread state; only the interpreter is let go while it waits.
             let job = py.detach(|| self.pop(worker));
-            let Job { call, loaded, reply } = job;
-            if reply.is_closed() {
+            if job.reply.is_closed() {
                 worker.busy.store(false, Ordering::Release);
                 continue;
             }
-            self.begin_row(worker);
-            *worker.running.lock() = Some(Running {
-                deadline: call.deadline,
-                row_count: call.rows.len(),
-                reply: Some(reply),
-                interrupted: None,
-            });
-            let answer = call::run(py, self, worker, &context, &loaded, call);
-            context.get().set(None);
-            let running = worker.running.lock().take();
-            if let Some(reply) = running.and_then(|running| running.reply) {
+            if let Some((reply, answer)) = self.serve(py, worker, &context, job) {
                 // Nobody waits any more if the request was given up.
                 drop(reply.send(answer));
             }
             worker.busy.store(false, Ordering::Release);
             if worker.abandoned.load(Ordering::Acquire) {
+                self.lost.fetch_sub(1, Ordering::AcqRel);
                 return Ok(());
             }
         }
+    }
+
+    /// Runs a job on this thread. The answer comes with its place, unless the watchdog took that.
+    pub fn serve(
+        &self,
+        py: Python<'_>,
+        worker: &Worker,
+        context: &Bound<'_, LookupContext>,
+        job: Job,
+    ) -> Option<(oneshot::Sender<ExtractedRows>, ExtractedRows)> {
+        let Job { call, loaded, reply } = job;
+        let row_count = call.rows.len();
+        let began = Instant::now();
+        self.begin_row(worker);
+        *worker.running.lock() =
+            Some(Running { deadline: call.deadline, row_count, reply: Some(reply), interrupted: None });
+        // However it ends, nothing of it stays behind for the watchdog.
+        let _end = End(worker);
+        let answer = call::run(py, self, worker, context, &loaded, call);
+        context.get().set(None);
+        loaded.pace.record(row_count, began.elapsed());
+        let running = worker.running.lock().take();
+        Some((running?.reply?, answer))
     }
 
     /// Starts the clock of a row.

@@ -2,6 +2,7 @@
 
 use crate::glue::glue;
 use pyo3::IntoPyObjectExt;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 use std::collections::BTreeMap;
@@ -36,12 +37,12 @@ pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyA
 
 /// A datetime with the zone UTC.
 pub(crate) fn datetime(py: Python<'_>, micros: i64) -> PyResult<Bound<'_, PyAny>> {
-    glue(py)?.call_method1("to_datetime", (micros,))
+    glue(py)?.call_method1(intern!(py, "to_datetime"), (micros,))
 }
 
 /// Microseconds of a datetime that has a zone.
 pub(crate) fn micros(when: &Bound<'_, PyAny>) -> PyResult<i64> {
-    glue(when.py())?.call_method1("to_micros", (when,))?.extract()
+    glue(when.py())?.call_method1(intern!(when.py(), "to_micros"), (when,))?.extract()
 }
 
 /// Why a Python object is no value, as part of a sentence about a feature.

@@ -35,8 +35,11 @@ pub(crate) fn start(pool: &Arc<Pool>) -> std::io::Result<()> {
 
 fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
     let now = pool.now();
-    let mut lost = 0;
+    let mut lost = Vec::new();
     pool.workers.lock().retain(|worker| {
+        if let Some(visit) = &worker.visit {
+            visit.relieve(now, EVERY);
+        }
         let mut running = worker.running.lock();
         let Some(job) = running.as_mut() else { return true };
         let elapsed = Duration::from_micros(now.saturating_sub(worker.row_started.load(Ordering::Acquire)));
@@ -52,8 +55,9 @@ fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
                 .into();
                 drop(reply.send(vec![Err(reason); job.row_count]));
             }
+            pool.lost.fetch_add(1, Ordering::AcqRel);
             worker.abandoned.store(true, Ordering::Release);
-            lost += 1;
+            lost.push(worker.clone());
             return false;
         }
         if job.interrupted.is_none_or(|before| before.elapsed() >= AGAIN) {
@@ -64,13 +68,14 @@ fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
         }
         true
     });
-    for _ in 0..lost {
+    for worker in lost {
         tracing::warn!("an extractor is stuck in native code: its request failed and its worker was replaced");
         metrics::counter!("thyme_extractor_workers_lost_total").increment(1);
-        if pool.is_closing() {
-            continue;
-        }
-        if let Err(error) = pool.start_worker() {
+        // A runtime has threads to spare.
+        if worker.visit.is_none()
+            && !pool.is_closing()
+            && let Err(error) = pool.start_worker()
+        {
             tracing::error!(%error, "a lost extractor worker could not be replaced");
         }
     }

@@ -58,18 +58,18 @@ impl Caller<'_> {
             extractor: call.extractor.clone(),
             times,
             rows: inputs.collect(),
-            lookups: Arc::new(RequestLookups::new(self.view.clone(), &call.deps)),
+            lookups: Arc::new(RequestLookups::new(self.view.clone(), call.deps.clone())),
             deadline: call.deadline.unwrap_or(self.deadline),
         });
         let extracted = extracted.await;
-        let label = format!("{}.{}", call.featureset, call.extractor);
+        let label = &call.label;
         let mut answers = extracted.into_iter();
         for &row in &callable {
             match answers.next() {
                 Some(Ok(outputs)) if outputs.len() == call.outputs.len() => {
                     for (output, slot) in outputs.into_iter().zip(&call.outputs) {
                         if let Some(slot) = *slot {
-                            rows.slots[slot][row] = typed(&label, output, &planned.slots[slot]);
+                            rows.slots[slot][row] = typed(label, output, &planned.slots[slot]);
                         }
                     }
                 }

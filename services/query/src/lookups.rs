@@ -114,12 +114,12 @@ impl LookupPlan {
 /// The lookups of one extractor call.
 pub(crate) struct RequestLookups {
     view: Arc<View>,
-    deps: Vec<String>,
+    deps: Arc<[String]>,
 }
 
 impl RequestLookups {
-    pub fn new(view: Arc<View>, deps: &[String]) -> RequestLookups {
-        RequestLookups { view, deps: deps.to_vec() }
+    pub fn new(view: Arc<View>, deps: Arc<[String]>) -> RequestLookups {
+        RequestLookups { view, deps }
     }
 }
 

@@ -70,12 +70,14 @@ pub(crate) enum ReadWhat {
 pub(crate) struct CallPlan {
     pub featureset: Arc<str>,
     pub extractor: Arc<str>,
+    /// `Featureset.extractor`, for messages.
+    pub label: String,
     pub inputs: Vec<usize>,
     /// Slot of each output, where it is needed.
     pub outputs: Vec<Option<usize>>,
     pub deadline: Option<Duration>,
     /// Datasets it may look up.
-    pub deps: Vec<String>,
+    pub deps: Arc<[String]>,
 }
 
 /// Plans the features with these names; all that are produced if there are none.
@@ -115,7 +117,7 @@ pub(crate) fn plan_features(
     let mut looked_up: Vec<Arc<Source>> = Vec::new();
     for call in &plan.calls {
         let call = plan_call(compiled, call)?;
-        for dep in &call.deps {
+        for dep in call.deps.iter() {
             for source in served.sources_of_dataset(served.dataset(dep)?.as_ref())? {
                 if !looked_up.iter().any(|known| Arc::ptr_eq(known, &source)) {
                     looked_up.push(source);
@@ -192,10 +194,11 @@ fn plan_call(compiled: &Compiled, call: &PlannedCall) -> Result<CallPlan> {
     Ok(CallPlan {
         featureset: Arc::from(call.featureset.as_str()),
         extractor: Arc::from(extractor.name.as_str()),
+        label: format!("{}.{}", call.featureset, extractor.name),
         inputs: call.inputs.clone(),
         outputs: call.outputs.clone(),
         deadline: extractor.deadline_ms.map(|millis| Duration::from_millis(u64::from(millis))),
-        deps: extractor.deps.clone(),
+        deps: extractor.deps.as_slice().into(),
     })
 }
 

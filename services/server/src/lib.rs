@@ -18,8 +18,12 @@ pub use telemetry::start_logging;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_core::{Error, Result};
 use thyme_query::ExtractorRuntime;
+
+/// How long threads may take to end after everything else.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Serves until `shutdown` is done.
 pub async fn run(
@@ -39,12 +43,18 @@ pub fn run_blocking(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     start_logging(&config.logging)?;
+    // An extractor that hangs on a thread of the runtime takes it away: there are as many more.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores + config.query.extractor_workers)
         .enable_all()
         .thread_name("thyme-server")
         .build()
         .map_err(|error| Error::internal(format!("starting the runtime: {error}")))?;
-    runtime.block_on(run(config, extractors, shutdown))
+    let served = runtime.block_on(run(config, extractors, shutdown));
+    // Everything is closed; what is left is at most a thread that hangs in an extractor.
+    runtime.shutdown_timeout(GRACE);
+    served
 }
 
 /// Done when the process is asked to stop (SIGINT or SIGTERM).
