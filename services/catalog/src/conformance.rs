@@ -205,7 +205,7 @@ async fn another_schema_version_is_refused_with_both_named() {
     pool.close().await;
     let error = SqliteCatalog::open(&path).await.err().unwrap();
     assert_eq!(error.kind(), thyme_core::ErrorKind::FailedPrecondition);
-    assert!(error.message().contains("99") && error.message().contains("1 to 1"), "{error}");
+    assert!(error.message().contains("99") && error.message().contains("1 to 2"), "{error}");
 }
 
 #[tokio::test]

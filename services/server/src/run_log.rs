@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Catalog, QueryRun};
+use thyme_core::position::PositionSet;
 use thyme_query::{RunRecord, RunSink};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -11,8 +12,9 @@ use tokio::task::JoinHandle;
 const QUEUE: usize = 65_536;
 /// Most runs of one write.
 const BATCH: usize = 4_096;
-/// Pause between writes, so that a busy server writes few large batches.
-const PAUSE: Duration = Duration::from_millis(20);
+/// Pause between writes, so that a busy server writes few large batches. Nobody waits for it: who asks for runs, and who stops
+/// the server, ends it.
+const PAUSE: Duration = Duration::from_millis(50);
 
 enum Message {
     Run(Box<RunRecord>),
@@ -47,8 +49,17 @@ impl RunLog {
     }
 }
 
+impl Drop for RunLog {
+    fn drop(&mut self) {
+        // The writer need not sleep on for runs that cannot come.
+        self.asked.notify_one();
+    }
+}
+
 impl RunSink for RunLog {
-    fn record(&self, run: RunRecord) {
+    fn record(&self, mut run: RunRecord) {
+        // Not stored, and while it waited its memory would be missing from the requests' working set.
+        run.position = PositionSet::default();
         if self.sender.try_send(Message::Run(Box::new(run))).is_err() {
             metrics::counter!("thyme_query_runs_dropped_total").increment(1);
         }

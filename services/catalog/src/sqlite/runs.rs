@@ -1,54 +1,135 @@
 //! Query runs: written in batches off the request path, the newest kept.
+//!
+//! A row is a page of runs: a row for each would cost several times as much to write, and runs are written far more often than
+//! read. A page is a JSON array with one array per run; its runs have the sequence numbers up to `last_sequence`, in order.
 
 use super::{SqliteCatalog, from_sqlx};
 use crate::model::{QueryRun, RunFilter, RunPage};
+use futures::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Row, Sqlite};
+
+use std::borrow::Cow;
 use thyme_core::{Error, Result};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1000;
-/// Rows per statement: SQLite allows 32,766 bound values.
-const ROWS_PER_INSERT: usize = 1000;
+/// Most runs of one page: a listing reads whole pages.
+const RUNS_PER_PAGE: usize = 500;
+
+/// A run as a page holds it. The order is the format; what is added goes to the end.
+#[derive(Serialize, Deserialize)]
+struct Entry<'r>(
+    Cow<'r, str>,
+    Cow<'r, str>,
+    Cow<'r, [serde_json::Value]>,
+    Option<i64>,
+    Cow<'r, str>,
+    u64,
+    u64,
+    u64,
+    Option<Cow<'r, str>>,
+    Cow<'r, str>,
+    Option<i64>,
+    Option<Cow<'r, str>>,
+    i64,
+);
+
+impl<'r> Entry<'r> {
+    fn of(run: &'r QueryRun) -> Entry<'r> {
+        Entry(
+            Cow::from(&run.id),
+            Cow::from(&run.featureset),
+            Cow::from(&run.entity_ids),
+            run.requested_timestamp,
+            Cow::from(&run.kind),
+            run.row_count,
+            run.hit_count,
+            run.latency_us,
+            run.api_key_fingerprint.as_ref().map(Cow::from),
+            Cow::from(&run.commit_id),
+            run.watermark,
+            run.error.as_ref().map(Cow::from),
+            run.created_at,
+        )
+    }
+
+    fn into_run(self) -> QueryRun {
+        QueryRun {
+            id: self.0.into_owned(),
+            featureset: self.1.into_owned(),
+            entity_ids: self.2.into_owned(),
+            requested_timestamp: self.3,
+            kind: self.4.into_owned(),
+            row_count: self.5,
+            hit_count: self.6,
+            latency_us: self.7,
+            api_key_fingerprint: self.8.map(Cow::into_owned),
+            commit_id: self.9.into_owned(),
+            watermark: self.10,
+            error: self.11.map(Cow::into_owned),
+            created_at: self.12,
+        }
+    }
+}
+
+fn write_page(runs: &[QueryRun]) -> Result<String> {
+    let entries: Vec<Entry<'_>> = runs.iter().map(Entry::of).collect();
+    serde_json::to_string(&entries).map_err(|error| Error::internal(format!("query runs do not encode: {error}")))
+}
+
+/// The runs of a page with their sequence numbers, oldest first.
+fn read_page(row: &SqliteRow) -> Result<Vec<(i64, QueryRun)>> {
+    let last: i64 = row.try_get("last_sequence").map_err(from_sqlx)?;
+    let text: &str = row.try_get("runs").map_err(from_sqlx)?;
+    let entries: Vec<Entry<'_>> = serde_json::from_str(text)
+        .map_err(|error| Error::data_loss(format!("the catalog holds a broken page of query runs: {error}")))?;
+    let first = last + 1 - entries.len() as i64;
+    Ok((first..).zip(entries.into_iter().map(Entry::into_run)).collect())
+}
 
 pub(super) async fn add(catalog: &SqliteCatalog, runs: &[QueryRun], keep: u64) -> Result<()> {
     if runs.is_empty() {
         return Ok(());
     }
     let mut transaction = catalog.runs.begin_with("BEGIN IMMEDIATE").await.map_err(from_sqlx)?;
-    for chunk in runs.chunks(ROWS_PER_INSERT) {
-        let mut insert: QueryBuilder<'_, Sqlite> = QueryBuilder::new(
-            "INSERT INTO query_runs (id, featureset, entity_ids, requested_timestamp, kind, row_count, hit_count,
-             latency_us, api_key_fingerprint, commit_id, watermark, error, created_at) ",
-        );
-        insert.push_values(chunk, |mut row, run| {
-            let entity_ids = serde_json::to_string(&run.entity_ids).unwrap_or_else(|_| "[]".to_string());
-            row.push_bind(&run.id)
-                .push_bind(&run.featureset)
-                .push_bind(entity_ids)
-                .push_bind(run.requested_timestamp)
-                .push_bind(&run.kind)
-                .push_bind(signed(run.row_count))
-                .push_bind(signed(run.hit_count))
-                .push_bind(signed(run.latency_us))
-                .push_bind(&run.api_key_fingerprint)
-                .push_bind(&run.commit_id)
-                .push_bind(run.watermark)
-                .push_bind(&run.error)
-                .push_bind(run.created_at);
-        });
-        insert.build().execute(&mut *transaction).await.map_err(from_sqlx)?;
+    let newest: Option<i64> = sqlx::query_scalar("SELECT max(last_sequence) FROM run_pages")
+        .fetch_one(&mut *transaction)
+        .await
+        .map_err(from_sqlx)?;
+    let mut last = newest.unwrap_or(0);
+    let forgotten = (last + runs.len() as i64).saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
+    for page in runs.chunks(RUNS_PER_PAGE) {
+        last += page.len() as i64;
+        sqlx::query("INSERT INTO run_pages (last_sequence, count, forgotten, runs) VALUES (?, ?, ?, ?)")
+            .bind(last)
+            .bind(page.len() as i64)
+            .bind(forgotten)
+            .bind(write_page(page)?)
+            .execute(&mut *transaction)
+            .await
+            .map_err(from_sqlx)?;
     }
-    sqlx::query("DELETE FROM query_runs WHERE sequence <= (SELECT max(sequence) FROM query_runs) - ?")
-        .bind(signed(keep))
+    sqlx::query("DELETE FROM run_pages WHERE last_sequence <= ?")
+        .bind(forgotten)
         .execute(&mut *transaction)
         .await
         .map_err(from_sqlx)?;
     transaction.commit().await.map_err(from_sqlx)
 }
 
+/// Runs up to this number are no longer kept, though the page they share with others may be there.
+async fn forgotten(catalog: &SqliteCatalog) -> Result<i64> {
+    let newest: Option<i64> = sqlx::query_scalar("SELECT forgotten FROM run_pages ORDER BY last_sequence DESC LIMIT 1")
+        .fetch_optional(&catalog.main)
+        .await
+        .map_err(from_sqlx)?;
+    Ok(newest.unwrap_or(0))
+}
+
 pub(super) async fn list(catalog: &SqliteCatalog, filter: &RunFilter) -> Result<RunPage> {
-    let limit = if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit.min(MAX_LIMIT) };
+    let limit = if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit.min(MAX_LIMIT) } as usize;
     let before = match &filter.cursor {
         Some(text) => text.parse::<i64>().map_err(|_| {
             Error::invalid(format!("not a cursor: '{text}'"))
@@ -57,35 +138,44 @@ pub(super) async fn list(catalog: &SqliteCatalog, filter: &RunFilter) -> Result<
         })?,
         None => i64::MAX,
     };
-    let mut select: QueryBuilder<'_, Sqlite> = QueryBuilder::new("SELECT * FROM query_runs WHERE sequence < ");
-    select.push_bind(before);
-    if let Some(featureset) = &filter.featureset {
-        select.push(" AND featureset = ").push_bind(featureset);
-    }
-    if let Some(kind) = &filter.kind {
-        select.push(" AND kind = ").push_bind(kind);
-    }
-    select.push(" ORDER BY sequence DESC LIMIT ").push_bind(limit + 1);
-    let rows = select.build().fetch_all(&catalog.main).await.map_err(from_sqlx)?;
-    let shown = &rows[..rows.len().min(limit as usize)];
-    let mut next_cursor = None;
-    if rows.len() > shown.len()
-        && let Some(last) = shown.last()
+    let forgotten = forgotten(catalog).await?;
+    let is_wanted = |sequence: i64, run: &QueryRun| {
+        sequence < before
+            && sequence > forgotten
+            && filter.featureset.as_ref().is_none_or(|featureset| run.featureset == *featureset)
+            && filter.kind.as_ref().is_none_or(|kind| run.kind == *kind)
+    };
+    let mut pages = sqlx::query(
+        "SELECT last_sequence, runs FROM run_pages WHERE last_sequence - count + 1 < ? ORDER BY last_sequence DESC",
+    )
+    .bind(before)
+    .fetch(&catalog.main);
+    let mut found: Vec<(i64, QueryRun)> = Vec::new();
+    while found.len() <= limit
+        && let Some(row) = pages.try_next().await.map_err(from_sqlx)?
     {
-        let sequence: i64 = last.try_get("sequence").map_err(from_sqlx)?;
-        next_cursor = Some(sequence.to_string());
+        found.extend(read_page(&row)?.into_iter().rev().filter(|(sequence, run)| is_wanted(*sequence, run)));
     }
-    let runs: Result<Vec<QueryRun>> = shown.iter().map(read).collect();
-    Ok(RunPage { runs: runs?, next_cursor })
+    let is_more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| is_more).map(|(sequence, _)| sequence.to_string());
+    Ok(RunPage { runs: found.into_iter().map(|(_, run)| run).collect(), next_cursor })
 }
 
 pub(super) async fn get(catalog: &SqliteCatalog, id: &str) -> Result<Option<QueryRun>> {
-    let row = sqlx::query("SELECT * FROM query_runs WHERE id = ?")
-        .bind(id)
-        .fetch_optional(&catalog.main)
-        .await
-        .map_err(from_sqlx)?;
-    row.map(|row| read(&row)).transpose()
+    let forgotten = forgotten(catalog).await?;
+    // The text filter is only a prefilter, here and below: serde_json writes a value the same way everywhere.
+    let mut pages =
+        sqlx::query("SELECT last_sequence, runs FROM run_pages WHERE instr(runs, ?) > 0 ORDER BY last_sequence DESC")
+            .bind(serde_json::Value::from(id).to_string())
+            .fetch(&catalog.main);
+    while let Some(row) = pages.try_next().await.map_err(from_sqlx)? {
+        let mut runs = read_page(&row)?.into_iter();
+        if let Some((_, run)) = runs.find(|(sequence, run)| *sequence > forgotten && run.id == id) {
+            return Ok(Some(run));
+        }
+    }
+    Ok(None)
 }
 
 pub(super) async fn forget_entity(catalog: &SqliteCatalog, components: &[serde_json::Value]) -> Result<u64> {
@@ -97,61 +187,30 @@ pub(super) async fn forget_entity(catalog: &SqliteCatalog, components: &[serde_j
         bare => components.len() == 1 && bare == first,
     };
     let mut transaction = catalog.write().await?;
-    // The text filter is only a prefilter: serde_json writes a value the same way everywhere.
-    let rows = sqlx::query("SELECT sequence, entity_ids FROM query_runs WHERE instr(entity_ids, ?) > 0")
+    let rows = sqlx::query("SELECT last_sequence, runs FROM run_pages WHERE instr(runs, ?) > 0")
         .bind(first.to_string())
         .fetch_all(&mut *transaction)
         .await
         .map_err(from_sqlx)?;
     let mut changed = 0;
     for row in rows {
-        let sequence: i64 = row.try_get("sequence").map_err(from_sqlx)?;
-        let mut entity_ids = read_entities(&row)?;
-        if !entity_ids.iter().any(is_it) {
+        let mut runs: Vec<QueryRun> = read_page(&row)?.into_iter().map(|(_, run)| run).collect();
+        let before = changed;
+        for run in runs.iter_mut().filter(|run| run.entity_ids.iter().any(is_it)) {
+            run.entity_ids.iter_mut().filter(|entry| is_it(entry)).for_each(|entry| *entry = serde_json::Value::Null);
+            changed += 1;
+        }
+        if changed == before {
             continue;
         }
-        entity_ids.iter_mut().filter(|entry| is_it(entry)).for_each(|entry| *entry = serde_json::Value::Null);
-        sqlx::query("UPDATE query_runs SET entity_ids = ? WHERE sequence = ?")
-            .bind(serde_json::Value::Array(entity_ids).to_string())
-            .bind(sequence)
+        let last: i64 = row.try_get("last_sequence").map_err(from_sqlx)?;
+        sqlx::query("UPDATE run_pages SET runs = ? WHERE last_sequence = ?")
+            .bind(write_page(&runs)?)
+            .bind(last)
             .execute(&mut *transaction)
             .await
             .map_err(from_sqlx)?;
-        changed += 1;
     }
     transaction.commit().await.map_err(from_sqlx)?;
     Ok(changed)
-}
-
-fn read_entities(row: &SqliteRow) -> Result<Vec<serde_json::Value>> {
-    let text: String = row.try_get("entity_ids").map_err(from_sqlx)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::data_loss(format!("the catalog holds a broken query run: {error}")))
-}
-
-fn read(row: &SqliteRow) -> Result<QueryRun> {
-    Ok(QueryRun {
-        id: row.try_get("id").map_err(from_sqlx)?,
-        featureset: row.try_get("featureset").map_err(from_sqlx)?,
-        entity_ids: read_entities(row)?,
-        requested_timestamp: row.try_get("requested_timestamp").map_err(from_sqlx)?,
-        kind: row.try_get("kind").map_err(from_sqlx)?,
-        row_count: unsigned(row, "row_count")?,
-        hit_count: unsigned(row, "hit_count")?,
-        latency_us: unsigned(row, "latency_us")?,
-        api_key_fingerprint: row.try_get("api_key_fingerprint").map_err(from_sqlx)?,
-        commit_id: row.try_get("commit_id").map_err(from_sqlx)?,
-        watermark: row.try_get("watermark").map_err(from_sqlx)?,
-        error: row.try_get("error").map_err(from_sqlx)?,
-        created_at: row.try_get("created_at").map_err(from_sqlx)?,
-    })
-}
-
-fn unsigned(row: &SqliteRow, column: &str) -> Result<u64> {
-    let number: i64 = row.try_get(column).map_err(from_sqlx)?;
-    Ok(u64::try_from(number).unwrap_or(0))
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

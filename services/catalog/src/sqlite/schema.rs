@@ -64,6 +64,19 @@ CREATE TABLE query_runs (
     error               TEXT,
     created_at          INTEGER NOT NULL
 );
+",
+    "
+CREATE TABLE run_pages (
+    last_sequence INTEGER PRIMARY KEY,
+    count         INTEGER NOT NULL,
+    forgotten     INTEGER NOT NULL,
+    runs          TEXT NOT NULL
+);
+INSERT INTO run_pages (last_sequence, count, forgotten, runs)
+SELECT sequence, 1, 0, json_array(json_array(id, featureset, json(entity_ids), requested_timestamp, kind, row_count, hit_count,
+       latency_us, api_key_fingerprint, commit_id, watermark, error, created_at))
+FROM query_runs;
+DROP TABLE query_runs;
 "];
 
 pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {
@@ -84,4 +97,42 @@ pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {
         transaction.execute(format!("PRAGMA user_version = {known}").as_str()).await.map_err(from_sqlx)?;
     }
     transaction.commit().await.map_err(from_sqlx)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::RunFilter;
+    use crate::{Catalog as _, SqliteCatalog};
+    use sqlx::sqlite::SqliteConnectOptions;
+
+    #[tokio::test]
+    async fn runs_of_version_1_are_taken_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("catalog.db");
+        let options = SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+        let pool = SqlitePool::connect_with(options).await.unwrap();
+        pool.execute(STEPS[0]).await.unwrap();
+        pool.execute("PRAGMA user_version = 1").await.unwrap();
+        for (id, error) in [("r1", "NULL"), ("r2", "'say \"no\"'")] {
+            let insert = format!(
+                "INSERT INTO query_runs (id, featureset, entity_ids, requested_timestamp, kind, row_count, hit_count, latency_us,
+                 api_key_fingerprint, commit_id, watermark, error, created_at)
+                 VALUES ('{id}', 'F', '[1,{{\"a\":\"x\"}}]', 5, 'online', 2, 1, 30, NULL, 'c', -7, {error}, 1700000000000000)"
+            );
+            pool.execute(insert.as_str()).await.unwrap();
+        }
+        pool.close().await;
+        let catalog = SqliteCatalog::open(&path).await.unwrap();
+        let runs = catalog.runs(&RunFilter::default()).await.unwrap().runs;
+        assert_eq!(runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["r2", "r1"]);
+        assert_eq!(runs[0].error.as_deref(), Some("say \"no\""));
+        assert_eq!(runs[1].error, None);
+        assert_eq!(runs[1].entity_ids, vec![serde_json::json!(1), serde_json::json!({"a": "x"})]);
+        let (asked, watermark) = (runs[1].requested_timestamp, runs[1].watermark);
+        assert_eq!((asked, watermark, runs[1].created_at), (Some(5), Some(-7), 1_700_000_000_000_000));
+        catalog.add_runs(&runs[..1], 2).await.unwrap();
+        let kept = catalog.runs(&RunFilter::default()).await.unwrap().runs;
+        assert_eq!(kept.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["r2", "r2"]);
+    }
 }
