@@ -45,10 +45,6 @@ pub fn json(body: &impl Serialize) -> Response {
     }
 }
 
-fn to_json(value: &impl Serialize) -> Json {
-    serde_json::to_value(value).unwrap_or_default()
-}
-
 /// The bare value where there is one key, else an object.
 fn entity(keys: &[(Arc<str>, Value)], bare: bool) -> Json {
     match keys {
@@ -159,14 +155,19 @@ pub fn offline(answer: &Answer, statuses: bool) -> Response {
         #[serde(skip_serializing_if = "is_empty")]
         errors: Ordered<&'a str>,
     }
+    #[derive(Serialize)]
+    struct Rows<'a> {
+        results: Vec<Row<'a>>,
+        #[serde(flatten)]
+        standing: Ordered<Json>,
+    }
     let mut rows = Vec::with_capacity(answer.row_count);
     for row in 0..answer.row_count {
         let Values { features, statuses: found, errors } = column_values(&answer.columns, row);
         rows.push(Row { features, statuses: statuses.then_some(found), errors });
     }
-    let mut body = vec![("results".into(), to_json(&rows))];
-    body.extend(standing(&answer.standing));
-    with_run_id(json(&Ordered(body)), &answer.run.id)
+    let body = Rows { results: rows, standing: Ordered(standing(&answer.standing)) };
+    with_run_id(json(&body), &answer.run.id)
 }
 
 /// The same as an Arrow stream: key columns, features, and with `statuses` a `<feature>__status` column each.

@@ -9,6 +9,7 @@ use arrow::datatypes::{
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::schema::DataType;
+use thyme_core::time::parse_time;
 use thyme_core::{Error, Result, Value};
 
 /// A column whose values can be read as one type.
@@ -37,7 +38,7 @@ impl Column {
             (DataType::Float, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64) => {
                 plain(as_type(&Float64)?)
             }
-            (DataType::Str, Utf8 | LargeUtf8 | Utf8View) => plain(as_type(&Utf8)?),
+            (DataType::Str | DataType::Time, Utf8 | LargeUtf8 | Utf8View) => plain(as_type(&Utf8)?),
             (DataType::Bytes, Binary | LargeBinary | BinaryView | FixedSizeBinary(_)) => plain(as_type(&Binary)?),
             (_, Dictionary(_, value_type)) => Column::new(&as_type(value_type)?, data_type),
             (DataType::List(item), List(inner) | LargeList(inner) | FixedSizeList(inner, _)) => {
@@ -79,7 +80,10 @@ impl Column {
             }
             DataType::Str => Value::str(array.as_string::<i32>().value(row)),
             DataType::Bytes => Value::Bytes(array.as_binary::<i32>().value(row).into()),
-            DataType::Time => Value::Time(micros(array, row)?),
+            DataType::Time => match array.as_string_opt::<i32>() {
+                Some(texts) => Value::Time(parse_time(texts.value(row))?),
+                None => Value::Time(micros(array, row)?),
+            },
             DataType::List(_) => {
                 let offsets = array.as_list::<i32>().value_offsets();
                 let values: Result<Vec<Value>> = self.items_of(offsets, row).collect();

@@ -5,7 +5,7 @@ mod kinds;
 
 use crate::conformance::{self, Origin};
 use crate::{Poll, Source};
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value as Json};
@@ -89,7 +89,7 @@ fn csv_header() -> String {
 }
 
 fn columns(rows: &[Vec<Value>]) -> RecordBatch {
-    use arrow::array::*;
+    use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
     let column = |at: usize| rows.iter().map(move |row| &row[at]);
     let ints: Int64Array = column(0).map(Value::as_int).collect();
     let times: TimestampMicrosecondArray =
@@ -225,6 +225,29 @@ fn a_replaced_or_shrunk_file_is_an_error_that_says_what_to_do() {
     let read = sample.poll(None).unwrap();
     std::fs::write(&sample.path, parquet_bytes(&columns(&conformance::rows(0, 6)), 2)).unwrap();
     assert!(sample.poll(Some(&read)).unwrap_err().message().contains("was replaced"));
+}
+
+#[test]
+fn times_of_a_parquet_file_may_be_text() {
+    let rows = conformance::rows(0, 5);
+    let typed = columns(&rows);
+    let texts = rows.iter().map(|row| row[1].to_json().as_str().map(str::to_string));
+    let texts: arrow::array::StringArray = texts.collect();
+    let names: Vec<String> = conformance::fields().into_iter().map(|field| field.name).collect();
+    let batch = |times: ArrayRef| {
+        let mut arrays = typed.columns().to_vec();
+        arrays[1] = times;
+        RecordBatch::try_from_iter(names.iter().cloned().zip(arrays)).unwrap()
+    };
+    let sample = Sample::new("rows.parquet", parquet_bytes(&batch(Arc::new(texts)), 2));
+    let values: Vec<Vec<Value>> = sample.poll(None).unwrap().rows.into_iter().map(|row| row.values).collect();
+    assert_eq!(values, rows);
+
+    let wrong = arrow::array::StringArray::from(vec!["soon"; 5]);
+    let sample = Sample::new("rows.parquet", parquet_bytes(&batch(Arc::new(wrong)), 2));
+    let poll = sample.poll(None).unwrap();
+    assert!(poll.rows.is_empty() && poll.rejected.len() == 5);
+    assert!(rejects(&poll)[0].1.contains("not a time: 'soon'"), "{:?}", rejects(&poll));
 }
 
 #[test]
