@@ -239,12 +239,12 @@ fn times_of_a_parquet_file_may_be_text() {
         arrays[1] = times;
         RecordBatch::try_from_iter(names.iter().cloned().zip(arrays)).unwrap()
     };
-    let sample = Sample::new("rows.parquet", parquet_bytes(&batch(Arc::new(texts)), 2));
+    let sample = Sample::new("rows.parquet", parquet_bytes(&batch(Arc::new(texts)), 5));
     let values: Vec<Vec<Value>> = sample.poll(None).unwrap().rows.into_iter().map(|row| row.values).collect();
     assert_eq!(values, rows);
 
     let wrong = arrow::array::StringArray::from(vec!["soon"; 5]);
-    let sample = Sample::new("rows.parquet", parquet_bytes(&batch(Arc::new(wrong)), 2));
+    let sample = Sample::new("rows.parquet", parquet_bytes(&batch(Arc::new(wrong)), 5));
     let poll = sample.poll(None).unwrap();
     assert!(poll.rows.is_empty() && poll.rejected.len() == 5);
     assert!(rejects(&poll)[0].1.contains("not a time: 'soon'"), "{:?}", rejects(&poll));
