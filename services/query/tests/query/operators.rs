@@ -229,7 +229,9 @@ proptest! {
             };
             let answer = look_up(straight, name, key.clone(), at, exclusive);
             let other = look_up(mixed, name, key, at, exclusive);
-            for aggregate in &aggregates {
+            // Digests follow the trie, which places the events of one instant by their positions; all else is the same bit by bit.
+            let is_digest = |aggregate: &&AggregateDef| matches!(aggregate.op, AggregateOp::ApproxPercentile { .. });
+            for aggregate in aggregates.iter().filter(|aggregate| !is_digest(aggregate)) {
                 let same = (outcome(&answer, &aggregate.name), outcome(&other, &aggregate.name));
                 prop_assert_eq!(&same.0, &same.1, "{:?} at {} by order", aggregate, at);
             }
@@ -239,8 +241,10 @@ proptest! {
                 let events: Vec<OracleEvent> = of_key.iter().map(|(index, _)| events[*index].clone()).collect();
                 let of_type = aggregate.of.as_deref().map(type_of);
                 let wanted = expected(aggregate, of_type.as_ref(), &events, at, exclusive);
-                let got = outcome(&answer, &aggregate.name);
-                prop_assert!(wanted.agrees(&got), "{aggregate:?} at {at}, exclusive {exclusive}: {wanted:?} is not {got:?}");
+                for answer in [&answer, &other] {
+                    let got = outcome(answer, &aggregate.name);
+                    prop_assert!(wanted.agrees(&got), "{aggregate:?} at {at}, exclusive {exclusive}: {wanted:?} is not {got:?}");
+                }
             }
         }
     }

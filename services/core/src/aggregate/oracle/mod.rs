@@ -31,6 +31,29 @@ pub struct Expected {
     pub outcome: Outcome,
     /// 0 where the bits must be equal.
     pub tolerance: f64,
+    /// Of a percentile of more than 64 values: any value near it in rank will do.
+    pub rank: Option<Rank>,
+}
+
+/// A percentile asked for, as a share, and the values it is of.
+#[derive(Debug, Clone)]
+pub struct Rank {
+    share: f64,
+    values: Vec<f64>,
+}
+
+/// How far a rank may be off, as a share of the values.
+const RANK_ERROR: f64 = 0.01;
+/// Up to so many values percentiles are exact.
+const EXACT_VALUES: usize = 64;
+
+impl Rank {
+    fn is_near(&self, value: f64) -> bool {
+        let share = |count: usize| count as f64 / self.values.len() as f64;
+        let less = share(self.values.iter().filter(|other| **other < value).count());
+        let up_to = share(self.values.iter().filter(|other| **other <= value).count());
+        self.values.contains(&value) && less - RANK_ERROR <= self.share && self.share <= up_to + RANK_ERROR
+    }
 }
 
 impl Expected {
@@ -38,6 +61,9 @@ impl Expected {
     pub fn agrees(&self, actual: &Outcome) -> bool {
         match (&self.outcome, actual) {
             (Outcome::Error(_), Outcome::Error(_)) => true,
+            (Outcome::Value(_), Outcome::Value(Value::Float(got))) if self.rank.is_some() => {
+                self.rank.as_ref().is_some_and(|rank| rank.is_near(*got))
+            }
             (Outcome::Value(Value::Float(wanted)), Outcome::Value(Value::Float(got))) if self.tolerance > 0.0 => {
                 (wanted - got).abs() <= self.tolerance
             }
@@ -96,8 +122,15 @@ pub fn expected(
         AggregateOp::Max => {
             values.iter().max().map_or(Outcome::Empty(Value::Null), |value| Outcome::Value(value.clone()))
         }
-        AggregateOp::ApproxPercentile { pct: None } => mid_rank(&values),
-        AggregateOp::ApproxPercentile { pct: Some(pct) } => value_at(&values, *pct),
+        AggregateOp::ApproxPercentile { pct: None } => {
+            let tolerance = if values.len() > EXACT_VALUES { RANK_ERROR } else { 0.0 };
+            return Expected { outcome: mid_rank(&values), tolerance, rank: None };
+        }
+        AggregateOp::ApproxPercentile { pct: Some(pct) } => {
+            let numbers = values.iter().filter_map(number).collect();
+            let rank = (values.len() > EXACT_VALUES).then_some(Rank { share: pct / 100.0, values: numbers });
+            return Expected { outcome: value_at(&values, *pct), tolerance: 0.0, rank };
+        }
         AggregateOp::Last { dropnull } => edge(&kept(*dropnull, true)),
         AggregateOp::First { dropnull } => edge(&kept(*dropnull, false)),
         AggregateOp::LastK { k, dedup, dropnull } => edges(&kept(*dropnull, true), *k, *dedup),
@@ -117,12 +150,12 @@ pub fn expected(
             let tolerance = if sketched { 6.0 * 0.01625 * count as f64 } else { 0.0 };
             let value = Value::Int(count as i64);
             let outcome = if count == 0 { Outcome::Empty(value) } else { Outcome::Value(value) };
-            return Expected { outcome, tolerance };
+            return Expected { outcome, tolerance, rank: None };
         }
         AggregateOp::TopK { k } => top_k(values, *k),
         AggregateOp::ExpDecaySum { half_life } => return decayed(&rows, half_life, at),
     };
-    Expected { outcome, tolerance: 0.0 }
+    Expected { outcome, tolerance: 0.0, rank: None }
 }
 
 /// The values' unit: ints count in ones, floats in 2^-1074.
@@ -237,15 +270,19 @@ fn top_k(mut values: Vec<Value>, k: u32) -> Outcome {
     list(runs.into_iter().map(entry).collect())
 }
 
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Int(number) => Some(*number as f64),
+        Value::Float(number) => Some(*number),
+        _ => None,
+    }
+}
+
 fn decayed(rows: &[&OracleEvent], half_life: &str, at: Micros) -> Expected {
     let half_life = parse_duration(half_life).unwrap_or(1) as f64;
     let (mut sum, mut magnitude, mut any) = (0.0, 0.0, false);
     for row in rows {
-        let number = match row.value {
-            Value::Int(number) => number as f64,
-            Value::Float(number) => number,
-            _ => continue,
-        };
+        let Some(number) = number(&row.value) else { continue };
         any = true;
         // Half the decay twice, so that a weight does not leave the range before its product does.
         let half_weight = (-((at - row.time) as f64) / half_life / 2.0).exp2();
@@ -253,5 +290,5 @@ fn decayed(rows: &[&OracleEvent], half_life: &str, at: Micros) -> Expected {
         magnitude += (number * half_weight * half_weight).abs();
     }
     let outcome = if any { Outcome::Value(Value::Float(sum)) } else { Outcome::Empty(Value::Float(0.0)) };
-    Expected { outcome, tolerance: magnitude * 1e-12 + f64::MIN_POSITIVE }
+    Expected { outcome, tolerance: magnitude * 1e-12 + f64::MIN_POSITIVE, rank: None }
 }
