@@ -56,7 +56,7 @@ bench: install ## the measures of docs/benchmarks.md, one JSON line each
 
 soak: install ## the long forms of the property, kill and parity tests
 	@tools/install.sh $(VENV) test
-	PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
+	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
 	THYME_SOAK=1 $(PYTHON) -m pytest -q python/tests integration
 
 clean: ## build output and the virtual environment
