@@ -50,7 +50,7 @@ check: deps ## quick: compiles, formatted, unit tests of the domain
 	cargo check --release $(RUST_CRATES)
 	cargo test --release -p thyme-core --quiet
 
-bench: install ## the measures of docs/benchmarks.md, one JSON line each
+bench: install ## the measures of benches/README.md, one JSON line each
 	@tools/install.sh $(VENV) demo
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
 
