@@ -141,7 +141,7 @@ async fn check_runs(catalog: &dyn Catalog) {
             run_of(number, if number % 2 == 0 { "A" } else { "B" }, if number < 5 { "online" } else { "batch" })
         })
         .collect();
-    catalog.add_runs(&runs, 100).await.unwrap();
+    catalog.add_runs(RunPages::of(&runs).unwrap(), 100).await.unwrap();
     assert_eq!(catalog.run("run-3").await.unwrap(), Some(runs[3].clone()));
     assert_eq!(catalog.run("nothing").await.unwrap(), None);
 
@@ -164,7 +164,7 @@ async fn check_runs(catalog: &dyn Catalog) {
     assert_eq!(scrubbed.entity_ids, vec![serde_json::json!("u1"), serde_json::Value::Null]);
     assert_eq!(catalog.forget_entity(&[serde_json::json!("u")]).await.unwrap(), 0);
 
-    catalog.add_runs(&[run_of(10, "A", "online")], 3).await.unwrap();
+    catalog.add_runs(RunPages::of(&[run_of(10, "A", "online")]).unwrap(), 3).await.unwrap();
     let kept = catalog.runs(&RunFilter::default()).await.unwrap();
     assert_eq!(kept.runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["run-10", "run-9", "run-8"]);
     assert_eq!(kept.next_cursor, None);

@@ -5,6 +5,7 @@
 //! own (definitions, plans, cursors) is stored as it came: the catalog never looks into it.
 
 mod model;
+mod run_pages;
 mod sqlite;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub use model::{
     ActivityEvent, Commit, CommitStatus, NewActivityEvent, NewCommit, PublishedFeature, QueryRun, RunFilter, RunPage,
     Severity, new_id,
 };
+pub use run_pages::{NewRun, RunPages};
 pub use sqlite::SqliteCatalog;
 
 use async_trait::async_trait;
@@ -62,7 +64,7 @@ pub trait Catalog: Send + Sync {
     async fn events(&self, limit: u32, before: Option<i64>) -> Result<Vec<ActivityEvent>>;
 
     /// Adds runs and keeps the newest `keep` of all.
-    async fn add_runs(&self, runs: &[QueryRun], keep: u64) -> Result<()>;
+    async fn add_runs(&self, runs: RunPages, keep: u64) -> Result<()>;
     /// Newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage>;
     async fn run(&self, id: &str) -> Result<Option<QueryRun>>;

@@ -12,6 +12,7 @@ mod schema;
 use crate::model::{
     ActivityEvent, Commit, NewActivityEvent, NewCommit, PublishedFeature, QueryRun, RunFilter, RunPage,
 };
+use crate::run_pages::RunPages;
 use async_trait::async_trait;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, Transaction};
@@ -152,7 +153,7 @@ impl crate::Catalog for SqliteCatalog {
     async fn events(&self, limit: u32, before: Option<i64>) -> Result<Vec<ActivityEvent>> {
         activity::events(self, limit, before).await
     }
-    async fn add_runs(&self, runs: &[QueryRun], keep: u64) -> Result<()> {
+    async fn add_runs(&self, runs: RunPages, keep: u64) -> Result<()> {
         runs::add(self, runs, keep).await
     }
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage> {

@@ -103,7 +103,7 @@ impl Recorder {
         self.run.latency_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         metrics::histogram!("thyme_query_duration_seconds", "kind" => self.run.kind.name())
             .record(self.run.latency_us as f64 / 1e6);
-        engine.parts.runs.record(self.run.clone());
+        engine.parts.runs.record(&self.run);
         self.run.clone()
     }
 

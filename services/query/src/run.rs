@@ -44,12 +44,12 @@ impl RunRecord {
 
 /// Where run records go. `record` never blocks: a full queue drops the record and counts it.
 pub trait RunSink: Send + Sync {
-    fn record(&self, run: RunRecord);
+    fn record(&self, run: &RunRecord);
 }
 
 /// Keeps no runs.
 pub struct NoRuns;
 
 impl RunSink for NoRuns {
-    fn record(&self, _run: RunRecord) {}
+    fn record(&self, _run: &RunRecord) {}
 }

@@ -1,113 +1,136 @@
-//! Query runs on their way to the catalog: a bounded queue that never blocks a request, and a writer in the background.
+//! Query runs on their way to the catalog: bounded pages that never block a request, and a writer in the background.
 
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
-use thyme_catalog::{Catalog, QueryRun};
-use thyme_core::position::PositionSet;
+use thyme_catalog::{Catalog, NewRun, RunPages};
 use thyme_query::{RunRecord, RunSink};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 /// How many runs may wait; more are dropped and counted.
-const QUEUE: usize = 65_536;
-/// Most runs of one write.
-const BATCH: usize = 4_096;
+const MAX_WAITING: usize = 65_536;
 /// Pause between writes, so that a busy server writes few large batches. Nobody waits for it: who asks for runs, and who stops
 /// the server, ends it.
 const PAUSE: Duration = Duration::from_millis(50);
 
-enum Message {
-    Run(Box<RunRecord>),
-    /// Answered once everything before it is written.
-    Flush(oneshot::Sender<()>),
-}
-
 /// The sending side.
 pub struct RunLog {
-    sender: mpsc::Sender<Message>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    /// There is something to write where there was nothing, or nothing more will come.
+    filled: Notify,
     /// Ends the writer's pause early.
-    asked: Arc<Notify>,
+    asked: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// Written as they are stored: as text they take a tenth of their memory, which requests would miss in their working set.
+    runs: RunPages,
+    /// Answered once everything before is written.
+    flushes: Vec<oneshot::Sender<()>>,
+    is_closed: bool,
 }
 
 impl RunLog {
     /// Starts the writer; it ends, with everything written, when the `RunLog` is gone.
     pub fn start(catalog: Arc<dyn Catalog>, keep: u64) -> (Arc<RunLog>, JoinHandle<()>) {
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let asked = Arc::new(Notify::new());
-        let writer = tokio::spawn(write(catalog, keep, receiver, asked.clone()));
-        (Arc::new(RunLog { sender, asked }), writer)
+        let shared = Arc::new(Shared::default());
+        let writer = tokio::spawn(write(catalog, keep, shared.clone()));
+        (Arc::new(RunLog { shared }), writer)
     }
 
     /// Returns when all runs recorded so far are in the catalog.
     pub async fn flush(&self) {
         let (done, wait) = oneshot::channel();
-        if self.sender.send(Message::Flush(done)).await.is_ok() {
-            self.asked.notify_one();
-            // An error means that the writer ended, so there is nothing left to wait for.
-            let _ended = wait.await;
-        }
+        self.shared.waiting.lock().flushes.push(done);
+        self.shared.wake();
+        // An error means that the writer ended, so there is nothing left to wait for.
+        let _ended = wait.await;
+    }
+}
+
+impl Shared {
+    fn wake(&self) {
+        self.filled.notify_one();
+        self.asked.notify_one();
     }
 }
 
 impl Drop for RunLog {
     fn drop(&mut self) {
-        // The writer need not sleep on for runs that cannot come.
-        self.asked.notify_one();
+        self.shared.waiting.lock().is_closed = true;
+        self.shared.wake();
     }
 }
 
 impl RunSink for RunLog {
-    fn record(&self, mut run: RunRecord) {
-        // Not stored, and while it waited its memory would be missing from the requests' working set.
-        run.position = PositionSet::default();
-        if self.sender.try_send(Message::Run(Box::new(run))).is_err() {
+    fn record(&self, run: &RunRecord) {
+        let mut waiting = self.shared.waiting.lock();
+        let before = waiting.runs.len();
+        if before >= MAX_WAITING || waiting.runs.push(&stored(run)).is_err() {
+            drop(waiting);
             metrics::counter!("thyme_query_runs_dropped_total").increment(1);
+        } else if before == 0 {
+            drop(waiting);
+            self.shared.filled.notify_one();
         }
     }
 }
 
-async fn write(catalog: Arc<dyn Catalog>, keep: u64, mut receiver: mpsc::Receiver<Message>, asked: Arc<Notify>) {
-    let mut messages = Vec::with_capacity(BATCH);
-    while receiver.recv_many(&mut messages, BATCH).await > 0 {
-        let mut runs = Vec::with_capacity(messages.len());
-        let mut waiting = Vec::new();
-        for message in messages.drain(..) {
-            match message {
-                Message::Run(run) => runs.push(stored(*run)),
-                Message::Flush(done) => waiting.push(done),
+async fn write(catalog: Arc<dyn Catalog>, keep: u64, shared: Arc<Shared>) {
+    loop {
+        let Waiting { runs, flushes, is_closed } = {
+            let mut waiting = shared.waiting.lock();
+            let is_closed = waiting.is_closed;
+            std::mem::replace(&mut *waiting, Waiting { is_closed, ..Waiting::default() })
+        };
+        if runs.is_empty() && flushes.is_empty() {
+            if is_closed {
+                return;
+            }
+            shared.filled.notified().await;
+        } else {
+            let count = runs.len();
+            if count > 0
+                && let Err(error) = catalog.add_runs(runs, keep).await
+            {
+                metrics::counter!("thyme_query_runs_dropped_total").increment(count as u64);
+                tracing::warn!(runs = count, %error, "query runs were not recorded");
+            }
+            for done in flushes {
+                // The one who waited may have gone away.
+                let _gone = done.send(());
             }
         }
-        if let Err(error) = catalog.add_runs(&runs, keep).await {
-            metrics::counter!("thyme_query_runs_dropped_total").increment(runs.len() as u64);
-            tracing::warn!(runs = runs.len(), %error, "query runs were not recorded");
-        }
-        for done in waiting {
-            // The one who waited may have gone away.
-            let _gone = done.send(());
-        }
-        if receiver.is_empty() && !receiver.is_closed() {
+        if !shared.waiting.lock().is_closed {
             tokio::select! {
                 () = tokio::time::sleep(PAUSE) => {}
-                () = asked.notified() => {}
+                () = shared.asked.notified() => {}
             }
         }
     }
 }
 
-fn stored(run: RunRecord) -> QueryRun {
-    QueryRun {
-        id: run.id.to_string(),
-        featureset: run.featureset.to_string(),
-        entity_ids: run.entity_ids,
+fn stored(run: &RunRecord) -> NewRun<'_> {
+    NewRun {
+        id: &run.id,
+        featureset: &run.featureset,
+        entity_ids: &run.entity_ids,
         requested_timestamp: run.requested_timestamp,
-        kind: run.kind.name().to_string(),
+        kind: run.kind.name(),
         row_count: run.row_count,
         hit_count: run.hit_count,
         latency_us: run.latency_us,
-        api_key_fingerprint: run.api_key_fingerprint.map(|fingerprint| fingerprint.to_string()),
-        commit_id: run.commit_id.to_string(),
+        api_key_fingerprint: run.api_key_fingerprint.as_deref(),
+        commit_id: &run.commit_id,
         watermark: run.watermark,
-        error: run.error,
+        error: run.error.as_deref(),
         created_at: run.created_at,
     }
 }

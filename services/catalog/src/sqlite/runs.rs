@@ -5,91 +5,23 @@
 
 use super::{SqliteCatalog, from_sqlx};
 use crate::model::{QueryRun, RunFilter, RunPage};
+use crate::run_pages::{RunPages, read_page};
 use futures::TryStreamExt as _;
-use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
-
-use std::borrow::Cow;
 use thyme_core::{Error, Result};
 
 const DEFAULT_LIMIT: u32 = 50;
 const MAX_LIMIT: u32 = 1000;
-/// Most runs of one page: a listing reads whole pages.
-const RUNS_PER_PAGE: usize = 500;
-
-/// A run as a page holds it. The order is the format; what is added goes to the end.
-#[derive(Serialize, Deserialize)]
-struct Entry<'r>(
-    Cow<'r, str>,
-    Cow<'r, str>,
-    Cow<'r, [serde_json::Value]>,
-    Option<i64>,
-    Cow<'r, str>,
-    u64,
-    u64,
-    u64,
-    Option<Cow<'r, str>>,
-    Cow<'r, str>,
-    Option<i64>,
-    Option<Cow<'r, str>>,
-    i64,
-);
-
-impl<'r> Entry<'r> {
-    fn of(run: &'r QueryRun) -> Entry<'r> {
-        Entry(
-            Cow::from(&run.id),
-            Cow::from(&run.featureset),
-            Cow::from(&run.entity_ids),
-            run.requested_timestamp,
-            Cow::from(&run.kind),
-            run.row_count,
-            run.hit_count,
-            run.latency_us,
-            run.api_key_fingerprint.as_ref().map(Cow::from),
-            Cow::from(&run.commit_id),
-            run.watermark,
-            run.error.as_ref().map(Cow::from),
-            run.created_at,
-        )
-    }
-
-    fn into_run(self) -> QueryRun {
-        QueryRun {
-            id: self.0.into_owned(),
-            featureset: self.1.into_owned(),
-            entity_ids: self.2.into_owned(),
-            requested_timestamp: self.3,
-            kind: self.4.into_owned(),
-            row_count: self.5,
-            hit_count: self.6,
-            latency_us: self.7,
-            api_key_fingerprint: self.8.map(Cow::into_owned),
-            commit_id: self.9.into_owned(),
-            watermark: self.10,
-            error: self.11.map(Cow::into_owned),
-            created_at: self.12,
-        }
-    }
-}
-
-fn write_page(runs: &[QueryRun]) -> Result<String> {
-    let entries: Vec<Entry<'_>> = runs.iter().map(Entry::of).collect();
-    serde_json::to_string(&entries).map_err(|error| Error::internal(format!("query runs do not encode: {error}")))
-}
-
 /// The runs of a page with their sequence numbers, oldest first.
-fn read_page(row: &SqliteRow) -> Result<Vec<(i64, QueryRun)>> {
+fn numbered(row: &SqliteRow) -> Result<Vec<(i64, QueryRun)>> {
     let last: i64 = row.try_get("last_sequence").map_err(from_sqlx)?;
-    let text: &str = row.try_get("runs").map_err(from_sqlx)?;
-    let entries: Vec<Entry<'_>> = serde_json::from_str(text)
-        .map_err(|error| Error::data_loss(format!("the catalog holds a broken page of query runs: {error}")))?;
-    let first = last + 1 - entries.len() as i64;
-    Ok((first..).zip(entries.into_iter().map(Entry::into_run)).collect())
+    let runs = read_page(row.try_get("runs").map_err(from_sqlx)?)?;
+    let first = last + 1 - runs.len() as i64;
+    Ok((first..).zip(runs).collect())
 }
 
-pub(super) async fn add(catalog: &SqliteCatalog, runs: &[QueryRun], keep: u64) -> Result<()> {
+pub(super) async fn add(catalog: &SqliteCatalog, runs: RunPages, keep: u64) -> Result<()> {
     if runs.is_empty() {
         return Ok(());
     }
@@ -100,13 +32,14 @@ pub(super) async fn add(catalog: &SqliteCatalog, runs: &[QueryRun], keep: u64) -
         .map_err(from_sqlx)?;
     let mut last = newest.unwrap_or(0);
     let forgotten = (last + runs.len() as i64).saturating_sub(i64::try_from(keep).unwrap_or(i64::MAX));
-    for page in runs.chunks(RUNS_PER_PAGE) {
-        last += page.len() as i64;
+    for page in runs.into_pages() {
+        let (text, count) = page?;
+        last += count as i64;
         sqlx::query("INSERT INTO run_pages (last_sequence, count, forgotten, runs) VALUES (?, ?, ?, ?)")
             .bind(last)
-            .bind(page.len() as i64)
+            .bind(count as i64)
             .bind(forgotten)
-            .bind(write_page(page)?)
+            .bind(text)
             .execute(&mut *transaction)
             .await
             .map_err(from_sqlx)?;
@@ -154,7 +87,7 @@ pub(super) async fn list(catalog: &SqliteCatalog, filter: &RunFilter) -> Result<
     while found.len() <= limit
         && let Some(row) = pages.try_next().await.map_err(from_sqlx)?
     {
-        found.extend(read_page(&row)?.into_iter().rev().filter(|(sequence, run)| is_wanted(*sequence, run)));
+        found.extend(numbered(&row)?.into_iter().rev().filter(|(sequence, run)| is_wanted(*sequence, run)));
     }
     let is_more = found.len() > limit;
     found.truncate(limit);
@@ -170,7 +103,7 @@ pub(super) async fn get(catalog: &SqliteCatalog, id: &str) -> Result<Option<Quer
             .bind(serde_json::Value::from(id).to_string())
             .fetch(&catalog.main);
     while let Some(row) = pages.try_next().await.map_err(from_sqlx)? {
-        let mut runs = read_page(&row)?.into_iter();
+        let mut runs = numbered(&row)?.into_iter();
         if let Some((_, run)) = runs.find(|(sequence, run)| *sequence > forgotten && run.id == id) {
             return Ok(Some(run));
         }
@@ -194,7 +127,7 @@ pub(super) async fn forget_entity(catalog: &SqliteCatalog, components: &[serde_j
         .map_err(from_sqlx)?;
     let mut changed = 0;
     for row in rows {
-        let mut runs: Vec<QueryRun> = read_page(&row)?.into_iter().map(|(_, run)| run).collect();
+        let mut runs: Vec<QueryRun> = numbered(&row)?.into_iter().map(|(_, run)| run).collect();
         let before = changed;
         for run in runs.iter_mut().filter(|run| run.entity_ids.iter().any(is_it)) {
             run.entity_ids.iter_mut().filter(|entry| is_it(entry)).for_each(|entry| *entry = serde_json::Value::Null);
@@ -204,12 +137,14 @@ pub(super) async fn forget_entity(catalog: &SqliteCatalog, components: &[serde_j
             continue;
         }
         let last: i64 = row.try_get("last_sequence").map_err(from_sqlx)?;
-        sqlx::query("UPDATE run_pages SET runs = ? WHERE last_sequence = ?")
-            .bind(write_page(&runs)?)
-            .bind(last)
-            .execute(&mut *transaction)
-            .await
-            .map_err(from_sqlx)?;
+        for page in RunPages::of(&runs)?.into_pages() {
+            sqlx::query("UPDATE run_pages SET runs = ? WHERE last_sequence = ?")
+                .bind(page?.0)
+                .bind(last)
+                .execute(&mut *transaction)
+                .await
+                .map_err(from_sqlx)?;
+        }
     }
     transaction.commit().await.map_err(from_sqlx)?;
     Ok(changed)

@@ -103,7 +103,7 @@ pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {
 mod tests {
     use super::*;
     use crate::model::RunFilter;
-    use crate::{Catalog as _, SqliteCatalog};
+    use crate::{Catalog as _, RunPages, SqliteCatalog};
     use sqlx::sqlite::SqliteConnectOptions;
 
     #[tokio::test]
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(runs[1].entity_ids, vec![serde_json::json!(1), serde_json::json!({"a": "x"})]);
         let (asked, watermark) = (runs[1].requested_timestamp, runs[1].watermark);
         assert_eq!((asked, watermark, runs[1].created_at), (Some(5), Some(-7), 1_700_000_000_000_000));
-        catalog.add_runs(&runs[..1], 2).await.unwrap();
+        catalog.add_runs(RunPages::of(&runs[..1]).unwrap(), 2).await.unwrap();
         let kept = catalog.runs(&RunFilter::default()).await.unwrap().runs;
         assert_eq!(kept.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["r2", "r2"]);
     }

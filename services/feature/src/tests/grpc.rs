@@ -2,6 +2,7 @@ use super::stack::{MINUTE, NOON, Stack};
 use arrow::array::AsArray as _;
 use arrow::datatypes::{Float64Type, Int64Type};
 use std::collections::BTreeMap;
+use thyme_catalog::RunPages;
 use thyme_core::schema::DataType;
 use thyme_core::{ErrorKind, Value};
 use thyme_proto::columns::{column_to_wire, whole_column_from_wire};
@@ -223,7 +224,8 @@ async fn runs_are_listed_as_the_catalog_keeps_them() {
         error: None,
         created_at: NOON,
     };
-    stack.catalog.add_runs(&[run("r1", "online"), run("r2", "batch"), run("r3", "online")], 100).await.unwrap();
+    let runs = [run("r1", "online"), run("r2", "batch"), run("r3", "online")];
+    stack.catalog.add_runs(RunPages::of(&runs).unwrap(), 100).await.unwrap();
     let list = |cursor: String| v1::ListQueryRunsRequest {
         limit: 1,
         featureset: String::new(),

@@ -35,8 +35,8 @@ impl Clock for Fixed {
 pub struct Kept(pub Mutex<Vec<RunRecord>>);
 
 impl RunSink for Kept {
-    fn record(&self, run: RunRecord) {
-        self.0.lock().push(run);
+    fn record(&self, run: &RunRecord) {
+        self.0.lock().push(run.clone());
     }
 }
 

@@ -57,8 +57,8 @@ impl Clock for TestClock {
 pub struct Runs(pub Mutex<Vec<RunRecord>>);
 
 impl RunSink for Runs {
-    fn record(&self, run: RunRecord) {
-        self.0.lock().push(run);
+    fn record(&self, run: &RunRecord) {
+        self.0.lock().push(run.clone());
     }
 }
 
