@@ -19,15 +19,16 @@ from thyme import errors
 
 class Mounts:
     """A mount namespace, so that a test may mount what it wants: as root, or as anybody where the system lets
-    users have namespaces. Commands run `inside`; from outside its files are seen under `root`."""
+    users have namespaces (many containers do not). Commands run `inside`; from outside its files are seen under
+    `root`."""
 
     def __init__(self) -> None:
         self.as_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
         command = ["unshare", *self.as_user, "--mount", "sh", "-c", "echo ready; exec sleep 3600"]
         self.holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.holder.stdout.readline() == "ready\n", (
-            "no mount namespace: run as root, or let users have namespaces"
-        )
+        if self.holder.stdout.readline() != "ready\n":
+            self.holder.wait()
+            pytest.skip("this system refuses mount namespaces: no small or read-only file system to test on")
 
     @property
     def root(self) -> str:

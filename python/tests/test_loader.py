@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -150,3 +151,22 @@ def test_the_module_is_a_command():
     done = subprocess.run([sys.executable, "-m", "thyme", "version", "--json"], capture_output=True, text=True)
     assert done.returncode == 0
     assert '"thyme"' in done.stdout
+
+
+def test_an_edit_of_the_same_length_within_a_second_is_seen(place):
+    write(place, quick_h=FEATURES.format(helpers="helpers_h"), helpers_h=DOUBLE)
+    code = "from thyme.loader import load_path; load_path('quick_h.py'); import quick_h; print(quick_h.double(4))"
+
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def doubled() -> str:
+        command = [sys.executable, "-c", code]
+        return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+    assert doubled() == "8\n"
+    helpers = place / "helpers_h.py"
+    stamp = helpers.stat()
+    helpers.write_text(DOUBLE.replace("2", "3"), encoding="utf-8")
+    os.utime(helpers, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert doubled() == "12\n"
+    assert not list(place.rglob("*.pyc"))

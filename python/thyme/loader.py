@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ from thyme.errors import Location, NotFoundError, ThymeDefinitionError, ThymeErr
 from thyme.location import error_location
 
 _SKIPPED = ("_", "test_", "conftest", "setup.")
+_FROM_SOURCE: set[Path] = set()
 
 
 def load_path(path: str | Path) -> Path:
@@ -36,8 +38,7 @@ def load_path(path: str | Path) -> Path:
     while (root / "__init__.py").is_file():  # a module of a package is imported by its full name
         names = [f"{root.name}.{name}" for name in names]
         root = root.parent
-    if str(root) not in sys.path:
-        sys.path.insert(0, str(root))
+    _import_from(root)
     for name in names:
         import_module(name)
     _refuse_nothing(str(path))
@@ -63,8 +64,7 @@ def import_module(name: str) -> ModuleType:
     Raises:
         ThymeDefinitionError: the import fails, with the line at fault.
     """
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+    _import_from(Path.cwd())
     try:
         return importlib.import_module(name)
     except ThymeError:
@@ -78,6 +78,34 @@ def import_module(name: str) -> ModuleType:
         raise ThymeDefinitionError(
             f"cannot import {name}: {type(error).__name__}: {error}", hint=hint, location=_place(error)
         ) from error
+
+
+class _FromSource(SourceFileLoader):
+    """Compiles the source it finds. Bytecode kept from an earlier import is taken as current if the file has the length
+    and the second it had then: an edit right after a commit would commit the old definitions again."""
+
+    def path_stats(self, path: str) -> dict[str, float]:
+        raise OSError(f"no bytecode is kept of {path}")
+
+
+def _import_from(root: Path) -> None:
+    """Puts a directory on the import path; what lies below it, an environment apart, is imported from source."""
+    root = root.resolve()
+    on_path = {Path(entry).resolve() for entry in sys.path}
+    if root not in on_path:
+        sys.path.insert(0, str(root))
+    if root in _FROM_SOURCE:
+        return
+    _FROM_SOURCE.add(root)
+
+    def finder(folder: str) -> FileFinder:
+        found = Path(folder or ".").resolve()
+        if not found.is_relative_to(root) or {"site-packages", "dist-packages"}.intersection(found.parts):
+            raise ImportError(f"not below {root}", path=folder)
+        return FileFinder(folder, (ExtensionFileLoader, EXTENSION_SUFFIXES), (_FromSource, SOURCE_SUFFIXES))
+
+    sys.path_hooks.insert(0, finder)
+    sys.path_importer_cache.clear()
 
 
 def _place(error: BaseException) -> Location | None:
