@@ -8,6 +8,9 @@ command -v clang >/dev/null || missing+=(clang)
 ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev)
 command -v c++ >/dev/null || missing+=(g++)
 command -v curl >/dev/null || missing+=(curl)
+# OpenSSL and librdkafka are built from source
+perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null || missing+=(perl)
+command -v make >/dev/null || missing+=(make)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "== installing packages: ${missing[*]}"
