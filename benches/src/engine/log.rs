@@ -3,7 +3,6 @@
 use crate::definitions;
 use crate::failure::Outcome;
 use crate::workload::{Event, Shape, Workload};
-use bytes::Bytes;
 use std::path::Path;
 use thyme_core::Value;
 use thyme_core::definition::CompiledDataset;
@@ -41,7 +40,7 @@ fn batches(dataset: &CompiledDataset, number: usize, events: &[Event]) -> Outcom
         let id = EventId::Call { call, row: index as u32 };
         let record = Record::Event { append_time: event.arrival, event_time: event.time, id, row: &row };
         let partition = partition(&key, dataset.partitions);
-        let new = NewRecord { key: Bytes::from(key), value: record.encode().into() };
+        let new = NewRecord::new(key, record.encode());
         batches[usize::from(partition)].records.push(new);
     }
     batches.retain(|batch| !batch.records.is_empty());

@@ -142,7 +142,7 @@ impl Disk {
             let mut row = Vec::new();
             encode_row(&[Value::str(user), Value::Time(event_time), Value::Float(1.0)], &mut row);
             let record = Record::Event { append_time: T0, event_time, id: EventId::None, row: &row };
-            NewRecord { key: key.clone().into(), value: record.encode().into() }
+            NewRecord::new(key.clone(), record.encode())
         };
         let records = (0..count).map(record).collect();
         self.log.append(vec![Batch { topic: "Order.v1".to_string(), partition, records }]).await.unwrap();

@@ -200,7 +200,7 @@ pub fn route(job: &RouteJob, partitions: u16, rows: &[Row], end: SourceEnd) -> R
             row: &row.encoded,
         };
         let partition = thyme_core::key::partition(&key, partitions);
-        let new = NewRecord { key: key.into(), value: record.encode().into() };
+        let new = NewRecord::new(key, record.encode());
         by_partition.entry(partition).or_default().push(new);
     }
     let progress = Record::Progress {
@@ -213,7 +213,7 @@ pub fn route(job: &RouteJob, partitions: u16, rows: &[Row], end: SourceEnd) -> R
     let mut batches = Vec::with_capacity(usize::from(partitions));
     for partition in 0..partitions {
         let mut records = by_partition.remove(&partition).unwrap_or_default();
-        records.push(NewRecord { key: Bytes::new(), value: progress.clone() });
+        records.push(NewRecord::new(Bytes::new(), progress.clone()));
         batches.push(Batch { topic: job.route.topic.clone(), partition, records });
     }
     Routed { batches, null_keys, warnings: warnings.total() }

@@ -130,11 +130,7 @@ fn unreadable(user: Option<&str>, line: u32) -> Batch {
     let text = if user.is_some() { b"the row".as_slice() } else { b"" };
     let value = Record::Unreadable { append_time: START, id, reason: &reason, text }.encode();
     let partition = partition(&key, PARTITIONS);
-    Batch {
-        topic: "Order.v1".to_string(),
-        partition,
-        records: vec![NewRecord { key: key.into(), value: value.into() }],
-    }
+    Batch { topic: "Order.v1".to_string(), partition, records: vec![NewRecord::new(key, value)] }
 }
 
 #[test]

@@ -172,7 +172,7 @@ impl Ingestor {
             let encoded = erased_key(&target, given).map_err(|error| error.context(format_args!("key {index}")))?;
             components.push(key::decode_key(&encoded)?);
             let partition = key::partition(&encoded, target.schema.partitions);
-            partitions[usize::from(partition)].push(NewRecord { key: encoded.into(), value: value.clone() });
+            partitions[usize::from(partition)].push(NewRecord::new(encoded, value.clone()));
         }
         let position = self.append_records(&target, partitions).await?;
         if let Some(listener) = &self.erase_listener {

@@ -21,6 +21,7 @@ macro_rules! event_log_conformance {
             records_come_back_in_order,
             first_offsets_name_the_records,
             empty_batches_keys_and_values,
+            headers_come_back_as_they_were,
             records_survive_a_reopen,
             concurrent_appends_are_all_there_once,
             reads_keep_their_limits,
@@ -48,10 +49,13 @@ macro_rules! event_log_conformance {
     };
 }
 
+fn record(value: &str) -> NewRecord {
+    NewRecord::new(format!("key of {value}"), value.to_string())
+}
+
 fn batch(topic: &str, partition: u16, values: &[String]) -> Batch {
-    let record =
-        |value: &String| NewRecord { key: Bytes::from(format!("key of {value}")), value: value.clone().into() };
-    Batch { topic: topic.to_string(), partition, records: values.iter().map(record).collect() }
+    let records = values.iter().map(|value| record(value)).collect();
+    Batch { topic: topic.to_string(), partition, records }
 }
 
 fn numbered(name: &str, numbers: std::ops::Range<u32>) -> Vec<String> {
@@ -132,11 +136,40 @@ pub async fn empty_batches_keys_and_values(place: &dyn Place) -> Result<()> {
     assert_eq!(log.append(Vec::new()).await?, Vec::<u64>::new());
     log.append(vec![batch("t", 0, &[])]).await?;
     assert!(log.read("t", 0, 0, 10, 10)?.is_empty());
-    let empty = NewRecord { key: Bytes::new(), value: Bytes::new() };
+    let empty = NewRecord::new(Bytes::new(), Bytes::new());
     log.append(vec![Batch { topic: "t".to_string(), partition: 0, records: vec![empty; 3] }]).await?;
     let records = log.read("t", 0, 0, 10, 10)?;
     assert_eq!(records.len(), 3);
     assert!(records.iter().all(|record| record.key.is_empty() && record.value.is_empty()));
+    Ok(())
+}
+
+pub async fn headers_come_back_as_they_were(place: &dyn Place) -> Result<()> {
+    let log = place.open()?;
+    log.create_topic("t", 1)?;
+    let header = |name: &str, value: &'static [u8]| (name.to_string(), Bytes::from_static(value));
+    let sent = vec![
+        NewRecord { headers: vec![header("a", b"1"), header("b", b""), header("a", b"\x00\xff")], ..record("first") },
+        record("without"),
+        NewRecord { headers: vec![header("é", b"last")], ..NewRecord::new(Bytes::new(), Bytes::new()) },
+    ];
+    let send = |records: &[NewRecord]| Batch { topic: "t".to_string(), partition: 0, records: records.to_vec() };
+    log.append(vec![send(&[record("plain")])]).await?;
+    log.append(vec![send(&sent)]).await?;
+    let mut producer = log.producer("p")?;
+    producer.begin()?;
+    producer.send(send(&sent[..1]))?;
+    producer.send(send(&sent[1..]))?;
+    assert!(is_committed(&producer.commit()));
+    drop((producer, log));
+    let log = place.open()?;
+    log.append(vec![send(&sent)]).await?;
+    let read = log.read("t", 0, 0, usize::MAX, usize::MAX)?;
+    let read: Vec<NewRecord> = read
+        .into_iter()
+        .map(|record| NewRecord { key: record.key, value: record.value, headers: record.headers })
+        .collect();
+    assert_eq!(read, [vec![record("plain")], sent.clone(), sent.clone(), sent].concat());
     Ok(())
 }
 
@@ -411,8 +444,7 @@ pub async fn unknown_outcomes_are_resolved_by_committed(place: &dyn Place) -> Re
             let records = log.read("in", 0, next, 4, 1 << 20)?;
             let Some(last) = records.last() else { break };
             let after = last.offset + 1;
-            let records =
-                records.into_iter().map(|record| NewRecord { key: record.key, value: record.value }).collect();
+            let records = records.into_iter().map(|record| NewRecord::new(record.key, record.value)).collect();
             producer.begin()?;
             producer.send(Batch { topic: "out".to_string(), partition: 0, records })?;
             producer.send_offset("g", "in", 0, after)?;

@@ -17,11 +17,23 @@ use tokio::sync::watch;
 
 pub use embedded::EmbeddedLog;
 
-/// A record to append: an encoded key ([`thyme_core::key`]) and the bytes of a [`thyme_core::record::Record`].
+/// Name and value, in order; a name may repeat.
+pub type Headers = Vec<(String, Bytes)>;
+
+/// A record to append: an encoded key ([`thyme_core::key`]) and the bytes of a [`thyme_core::record::Record`], or what a topic
+/// for other consumers holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewRecord {
     pub key: Bytes,
     pub value: Bytes,
+    pub headers: Headers,
+}
+
+impl NewRecord {
+    /// A record without headers.
+    pub fn new(key: impl Into<Bytes>, value: impl Into<Bytes>) -> NewRecord {
+        NewRecord { key: key.into(), value: value.into(), headers: Headers::new() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +41,7 @@ pub struct LogRecord {
     pub offset: u64,
     pub key: Bytes,
     pub value: Bytes,
+    pub headers: Headers,
 }
 
 /// Records for one partition, in order.

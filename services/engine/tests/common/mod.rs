@@ -137,7 +137,7 @@ impl Sent {
         encode_row(&self.row(), &mut row);
         let record =
             Record::Event { append_time: self.append_time, event_time: self.time, id: self.id.clone(), row: &row };
-        let record = NewRecord { key: self.key().into(), value: record.encode().into() };
+        let record = NewRecord::new(self.key(), record.encode());
         Batch { topic: "Order.v1".to_string(), partition: self.partition(), records: vec![record] }
     }
 }
@@ -157,7 +157,7 @@ pub fn erase(user: &str, append_time: i64) -> Batch {
     let key = encode_key(&[Value::str(user)]).unwrap();
     let value: Bytes = Record::Erase { append_time }.encode().into();
     let partition = partition(&key, PARTITIONS);
-    Batch { topic: "Order.v1".to_string(), partition, records: vec![NewRecord { key: key.into(), value }] }
+    Batch { topic: "Order.v1".to_string(), partition, records: vec![NewRecord::new(key, value)] }
 }
 
 /// What must be accepted, naively: partition by partition, one event after the other.

@@ -170,7 +170,7 @@ impl<'s> RowEncoder<'s> {
         let buffer = Bytes::from(self.buffer);
         for span in self.spans {
             partitions[usize::from(span.partition)]
-                .push(NewRecord { key: buffer.slice(span.key..span.value), value: buffer.slice(span.value..span.end) });
+                .push(NewRecord::new(buffer.slice(span.key..span.value), buffer.slice(span.value..span.end)));
         }
         EncodedRows { partitions, accepted, rejected: self.rejected }
     }

@@ -3,7 +3,7 @@
 //! A large block has a span of its own. Small blocks share one: the stretch of whole frames that holds them, so that the
 //! index grows with the bytes of the journal and not with the number of appends.
 
-use super::block::{self, Budget};
+use super::block::{self, Budget, Extent};
 use super::journal::{self, Entry, FRAME_HEADER, FrameHeader};
 use super::store::Store;
 use crate::LogRecord;
@@ -30,8 +30,7 @@ pub struct Place {
 /// A block's own facts.
 #[derive(Debug, Clone, Copy)]
 pub struct BlockFacts {
-    pub base: u64,
-    pub count: u32,
+    pub extent: Extent,
     pub length: u32,
     pub crc: u32,
 }
@@ -43,15 +42,14 @@ struct Span {
     segment: u32,
     start: u64,
     end: u64,
-    /// The checksum if the bytes are one block; `None` if they are whole frames.
-    block_crc: Option<u32>,
+    /// The block if the bytes are one, with its checksum; `None` if they are whole frames.
+    block: Option<(Extent, u32)>,
 }
 
 /// A block whose bytes are in memory.
 #[derive(Debug, Clone)]
 struct Cached {
-    base: u64,
-    count: u32,
+    extent: Extent,
     bytes: Bytes,
 }
 
@@ -80,10 +78,11 @@ impl Partition {
     }
 
     pub fn add(&mut self, block: BlockFacts, place: Place, bytes: Option<Bytes>) {
-        let BlockFacts { base, count, length, crc } = block;
-        self.next_offset = base + u64::from(count);
+        let BlockFacts { extent, length, crc } = block;
+        let Extent { base, count, .. } = extent;
+        self.next_offset = extent.end();
         match bytes {
-            Some(bytes) => self.tail.push_back(Cached { base, count, bytes }),
+            Some(bytes) => self.tail.push_back(Cached { extent, bytes }),
             None => self.tail.clear(),
         }
         let (start, end) = place.frame;
@@ -91,15 +90,15 @@ impl Partition {
         if end - start > RUN_BYTES {
             let start = place.position;
             let end = start + u64::from(length);
-            self.spans.push(Span { base, count, segment, start, end, block_crc: Some(crc) });
+            self.spans.push(Span { base, count, segment, start, end, block: Some((extent, crc)) });
             return;
         }
         match self.spans.last_mut() {
-            Some(last) if last.block_crc.is_none() && last.segment == segment && end - last.start <= RUN_BYTES => {
+            Some(last) if last.block.is_none() && last.segment == segment && end - last.start <= RUN_BYTES => {
                 last.count += count;
                 last.end = end;
             }
-            _ => self.spans.push(Span { base, count, segment, start, end, block_crc: None }),
+            _ => self.spans.push(Span { base, count, segment, start, end, block: None }),
         }
     }
 
@@ -113,7 +112,7 @@ impl Partition {
         let mut records = 0;
         let mut bytes = 0;
         let mut next = from;
-        let first_cached = self.tail.front().map_or(self.next_offset, |block| block.base);
+        let first_cached = self.tail.front().map_or(self.next_offset, |block| block.extent.base);
         let first_span = self.spans.partition_point(|span| span.base + u64::from(span.count) <= from);
         for span in &self.spans[first_span..] {
             if span.base >= first_cached || next >= first_cached || records >= budget.records || bytes >= budget.bytes {
@@ -125,15 +124,15 @@ impl Partition {
             next = span.base + u64::from(span.count);
             plan.spans.push(*span);
         }
-        let first_block = self.tail.partition_point(|block| block.base + u64::from(block.count) <= next);
+        let first_block = self.tail.partition_point(|block| block.extent.end() <= next);
         for block in self.tail.range(first_block..) {
             if next < first_cached || records >= budget.records || bytes >= budget.bytes {
                 break;
             }
-            let skipped = next.max(block.base) - block.base;
-            records += (u64::from(block.count) - skipped) as usize;
+            let skipped = next.max(block.extent.base) - block.extent.base;
+            records += (u64::from(block.extent.count) - skipped) as usize;
             bytes += if skipped > 0 { 1 } else { block.bytes.len() };
-            next = block.base + u64::from(block.count);
+            next = block.extent.end();
             plan.cached.push(block.clone());
         }
         plan
@@ -143,7 +142,7 @@ impl Partition {
 impl ReadPlan {
     pub fn read(&self, store: &dyn Store, from: u64, mut budget: Budget) -> Result<Vec<LogRecord>> {
         let in_spans = self.spans.iter().map(|span| span.count as usize);
-        let in_memory = self.cached.iter().map(|block| block.count as usize);
+        let in_memory = self.cached.iter().map(|block| block.extent.count as usize);
         let expected: usize = in_spans.chain(in_memory).sum();
         let mut out = Vec::with_capacity(expected.min(budget.records));
         let mut rest = self.spans.as_slice();
@@ -157,8 +156,8 @@ impl ReadPlan {
                 .map_err(|error| super::io_error(&format!("cannot read {}", store.name(segment)), &error))?;
             for span in joined {
                 let slice = bytes.slice((span.start - start) as usize..(span.end - start) as usize);
-                let read = match span.block_crc {
-                    Some(crc) => read_block(&slice, span.base, span.count, crc, from, &mut budget, &mut out),
+                let read = match span.block {
+                    Some((extent, crc)) => read_block(&slice, extent, crc, from, &mut budget, &mut out),
                     None => self.read_frames(&slice, span, from, &mut budget, &mut out),
                 };
                 read.map_err(|what| super::damaged(&store.name(segment), span.start, what.message()))?;
@@ -170,7 +169,7 @@ impl ReadPlan {
             }
             // A span may reach into what is in memory as well.
             let next = out.last().map_or(from, |record| record.offset + 1);
-            block::decode(&block.bytes, block.base, block.count, next, &mut budget, &mut out)?;
+            block::decode(&block.bytes, block.extent, next, &mut budget, &mut out)?;
         }
         Ok(out)
     }
@@ -196,10 +195,11 @@ impl ReadPlan {
                 return Err(Error::data_loss("a frame's meta fails its checksum"));
             }
             for entry in journal::decode_entries(&bytes[meta])? {
-                let Entry::Block { topic, partition, base, count, length, crc } = entry else { continue };
+                let Entry::Block { topic, partition, base, count, length, crc, headers } = entry else { continue };
                 let block_end = block_at + length as usize;
-                if topic == self.topic && partition == self.partition && base + u64::from(count) > from {
-                    read_block(&bytes.slice(block_at..block_end), base, count, crc, from, budget, out)?;
+                let extent = Extent { base, count, headers };
+                if topic == self.topic && partition == self.partition && extent.end() > from {
+                    read_block(&bytes.slice(block_at..block_end), extent, crc, from, budget, out)?;
                 }
                 block_at = block_end;
             }
@@ -211,8 +211,7 @@ impl ReadPlan {
 
 fn read_block(
     block: &Bytes,
-    base: u64,
-    count: u32,
+    extent: Extent,
     crc: u32,
     from: u64,
     budget: &mut Budget,
@@ -221,7 +220,7 @@ fn read_block(
     if crc32fast::hash(block) != crc {
         return Err(Error::data_loss("a block fails its checksum"));
     }
-    block::decode(block, base, count, from, budget, out)
+    block::decode(block, extent, from, budget, out)
 }
 
 /// How many of the first spans lie close enough together for one read; at least one.

@@ -6,15 +6,19 @@
 //!                           crc of the 32 bytes before
 //! meta:    entries, each a kind byte and varints (see [`Entry`])
 //! payload: the blocks that the meta lists, one after the other
-//! block:   per record: varint key length, key, varint value length, value
+//! block:   per record: varint key length, key, varint value length, value; in a block with headers then their varint number,
+//!          and for each varint name length, name, varint value length, value
 //! ```
 //! Numbers are little-endian, checksums CRC-32 (IEEE). A frame header holds its own place, so that a copy of a frame inside a
 //! record's value is never taken for a frame. The format is frozen by its version byte; kinds are never reused.
+//! Version 2 has blocks with headers (kind 6); all else is as in version 1, whose segments are read and no longer written to.
 
 use thyme_core::record::{put_varint, take_varint};
 use thyme_core::{Error, Result};
 
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
+/// The oldest version that is read.
+pub const OLDEST: u8 = 1;
 pub const SEGMENT_HEADER: usize = 24;
 pub const FRAME_HEADER: usize = 36;
 const SEGMENT_MAGIC: &[u8; 8] = b"THYMELOG";
@@ -31,6 +35,8 @@ pub enum Entry {
         count: u32,
         length: u32,
         crc: u32,
+        /// Whether its records carry headers.
+        headers: bool,
     },
     CreateTopic {
         topic: u32,
@@ -55,9 +61,13 @@ pub enum Entry {
 }
 
 pub fn segment_header(segment: u32) -> [u8; SEGMENT_HEADER] {
+    segment_header_of(VERSION, segment)
+}
+
+fn segment_header_of(version: u8, segment: u32) -> [u8; SEGMENT_HEADER] {
     let mut out = [0; SEGMENT_HEADER];
     out[..8].copy_from_slice(SEGMENT_MAGIC);
-    out[8] = VERSION;
+    out[8] = version;
     out[12..16].copy_from_slice(&segment.to_le_bytes());
     let crc = crc32fast::hash(&out[..20]);
     out[20..].copy_from_slice(&crc.to_le_bytes());
@@ -71,18 +81,20 @@ pub enum BadSegment {
     Version(u8),
 }
 
-pub fn check_segment_header(bytes: &[u8], segment: u32) -> Result<(), BadSegment> {
+/// The version of the segment.
+pub fn check_segment_header(bytes: &[u8], segment: u32) -> Result<u8, BadSegment> {
     if bytes.len() < SEGMENT_HEADER || &bytes[..8] != SEGMENT_MAGIC {
         return Err(BadSegment::Damaged);
     }
     // The version comes first: a later format may keep its checksum elsewhere.
-    if bytes[8] != VERSION {
-        return Err(BadSegment::Version(bytes[8]));
+    let version = bytes[8];
+    if !(OLDEST..=VERSION).contains(&version) {
+        return Err(BadSegment::Version(version));
     }
-    if bytes[..SEGMENT_HEADER] != segment_header(segment) {
+    if bytes[..SEGMENT_HEADER] != segment_header_of(version, segment) {
         return Err(BadSegment::Damaged);
     }
-    Ok(())
+    Ok(version)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +166,8 @@ pub fn encode_frame(segment: u32, position: u64, entries: &[Entry], payload: &[&
 
 fn encode_entry(entry: &Entry, out: &mut Vec<u8>) {
     match entry {
-        Entry::Block { topic, partition, base, count, length, crc } => {
-            out.push(1);
+        Entry::Block { topic, partition, base, count, length, crc, headers } => {
+            out.push(if *headers { 6 } else { 1 });
             put_varint(out, u64::from(*topic));
             put_varint(out, u64::from(*partition));
             put_varint(out, *base);
@@ -193,8 +205,9 @@ pub fn decode_entries(mut meta: &[u8]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     while let Some((kind, tail)) = rest.split_first() {
         *rest = tail;
-        entries.push(match kind {
-            1 => Entry::Block {
+        entries.push(match *kind {
+            1 | 6 => Entry::Block {
+                headers: *kind == 6,
                 topic: take_number(rest)?,
                 partition: take_number(rest)?,
                 base: take_varint(rest)?,

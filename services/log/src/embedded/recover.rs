@@ -32,8 +32,14 @@ pub fn recover(store: &dyn Store) -> Result<(State, End)> {
         return Ok((state, End { segment: 0, position: SEGMENT_HEADER as u64 }));
     };
     let mut end = End { segment: last, position: 0 };
+    let mut version = journal::VERSION;
     for segment in segments {
-        end = scan(store, segment, Some(segment) == newest, &mut state)?;
+        (end, version) = scan(store, segment, Some(segment) == newest, &mut state)?;
+    }
+    // What an older build must not misread goes into segments that it refuses by their version.
+    if version < journal::VERSION {
+        end = End { segment: end.segment + 1, position: SEGMENT_HEADER as u64 };
+        create(store, end.segment)?;
     }
     Ok((state, end))
 }
@@ -84,13 +90,13 @@ impl Reader<'_> {
     }
 }
 
-/// Applies the frames of a segment; cuts off a torn one at the end of the last segment.
-fn scan(store: &dyn Store, segment: u32, is_last: bool, state: &mut State) -> Result<End> {
+/// Applies the frames of a segment; cuts off a torn one at the end of the last segment. Its end and its version.
+fn scan(store: &dyn Store, segment: u32, is_last: bool, state: &mut State) -> Result<(End, u8)> {
     let name = store.name(segment);
     let length = length(store, segment)?;
     let mut reader = Reader { store, segment, length, window_at: 0, window: Bytes::new() };
-    match journal::check_segment_header(&reader.get(0, SEGMENT_HEADER)?, segment) {
-        Ok(()) => {}
+    let version = match journal::check_segment_header(&reader.get(0, SEGMENT_HEADER)?, segment) {
+        Ok(version) => version,
         Err(BadSegment::Damaged) => return Err(damaged(&name, 0, "a segment has no valid header")),
         Err(BadSegment::Version(found)) => {
             let this = journal::VERSION;
@@ -100,7 +106,7 @@ fn scan(store: &dyn Store, segment: u32, is_last: bool, state: &mut State) -> Re
             )
             .hint("use the build that wrote it, or another data directory"));
         }
-    }
+    };
     let mut position = SEGMENT_HEADER as u64;
     while position < length {
         match read_frame(&mut reader, position)? {
@@ -126,7 +132,7 @@ fn scan(store: &dyn Store, segment: u32, is_last: bool, state: &mut State) -> Re
             }
         }
     }
-    Ok(End { segment, position })
+    Ok((End { segment, position }, version))
 }
 
 enum FrameRead {

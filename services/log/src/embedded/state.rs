@@ -1,6 +1,7 @@
 //! What the journal amounts to: topics, where their blocks are, producer epochs, committed offsets. Rebuilt at open by
 //! applying every frame's entries, kept up to date by the writer applying each frame that became durable.
 
+use super::block::Extent;
 use super::index::{BlockFacts, Partition, Place};
 use super::journal::Entry;
 use bytes::Bytes;
@@ -68,8 +69,9 @@ impl State {
         let mut position = payload_at;
         for entry in entries {
             match entry {
-                Entry::Block { topic, partition, base, count, length, crc } => {
-                    let block = BlockFacts { base: *base, count: *count, length: *length, crc: *crc };
+                Entry::Block { topic, partition, base, count, length, crc, headers } => {
+                    let extent = Extent { base: *base, count: *count, headers: *headers };
+                    let block = BlockFacts { extent, length: *length, crc: *crc };
                     let place = Place { segment, frame: (frame_at, frame_end), position };
                     let start = (position - payload_at) as usize;
                     position += u64::from(*length);

@@ -40,8 +40,7 @@ mod in_small_segments {
 }
 
 fn batch(topic: &str, partition: u16, values: &[&str]) -> Batch {
-    let record =
-        |value: &&str| NewRecord { key: Bytes::from_static(b"k"), value: Bytes::copy_from_slice(value.as_bytes()) };
+    let record = |value: &&str| NewRecord::new(Bytes::from_static(b"k"), Bytes::copy_from_slice(value.as_bytes()));
     Batch { topic: topic.to_string(), partition, records: values.iter().map(record).collect() }
 }
 

@@ -208,9 +208,9 @@ fn write_frame(shared: &Shared, end: &mut End, frame: Frame) {
     let mut payload = Vec::new();
     for ((topic, partition), (mut base, chunks)) in records {
         for chunk in blocks_of(chunks) {
-            let (count, length) = (chunk.count, chunk.bytes.len() as u32);
+            let (count, length, headers) = (chunk.count, chunk.bytes.len() as u32, chunk.headers);
             let crc = crc32fast::hash(&chunk.bytes);
-            entries.push(Entry::Block { topic, partition, base, count, length, crc });
+            entries.push(Entry::Block { topic, partition, base, count, length, crc, headers });
             base += u64::from(count);
             payload.push(chunk.bytes);
         }
@@ -226,7 +226,7 @@ fn blocks_of(chunks: Vec<Chunk>) -> Vec<Chunk> {
     let mut blocks: Vec<Chunk> = Vec::with_capacity(chunks.len());
     for chunk in chunks {
         match blocks.last_mut() {
-            Some(last) if last.bytes.len() + chunk.bytes.len() <= TARGET_BYTES => {
+            Some(last) if last.headers == chunk.headers && last.bytes.len() + chunk.bytes.len() <= TARGET_BYTES => {
                 last.bytes.extend_from_slice(&chunk.bytes);
                 last.count += chunk.count;
             }

@@ -28,7 +28,7 @@ mod without_faults {
 }
 
 fn batch(partition: u16, value: &'static str) -> Batch {
-    let record = NewRecord { key: Bytes::new(), value: Bytes::from_static(value.as_bytes()) };
+    let record = NewRecord::new(Bytes::new(), Bytes::from_static(value.as_bytes()));
     Batch { topic: "t".to_string(), partition, records: vec![record] }
 }
 

@@ -113,7 +113,7 @@ async fn an_unknown_version_is_refused_and_both_are_named() {
     later[8] = 9;
     let error = opened(&later).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-    assert_eq!(error.message(), "segment 0 in memory has log format version 9, this build reads version 1");
+    assert_eq!(error.message(), "segment 0 in memory has log format version 9, this build reads version 2");
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_copy_of_the_journal_inside_a_torn_record_is_no_frame() {
     let (store, _) = sample().await;
     let copy = Bytes::from(bytes_of(&store));
     let log = EmbeddedLog::start(Box::new(store.clone()), Options::default()).unwrap();
-    let record = NewRecord { key: Bytes::new(), value: copy };
+    let record = NewRecord::new(Bytes::new(), copy);
     log.append(vec![Batch { topic: "t".to_string(), partition: 0, records: vec![record] }]).await.unwrap();
     drop(log);
     let whole = bytes_of(&store);

@@ -1,7 +1,7 @@
 //! Random histories against the simplest model: vectors of values and a map of offsets.
 
 use super::*;
-use crate::{CommitOutcome, Producer};
+use crate::{CommitOutcome, Headers, Producer};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 #[derive(Default)]
 struct Model {
-    records: BTreeMap<(usize, u16), Vec<Bytes>>,
+    records: BTreeMap<(usize, u16), Vec<(Bytes, Headers)>>,
     committed: BTreeMap<(usize, u16), u64>,
     /// Makes every value different.
     sent: u8,
@@ -64,9 +64,12 @@ impl Model {
     fn batches(&mut self, sent: &[Sent]) -> Vec<Batch> {
         let one = |sent: &Sent| {
             self.sent = self.sent.wrapping_add(1);
-            let record = |size: &usize| NewRecord {
-                key: Bytes::from(vec![self.sent]),
-                value: Bytes::from(vec![self.sent; *size]),
+            let record = |size: &usize| {
+                let mut record = NewRecord::new(vec![self.sent], vec![self.sent; *size]);
+                if size.is_multiple_of(3) {
+                    record.headers.push((format!("size {size}"), record.value.clone()));
+                }
+                record
             };
             Batch {
                 topic: TOPICS[sent.topic].to_string(),
@@ -83,7 +86,7 @@ impl Model {
         for (sent, batch) in sent.iter().zip(batches) {
             let records = self.records.entry((sent.topic, sent.partition)).or_default();
             offsets.push(records.len() as u64);
-            records.extend(batch.records.iter().map(|record| record.value.clone()));
+            records.extend(batch.records.iter().map(|record| (record.value.clone(), record.headers.clone())));
         }
         offsets
     }
@@ -94,7 +97,7 @@ impl Model {
                 let expected = self.records.get(&(topic, partition)).cloned().unwrap_or_default();
                 let found = log.read(name, partition, 0, usize::MAX, usize::MAX).unwrap();
                 assert!(found.iter().enumerate().all(|(index, record)| record.offset == index as u64));
-                assert!(found.into_iter().map(|record| record.value).eq(expected));
+                assert!(found.into_iter().map(|record| (record.value, record.headers)).eq(expected));
             }
         }
     }
@@ -167,7 +170,7 @@ proptest! {
                     prop_assert!(found.len() <= max_records.max(1));
                     for (index, record) in found.iter().enumerate() {
                         prop_assert_eq!(record.offset, (from + index) as u64);
-                        prop_assert_eq!(&record.value, &expected[from + index]);
+                        prop_assert_eq!((&record.value, &record.headers), (&expected[from + index].0, &expected[from + index].1));
                     }
                 }
             }
