@@ -6,6 +6,7 @@
 //! through a [`Snapshot`]. This crate is the only one that knows RocksDB.
 
 mod codec;
+mod digest;
 mod keys;
 mod model;
 mod rocks;
@@ -15,6 +16,7 @@ mod tables;
 mod tick;
 mod trie;
 
+pub use digest::{Digest, StateDigest};
 pub use model::{Durability, Event, Options, Table, Visible};
 pub use snapshot::Snapshot;
 pub use store::StateStore;

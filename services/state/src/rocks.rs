@@ -2,6 +2,7 @@
 
 use crate::keys::Family;
 use crate::model::Options;
+use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Env,
 };
@@ -27,27 +28,21 @@ impl Rocks {
         Rocks::open_with(path, options, None)
     }
 
+    /// A directory that nobody writes to while it is open, not even this process.
+    pub fn open_read_only(path: &Path, options: &Options) -> Result<Arc<Rocks>> {
+        let (database, families) = database_options(options, None);
+        let db = DB::open_cf_descriptors_read_only(&database, path, families, false)
+            .map_err(|error| open_error(error, path))?;
+        Ok(Arc::new(Rocks { db, in_memory: false }))
+    }
+
     pub fn in_memory(options: &Options) -> Result<Arc<Rocks>> {
         let env = Env::mem_env().map_err(translate)?;
         Rocks::open_with(Path::new("/thyme"), options, Some(&env))
     }
 
     fn open_with(path: &Path, options: &Options, env: Option<&Env>) -> Result<Arc<Rocks>> {
-        let cache = Cache::new_lru_cache(options.block_cache_bytes);
-        let mut database = rocksdb::Options::default();
-        database.create_if_missing(true);
-        database.create_missing_column_families(true);
-        database.set_max_background_jobs(options.background_jobs);
-        database.set_max_total_wal_size(MAX_WAL_BYTES);
-        database.set_keep_log_file_num(2);
-        database.set_stats_dump_period_sec(0);
-        database.set_bytes_per_sync(1 << 20);
-        if let Some(env) = env {
-            database.set_env(env);
-        }
-        let families = Family::ALL
-            .iter()
-            .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(*family, options, &cache, env)));
+        let (database, families) = database_options(options, env);
         let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| open_error(error, path))?;
         Ok(Arc::new(Rocks { db, in_memory: env.is_some() }))
     }
@@ -78,6 +73,15 @@ impl Rocks {
         Ok(())
     }
 
+    /// Hard links of all files into a new directory, buffers written to files first.
+    pub fn checkpoint(&self, directory: &Path) -> Result<()> {
+        if self.in_memory {
+            return Err(Error::precondition("a state in memory has no files to checkpoint"));
+        }
+        let taken = Checkpoint::new(&self.db).and_then(|checkpoint| checkpoint.create_checkpoint(directory));
+        taken.map_err(|error| translate(error).context(format!("taking a checkpoint in {}", directory.display())))
+    }
+
     /// Writes all buffers to files and merges them down; for figures about space, and tests.
     pub fn compact(&self) -> Result<()> {
         for family in Family::ALL {
@@ -94,6 +98,25 @@ impl Rocks {
         let found = self.db.property_int_value_cf(handle, "rocksdb.total-sst-files-size").map_err(translate)?;
         Ok(found.unwrap_or(0))
     }
+}
+
+fn database_options(options: &Options, env: Option<&Env>) -> (rocksdb::Options, Vec<ColumnFamilyDescriptor>) {
+    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let mut database = rocksdb::Options::default();
+    database.create_if_missing(true);
+    database.create_missing_column_families(true);
+    database.set_max_background_jobs(options.background_jobs);
+    database.set_max_total_wal_size(MAX_WAL_BYTES);
+    database.set_keep_log_file_num(2);
+    database.set_stats_dump_period_sec(0);
+    database.set_bytes_per_sync(1 << 20);
+    if let Some(env) = env {
+        database.set_env(env);
+    }
+    let families = Family::ALL
+        .iter()
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(*family, options, &cache, env)));
+    (database, families.collect())
 }
 
 fn family_options(family: Family, options: &Options, cache: &Cache, env: Option<&Env>) -> rocksdb::Options {

@@ -1,6 +1,7 @@
 //! A snapshot: everything that is read, as of one moment.
 
-use crate::keys::{Family, MetaKey, after_prefix, table_slice};
+use crate::digest::StateDigest;
+use crate::keys::{Family, MetaKey, after_prefix};
 use crate::model::{Event, Table, Visible};
 use crate::rocks::OwnedSnapshot;
 use crate::store::StateStore;
@@ -9,7 +10,6 @@ use crate::trie::leaf::RawEvent;
 use crate::trie::scan::{EventRun, whole_event};
 use crate::trie::walk::{Direction, Walker};
 use rocksdb::DBPinnableSlice;
-use std::hash::Hasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thyme_core::Result;
@@ -119,20 +119,9 @@ impl Snapshot {
         self.store.count_rows_read(rows);
     }
 
-    /// A digest of all trie rows of a table, keys and bytes.
-    pub(crate) fn digest(&self, table: &Table) -> Result<u64> {
-        let mut hasher = std::hash::DefaultHasher::new();
-        for vnode in 0..=u8::MAX {
-            let (from, to) = table_slice(vnode, table.id);
-            self.inner.scan(Family::Trie, &from, &to, |key, value| {
-                hasher.write_usize(key.len());
-                hasher.write(key);
-                hasher.write_usize(value.len());
-                hasher.write(value);
-                Ok(true)
-            })?;
-        }
-        Ok(hasher.finish())
+    /// The digest of every table: reads all trie rows once.
+    pub fn digest(&self) -> Result<StateDigest> {
+        crate::digest::digest(&self.inner)
     }
 
     pub(crate) fn row(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>> {

@@ -1,5 +1,6 @@
 //! The store: opens the data directory, hands out ticks and snapshots.
 
+use crate::digest::{Digest, digest_of};
 use crate::keys::Family;
 use crate::model::{Options, Table};
 use crate::rocks::{OwnedSnapshot, Rocks};
@@ -26,6 +27,11 @@ impl StateStore {
     /// cannot be written and a full disk are refused with an error that says so.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Arc<StateStore>> {
         StateStore::start(Rocks::open(path.as_ref(), &options)?, &options)
+    }
+
+    /// Opens a directory that stays as it is, such as a checkpoint: for reading only.
+    pub fn open_read_only(path: impl AsRef<Path>, options: Options) -> Result<Arc<StateStore>> {
+        StateStore::start(Rocks::open_read_only(path.as_ref(), &options)?, &options)
     }
 
     /// The same code over memory: nothing is kept, nothing is synced.
@@ -58,9 +64,15 @@ impl StateStore {
         tick.commit(crate::model::Durability::Synced)
     }
 
-    /// A digest of all trie rows of a table, keys and bytes: equal states, equal digests. For tests.
-    pub fn digest(self: &Arc<Self>, table: &Table) -> Result<u64> {
-        self.snapshot().digest(table)
+    /// The digest of one table; a snapshot gives those of all at once.
+    pub fn digest(&self, table: &Table) -> Result<Digest> {
+        digest_of(&OwnedSnapshot::new(self.rocks.clone()), table.id)
+    }
+
+    /// Writes a copy of what is committed to `directory`, which must not exist: hard links where the file system allows them, so it
+    /// is quick and takes no space at first. Ticks go on meanwhile; a tick is one atomic write, so the copy ends between two.
+    pub fn checkpoint(&self, directory: &Path) -> Result<()> {
+        self.rocks.checkpoint(directory)
     }
 
     /// Trie rows read by all dropped snapshots and live ones so far.

@@ -64,6 +64,11 @@ impl Tick {
 }
 
 impl Snapshot {
+    /// The ids of all tables that have held rows and were not dropped.
+    pub fn tables(&self) -> Result<Vec<u32>> {
+        Ok(read_all_blocks(self.inner())?.into_iter().map(|(table, _)| table).collect())
+    }
+
     /// The event clock: the greatest accepted event time over all datasets, `None` before the first.
     pub fn greatest_event_time(&self) -> Result<Option<i64>> {
         let Some(bytes) = self.meta(MetaKey::new(RowKind::EventClock))? else { return Ok(None) };

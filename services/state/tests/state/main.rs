@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod canonical;
+mod checkpoints;
 mod digests;
 mod reads;
 mod stores;
