@@ -38,6 +38,7 @@ lint: deps ## formatting, clippy, proto lint
 	@tools/lint.sh $(VENV) $(RUST_CRATES)
 
 test-rust: deps ## Rust tests
+	@tools/s3.sh $(VENV)
 	cargo test --release $(RUST_CRATES) --quiet
 
 test-python: install ## Python tests (SDK, CLI, server end to end, examples)
@@ -55,6 +56,7 @@ bench: install ## the measures of benches/README.md, one JSON line each
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
 
 soak: install ## the long forms of the property, kill and parity tests
+	@tools/s3.sh $(VENV)
 	@tools/install.sh $(VENV) test
 	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
 	THYME_SOAK=1 $(PYTHON) -m pytest -q python/tests integration

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 OWNERS = {
     "rocksdb": {"thyme-state"},
     "sqlx": {"thyme-catalog"},
+    "object_store": {"thyme-checkpoint"},
     "pyo3": {"thyme-extract", "thyme-python"},
     "axum": {"thyme-gateway", "thyme-server"},
     "arrow-flight": {"thyme-feature", "thyme-bench"},

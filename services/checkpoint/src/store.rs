@@ -1,11 +1,12 @@
 //! The store that a URL names: `file:///folder` or `s3://bucket/prefix`.
 
-use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
+use object_store::{ObjectStore, RetryConfig};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_core::{Error, Result};
 
 /// What an S3-compatible service needs beyond the usual AWS environment variables, from which credentials come.
@@ -16,8 +17,21 @@ pub struct S3Options {
     pub region: Option<String>,
 }
 
+/// Of one request. Whoever takes checkpoints tries again anyway, and a server that starts must not wait for long.
+fn retry() -> RetryConfig {
+    RetryConfig { max_retries: 3, retry_timeout: Duration::from_secs(20), ..RetryConfig::default() }
+}
+
 /// Opens the store; nothing is asked of it yet.
 pub fn open_store(url: &str, s3: &S3Options) -> Result<Arc<dyn ObjectStore>> {
+    if url.contains('@') {
+        // Not repeated: what stands there may be a password.
+        return Err(Error::invalid("checkpoints.url must not have a user or a password in it")
+            .field("checkpoints.url")
+            .hint(
+                "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or from the role of the machine",
+            ));
+    }
     let wrong = |why: &str| {
         Error::invalid(format!("checkpoints.url = '{url}': {why}"))
             .field("checkpoints.url")
@@ -49,8 +63,10 @@ fn open_folder(folder: &Path) -> std::result::Result<Arc<dyn ObjectStore>, Box<d
 }
 
 fn s3_builder(bucket: &str, options: &S3Options) -> AmazonS3Builder {
-    let mut builder =
-        AmazonS3Builder::from_env().with_bucket_name(bucket).with_conditional_put(S3ConditionalPut::ETagMatch);
+    let mut builder = AmazonS3Builder::from_env()
+        .with_bucket_name(bucket)
+        .with_conditional_put(S3ConditionalPut::ETagMatch)
+        .with_retry(retry());
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
     }
@@ -80,6 +96,12 @@ mod tests {
         let store = open_store(&format!("file://{}", folder.display()), &S3Options::default()).unwrap();
         store.put(&ObjectPath::from("x/y"), "text".into()).await.unwrap();
         assert_eq!(std::fs::read(folder.join("x").join("y")).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_repeated() {
+        let error = open_store("s3://key:hunter2@bucket/x", &S3Options::default()).err().unwrap();
+        assert!(error.message().contains("password") && !error.to_string().contains("hunter2"), "{error}");
     }
 
     #[test]

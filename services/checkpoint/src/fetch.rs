@@ -1,0 +1,90 @@
+//! Restoring: the newest checkpoint that is whole, else the one before.
+
+use crate::checkpoints::{Checkpoints, FILES_AT_ONCE};
+use crate::failure::disk_failed;
+use crate::files::download;
+use crate::manifest::Manifest;
+use futures::{StreamExt as _, TryStreamExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use thyme_core::{Error, ErrorKind, Result};
+
+/// Looks at a restored directory before it counts as restored: opens it and compares its digest. Blocks. `DataLoss` if it is not
+/// what the manifest says.
+pub type Check = Arc<dyn Fn(&Path, &Manifest) -> Result<()> + Send + Sync>;
+
+/// What was restored, and what had to be passed over.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// `None` if there is no checkpoint that can be used: the directory is empty.
+    pub manifest: Option<Manifest>,
+    /// Newest first.
+    pub unusable: Vec<Unusable>,
+}
+
+/// A checkpoint that is damaged.
+#[derive(Debug)]
+pub struct Unusable {
+    pub number: u64,
+    pub reason: Error,
+}
+
+impl Checkpoints {
+    /// Fills `directory` with the newest checkpoint of `log` that verifies: every file with its size and SHA-256, then `check`. What
+    /// was in the directory is deleted. Fails if the store cannot be reached, for the checkpoints of another log and for those of a
+    /// later format: then it is not for this process to choose an older one.
+    pub async fn restore(&self, log: &str, directory: &Path, check: Check) -> Result<Restored> {
+        let mut restored = Restored::default();
+        for (number, _) in self.numbers().await?.into_iter().rev() {
+            empty(directory).await?;
+            match self.restore_one(number, log, directory, check.clone()).await {
+                Ok(manifest) => {
+                    restored.manifest = Some(manifest);
+                    return Ok(restored);
+                }
+                Err(reason) if reason.kind() == ErrorKind::DataLoss => {
+                    self.damaged.lock().numbers.insert(number);
+                    restored.unusable.push(Unusable { number, reason });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        empty(directory).await?;
+        Ok(restored)
+    }
+
+    async fn restore_one(&self, number: u64, log: &str, directory: &Path, check: Check) -> Result<Manifest> {
+        let manifest = self.manifest(number).await?;
+        manifest.must_be_of(log)?;
+        let downloads = futures::stream::iter(manifest.files.clone().into_iter().map(|entry| {
+            let (store, directory) = (self.store.clone(), directory.to_path_buf());
+            async move {
+                let done = download(store.as_ref(), &entry, &directory).await;
+                if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::DataLoss) {
+                    self.damaged.lock().files.insert(entry.path());
+                }
+                done
+            }
+        }));
+        downloads.buffer_unordered(FILES_AT_ONCE).try_collect::<Vec<()>>().await?;
+        let (path, checked) = (directory.to_path_buf(), manifest.clone());
+        let outcome = tokio::task::spawn_blocking(move || {
+            check(&path, &checked)?;
+            let synced = std::fs::File::open(&path).and_then(|directory| directory.sync_all());
+            synced.map_err(|error| disk_failed("syncing", &path, &error))
+        });
+        outcome.await.map_err(|error| Error::internal(error.to_string()))??;
+        Ok(manifest)
+    }
+}
+
+/// An empty directory, whatever was there.
+async fn empty(directory: &Path) -> Result<()> {
+    match tokio::fs::remove_dir_all(directory).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(disk_failed("emptying", directory, &error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    tokio::fs::create_dir_all(directory).await.map_err(|error| disk_failed("creating", directory, &error))
+}

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# s3.sh VENV: puts moto's S3 server into the virtual environment, where it is missing; tests of checkpoints store to it.
+set -euo pipefail
+venv="$1"
+"$venv/bin/python" -c 'import moto.server' 2>/dev/null && exit 0
+echo "== installing the S3 server of the tests"
+"$venv/bin/pip" install -q "moto[server]>=5,<6"
