@@ -11,10 +11,17 @@ export CARGO_TARGET_DIR
 export CC := clang
 export CXX := clang++
 export CARGO_TERM_PROGRESS_WHEN := never
+# KAFKA=off leaves out the tests that need a Kafka broker.
+KAFKA ?= on
 # The crates that link Python have Python tests; `cargo test` leaves them out.
 RUST_CRATES := --workspace --exclude thyme-python --exclude thyme-extract
 
-.PHONY: help deps install serve demo test test-rust test-python lint check bench soak clean
+ifeq ($(KAFKA),off)
+SKIP_RUST := -- --skip on_kafka
+SKIP_PYTHON := --ignore-glob='*/test_kafka*.py'
+endif
+
+.PHONY: help deps install serve demo kafka test test-rust test-python lint check bench soak clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,19 +39,24 @@ demo: install ## the main job on 336,776 real flights
 	@tools/install.sh $(VENV) demo
 	@$(PYTHON) python/examples/flights/demo.py
 
-test: lint test-rust test-python ## everything
+kafka: deps ## a Kafka broker on a free port, in the foreground
+	@tools/kafka.sh run $(KAFKA_PORT)
+
+test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
+	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (Rust: on_kafka, Python: test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint
 	@tools/lint.sh $(VENV) $(RUST_CRATES)
 
 test-rust: deps ## Rust tests
 	@tools/s3.sh $(VENV)
-	cargo test --release $(RUST_CRATES) --quiet
+	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
+	cargo test --release $(RUST_CRATES) --quiet $(SKIP_RUST)
 
 test-python: install ## Python tests (SDK, CLI, server end to end, examples)
 	@tools/install.sh $(VENV) test
 	@tools/install.sh $(VENV) demo
-	$(PYTHON) -m pytest -q python/tests integration
+	$(PYTHON) -m pytest -q python/tests integration $(SKIP_PYTHON)
 
 check: deps ## quick: compiles, formatted, unit tests of the domain
 	cargo fmt --all --check

@@ -12,6 +12,7 @@ OWNERS = {
     "rocksdb": {"thyme-state"},
     "sqlx": {"thyme-catalog"},
     "object_store": {"thyme-checkpoint"},
+    "rdkafka": {"thyme-log"},
     "pyo3": {"thyme-extract", "thyme-python"},
     "axum": {"thyme-gateway", "thyme-server"},
     "arrow-flight": {"thyme-feature", "thyme-bench"},
@@ -20,8 +21,8 @@ OWNERS = {
 }
 
 LEVELS = {
-    "thyme-core": 0, "thyme-proto": 1, "thyme-log": 1, "thyme-state": 1, "thyme-catalog": 1, "thyme-sources": 1,
-    "thyme-checkpoint": 1,
+    "thyme-broker": 0, "thyme-core": 0, "thyme-proto": 1, "thyme-log": 1, "thyme-state": 1, "thyme-catalog": 1,
+    "thyme-checkpoint": 1, "thyme-sources": 1,
     "thyme-engine": 2, "thyme-query": 2, "thyme-extract": 3, "thyme-ingest": 3, "thyme-control": 4, "thyme-feature": 4,
     "thyme-gateway": 5, "thyme-server": 6, "thyme-python": 7, "thyme-bench": 7,
 }  # fmt: skip

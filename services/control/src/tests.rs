@@ -15,7 +15,7 @@ use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{ErrorKind, Result, Value, key};
 use thyme_engine::{Engine, EngineOptions, RunningEngine};
-use thyme_log::{Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
+use thyme_log::{Appended, Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
 use thyme_query::{AlwaysApplied, Given, NoExtractors, NoRuns, QueryEngine, QueryOptions, QueryParts, Question};
 use thyme_state::StateStore;
 use tokio::sync::watch;
@@ -38,6 +38,9 @@ struct GatedLog {
 
 #[async_trait]
 impl EventLog for GatedLog {
+    fn identity(&self) -> &str {
+        self.log.identity()
+    }
     fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
         self.log.create_topic(topic, partitions)
     }
@@ -47,7 +50,7 @@ impl EventLog for GatedLog {
     fn topics(&self) -> Result<Vec<(String, u16)>> {
         self.log.topics()
     }
-    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<u64>> {
+    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>> {
         self.log.append(batches).await
     }
     fn read(&self, topic: &str, part: u16, from: u64, max_records: usize, max_bytes: usize) -> Result<Vec<LogRecord>> {

@@ -147,10 +147,10 @@ impl Ingestor {
         let bytes: usize = records.map(|record| record.key.len() + record.value.len()).sum();
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(MAX_WAITING_KIB);
         let _permit = self.waiting.acquire_many(kib).await.map_err(|_| Error::unavailable("the server is stopping"))?;
-        let sent: Vec<(u16, u64)> = batches.iter().map(|batch| (batch.partition, batch.records.len() as u64)).collect();
-        let first_offsets = self.log.append(batches).await?;
-        for ((partition, count), first) in sent.into_iter().zip(first_offsets) {
-            position.set(target.log, partition, first + count);
+        let partitions: Vec<u16> = batches.iter().map(|batch| batch.partition).collect();
+        let appended = self.log.append(batches).await?;
+        for (partition, place) in partitions.into_iter().zip(appended) {
+            position.set(target.log, partition, place.end);
         }
         Ok(position)
     }

@@ -2,7 +2,7 @@
 //!
 //! A case gets a place of its own, opens the log there, and may drop it and open it again. Offsets need not be dense.
 
-use crate::{Batch, CommitOutcome, EventLog, NewRecord};
+use crate::{Appended, Batch, CommitOutcome, EventLog, LogRecord, NewRecord};
 use bytes::Bytes;
 use std::sync::Arc;
 use thyme_core::{Error, ErrorKind, Result};
@@ -41,7 +41,7 @@ macro_rules! event_log_conformance {
     };
     (@cases $place:expr; $($case:ident),*) => {
         $(
-            #[tokio::test]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
                 $crate::conformance::$case(&$place).await.unwrap();
             }
@@ -121,8 +121,9 @@ pub async fn first_offsets_name_the_records(place: &dyn Place) -> Result<()> {
         let offsets = log.append(batches.collect()).await?;
         assert_eq!(offsets.len(), parts.len());
         for (part, (topic, partition)) in parts.iter().enumerate() {
-            let records = log.read(topic, *partition, offsets[part], 3, 1 << 20)?;
-            assert_eq!(records[0].offset, offsets[part]);
+            let records = log.read(topic, *partition, offsets[part].first, 3, 1 << 20)?;
+            assert_eq!(records[0].offset, offsets[part].first);
+            assert_eq!(records[2].offset + 1, offsets[part].end);
             let read: Vec<Bytes> = records.into_iter().map(|record| record.value).collect();
             assert_eq!(read, named(part));
         }
@@ -133,7 +134,7 @@ pub async fn first_offsets_name_the_records(place: &dyn Place) -> Result<()> {
 pub async fn empty_batches_keys_and_values(place: &dyn Place) -> Result<()> {
     let log = place.open()?;
     log.create_topic("t", 1)?;
-    assert_eq!(log.append(Vec::new()).await?, Vec::<u64>::new());
+    assert_eq!(log.append(Vec::new()).await?, Vec::<Appended>::new());
     log.append(vec![batch("t", 0, &[])]).await?;
     assert!(log.read("t", 0, 0, 10, 10)?.is_empty());
     let empty = NewRecord::new(Bytes::new(), Bytes::new());
@@ -164,11 +165,14 @@ pub async fn headers_come_back_as_they_were(place: &dyn Place) -> Result<()> {
     drop((producer, log));
     let log = place.open()?;
     log.append(vec![send(&sent)]).await?;
-    let read = log.read("t", 0, 0, usize::MAX, usize::MAX)?;
-    let read: Vec<NewRecord> = read
-        .into_iter()
-        .map(|record| NewRecord { key: record.key, value: record.value, headers: record.headers })
-        .collect();
+    let (mut read, mut from) = (Vec::new(), 0);
+    loop {
+        let records = log.read("t", 0, from, usize::MAX, usize::MAX)?;
+        let Some(last) = records.last() else { break };
+        from = last.offset + 1;
+        let sent = |record: LogRecord| NewRecord { key: record.key, value: record.value, headers: record.headers };
+        read.extend(records.into_iter().map(sent));
+    }
     assert_eq!(read, [vec![record("plain")], sent.clone(), sent.clone(), sent].concat());
     Ok(())
 }
@@ -230,7 +234,7 @@ pub async fn reads_keep_their_limits(place: &dyn Place) -> Result<()> {
     assert_eq!(log.read("t", 0, all[20].0, 5, 100)?[0].value, sent[20], "also where it is longer than the limit");
     let limited = log.read("t", 0, 0, 1000, 100)?;
     assert!((1..20).contains(&limited.len()), "about 100 bytes");
-    assert_eq!(log.read("t", 0, 0, 1000, 1 << 20)?.len(), sent.len());
+    assert!(log.read("t", 0, 0, 1000, 1 << 20)?.len() > limited.len());
     let end = log.end_offset("t", 0)?;
     assert!(log.read("t", 0, end, 10, 1000)?.is_empty());
     assert_eq!(kind_of(log.read("t", 0, end + 1000, 10, 1000)), Some(ErrorKind::OutOfRange));

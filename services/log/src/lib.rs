@@ -1,13 +1,14 @@
-//! The event log: the trait with Kafka's shape, the embedded log that needs no broker, and a model with injected faults.
+//! The event log: the trait with Kafka's shape, the embedded log that needs no broker, the log on a Kafka broker, and a model
+//! with injected faults.
 //!
 //! A topic has a fixed number of partitions; a partition is a sequence of records at strictly increasing offsets (not
 //! necessarily dense: a broker's transaction markers take offsets too). What was appended or committed is durable. A
 //! transaction makes records and consumer offsets visible together or not at all; making a producer fences every earlier one
 //! of the same transactional id.
 
-#[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod embedded;
+pub mod kafka;
 pub mod model;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use thyme_core::{Error, Result};
 use tokio::sync::watch;
 
 pub use embedded::EmbeddedLog;
+pub use kafka::{KafkaLog, KafkaSettings};
 
 /// Name and value, in order; a name may repeat.
 pub type Headers = Vec<(String, Bytes)>;
@@ -52,11 +54,20 @@ pub struct Batch {
     pub records: Vec<NewRecord>,
 }
 
+/// Where the records of a batch lie. Those of others may lie between them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    pub first: u64,
+    /// Past the last one.
+    pub end: u64,
+}
+
 /// What became of a transaction.
 #[derive(Debug)]
 pub enum CommitOutcome {
     Committed,
-    /// Nothing of it is or will be visible.
+    /// Nothing of it is or will be visible. (Of a producer that was fenced while it committed nobody can tell: whoever makes a
+    /// producer reads `committed()` before anything is sent again.)
     NotCommitted(Error),
     /// Nobody can tell yet: drop the producer, make a new one (which fences this one) and read `committed()`.
     Unknown(Error),
@@ -64,6 +75,9 @@ pub enum CommitOutcome {
 
 #[async_trait]
 pub trait EventLog: Send + Sync {
+    /// Names this log among all others, so that a state can tell whether it was made from it.
+    fn identity(&self) -> &str;
+
     /// Idempotent; a topic that exists with another number of partitions is a `Conflict`.
     fn create_topic(&self, topic: &str, partitions: u16) -> Result<()>;
 
@@ -73,12 +87,13 @@ pub trait EventLog: Send + Sync {
     /// Names and numbers of partitions, sorted by name.
     fn topics(&self) -> Result<Vec<(String, u16)>>;
 
-    /// Durable when it returns. The first offset of each batch (of an empty batch: where its first record would have been).
+    /// Durable when it returns. Where each batch lies (an empty one: where its first record would have been).
     /// After an error some of it may have been appended: append is at least once, event ids make it exactly once.
-    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<u64>>;
+    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>>;
 
     /// Committed records at `from` or later, in offset order: at most about `max_records` and `max_bytes` (keys and values),
-    /// but at least one if there is one. Never waits. `OutOfRange` if `from` is past the end.
+    /// but at least one if there is one. Waits for no record that is not there. `OutOfRange` if `from` is past the end, `DataLoss` if
+    /// the records there are gone.
     fn read(
         &self,
         topic: &str,
@@ -88,6 +103,9 @@ pub trait EventLog: Send + Sync {
         max_bytes: usize,
     ) -> Result<Vec<LogRecord>>;
 
+    /// Says that reads from there on are to come, so that the log can fetch ahead.
+    fn expect_reads(&self, _topic: &str, _partition: u16, _from: u64) {}
+
     /// Where the next record will be, or before: past the last committed record, 0 if there is none.
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64>;
 
@@ -96,6 +114,9 @@ pub trait EventLog: Send + Sync {
 
     /// A transactional producer. Fences every earlier one with the same id: their commits end as `NotCommitted`.
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>>;
+
+    /// Finishes what waits and lets go of what the log holds. Later calls may fail.
+    fn close(&self) {}
 }
 
 /// One transaction at a time: begin, send and `send_offset` as often as needed, then commit or abort. All calls block.
@@ -108,4 +129,8 @@ pub trait Producer: Send {
     fn send_offset(&mut self, group: &str, topic: &str, partition: u16, next: u64) -> Result<()>;
     fn commit(&mut self) -> CommitOutcome;
     fn abort(&mut self) -> Result<()>;
+    /// Whether it must not be used any more: the next transaction needs a new one.
+    fn is_spent(&self) -> bool {
+        false
+    }
 }

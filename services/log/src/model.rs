@@ -4,7 +4,7 @@
 //! made only when the next producer of that id fences this one. A producer whose commit ended as `Unknown` refuses all
 //! further use, so that an engine that goes on with it fails its tests.
 
-use crate::{Batch, CommitOutcome, EventLog, LogRecord, Producer};
+use crate::{Appended, Batch, CommitOutcome, EventLog, LogRecord, Producer};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -145,6 +145,10 @@ fn injected_error() -> Error {
 
 #[async_trait]
 impl EventLog for FaultyLog {
+    fn identity(&self) -> &str {
+        self.inner.identity()
+    }
+
     fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
         self.inner.create_topic(topic, partitions)
     }
@@ -157,7 +161,7 @@ impl EventLog for FaultyLog {
         self.inner.topics()
     }
 
-    async fn append(&self, mut batches: Vec<Batch>) -> Result<Vec<u64>> {
+    async fn append(&self, mut batches: Vec<Batch>) -> Result<Vec<Appended>> {
         let fault = self.faults.plan.lock().next_append();
         match fault {
             AppendFault::None => return self.inner.append(batches).await,
@@ -185,12 +189,20 @@ impl EventLog for FaultyLog {
         self.inner.read(topic, partition, from, max_records, max_bytes)
     }
 
+    fn expect_reads(&self, topic: &str, partition: u16, from: u64) {
+        self.inner.expect_reads(topic, partition, from);
+    }
+
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
         self.inner.end_offset(topic, partition)
     }
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.inner.changes()
+    }
+
+    fn close(&self) {
+        self.inner.close();
     }
 
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {
@@ -280,6 +292,10 @@ impl Producer for FaultyProducer {
 
     fn abort(&mut self) -> Result<()> {
         self.usable()?.abort()
+    }
+
+    fn is_spent(&self) -> bool {
+        self.inner.as_ref().is_none_or(|inner| inner.is_spent())
     }
 }
 

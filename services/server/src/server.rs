@@ -19,7 +19,7 @@ use thyme_core::{Error, Result};
 use thyme_engine::{Engine, EngineOptions, RunningEngine};
 use thyme_gateway::{ControlGateway, Health, QueryGateway};
 use thyme_ingest::Ingestor;
-use thyme_log::EmbeddedLog;
+use thyme_log::{EmbeddedLog, EventLog as _};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
 use thyme_state::StateStore;
 use tokio::sync::watch;

@@ -20,7 +20,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use crate::{Batch, EventLog, LogRecord, Producer};
+use crate::{Appended, Batch, EventLog, LogRecord, Producer};
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use std::io;
@@ -93,17 +93,6 @@ impl EmbeddedLog {
         let writer = spawned.map_err(|error| io_error("cannot start the log's writer", &error))?;
         Ok(EmbeddedLog { shared, writer: Mutex::new(Some(writer)) })
     }
-
-    /// Finishes what waits and lets the directory go. Later writes fail; producers need not be dropped first.
-    pub fn close(&self) {
-        self.shared.queue.close();
-        if let Some(writer) = self.writer.lock().take() {
-            if writer.join().is_err() {
-                tracing::error!("the log's writer panicked");
-            }
-            self.shared.store.unlock();
-        }
-    }
 }
 
 impl Drop for EmbeddedLog {
@@ -146,6 +135,11 @@ fn encode(batches: Vec<Batch>) -> Vec<EncodedBatch> {
 
 #[async_trait]
 impl EventLog for EmbeddedLog {
+    /// Its directory lies beside the state's.
+    fn identity(&self) -> &str {
+        "embedded"
+    }
+
     fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
         self.shared
             .request(Action::CreateTopic { name: topic.to_string(), partitions })
@@ -163,7 +157,8 @@ impl EventLog for EmbeddedLog {
         Ok(state.topics.iter().map(|(name, topic)| (name.to_string(), topic.partitions.len() as u16)).collect())
     }
 
-    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<u64>> {
+    async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>> {
+        let lengths: Vec<u64> = batches.iter().map(|batch| batch.records.len() as u64).collect();
         let action = Action::Write { batches: encode(batches), offsets: Vec::new(), producer: None };
         let (sender, receiver) = oneshot::channel();
         let reply = Box::new(move |outcome| {
@@ -172,7 +167,9 @@ impl EventLog for EmbeddedLog {
         if self.shared.queue.put(Request { action, reply }).is_err() {
             return Err(closed().error);
         }
-        receiver.await.unwrap_or_else(|_| Err(writer_gone())).map_err(|failure| failure.error)
+        let outcome = receiver.await.unwrap_or_else(|_| Err(writer_gone()));
+        let firsts = outcome.map_err(|failure| failure.error)?;
+        Ok(firsts.into_iter().zip(lengths).map(|(first, length)| Appended { first, end: first + length }).collect())
     }
 
     fn read(
@@ -206,6 +203,17 @@ impl EventLog for EmbeddedLog {
         let made = self.shared.request(Action::NewProducer { id: transactional_id.to_string() });
         let epoch = made.map_err(|failure| failure.error)?.first().copied().unwrap_or_default();
         Ok(Box::new(producer::EmbeddedProducer::new(self.shared.clone(), transactional_id.to_string(), epoch)))
+    }
+
+    /// Producers need not be dropped first.
+    fn close(&self) {
+        self.shared.queue.close();
+        if let Some(writer) = self.writer.lock().take() {
+            if writer.join().is_err() {
+                tracing::error!("the log's writer panicked");
+            }
+            self.shared.store.unlock();
+        }
     }
 }
 

@@ -1,0 +1,252 @@
+//! Random access to partitions: each place that is read from has a cursor, a queue that librdkafka fills ahead of the reader.
+//!
+//! A consumer reads a partition at one place only, so that several places of one partition (a pipeline being built reads from
+//! the start while the others read the end) need several consumers: the second cursor of any partition is the second
+//! consumer's.
+
+use super::Connection;
+use super::context::Context;
+use super::cursor::Cursor;
+use crate::LogRecord;
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thyme_core::{Error, ErrorKind, Result};
+
+pub use super::cursor::Budget;
+
+/// How long the broker may take to say where a partition ends.
+const ASK_END: Duration = Duration::from_secs(3);
+/// Most places of one partition that are read at once.
+const MAX_CURSORS: usize = 4;
+/// A cursor that nobody has read from for so long is given to whoever needs one.
+const IDLE: Duration = Duration::from_secs(30);
+
+pub struct Reader {
+    connection: Arc<Connection>,
+    /// The consumers, each with the partitions it reads.
+    fetchers: Mutex<Vec<Fetcher>>,
+    cursors: Mutex<HashMap<String, HashMap<u16, Vec<Slot>>>>,
+    /// Only asks where partitions begin and end.
+    asker: Arc<BaseConsumer<Context>>,
+}
+
+struct Fetcher {
+    consumer: Arc<BaseConsumer<Context>>,
+    reads: HashSet<(String, u16)>,
+}
+
+struct Slot {
+    fetcher: usize,
+    last_used: Instant,
+    /// Where it stands, and from where what it returned last can be had again.
+    next: u64,
+    kept_from: u64,
+    cursor: Arc<Mutex<Cursor>>,
+}
+
+impl Slot {
+    fn serves(&self, from: u64) -> bool {
+        (self.kept_from..=self.next).contains(&from)
+    }
+}
+
+impl Reader {
+    pub fn new(connection: Arc<Connection>, asker: BaseConsumer<Context>) -> Reader {
+        let asker = Arc::new(asker);
+        connection.pump.add(&asker);
+        Reader { connection, fetchers: Mutex::default(), cursors: Mutex::default(), asker }
+    }
+
+    pub fn read(&self, topic: &str, partition: u16, from: u64, budget: Budget) -> Result<Vec<LogRecord>> {
+        self.connection.topics.check(topic, partition)?;
+        let cursor = match self.standing_at(topic, partition, from) {
+            Some(cursor) => cursor,
+            None => self.place(topic, partition, from)?,
+        };
+        let (outcome, next, kept_from) = {
+            let mut cursor = cursor.lock();
+            let outcome = cursor.read(from, budget);
+            (outcome, cursor.next(), cursor.kept_from())
+        };
+        match &outcome {
+            Ok(_) => {
+                if self.note(topic, partition, &cursor, next, kept_from) > 1 {
+                    self.make_room(topic, partition, usize::MAX);
+                }
+            }
+            Err(_) => self.remove(topic, partition, &cursor),
+        }
+        outcome
+    }
+
+    /// Has a cursor there fetch ahead. What goes wrong is told by the read.
+    pub fn expect(&self, topic: &str, partition: u16, from: u64) {
+        if self.standing_at(topic, partition, from).is_none()
+            && let Err(error) = self.place(topic, partition, from)
+        {
+            tracing::debug!(%error, topic, partition, "no fetching ahead");
+        }
+    }
+
+    /// Past the last committed record.
+    pub fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
+        self.connection.topics.check(topic, partition)?;
+        Ok(self.bounds(topic, partition)?.1)
+    }
+
+    /// Where the partition's records begin and end, as the broker says now; not before what this process knows.
+    fn bounds(&self, topic: &str, partition: u16) -> Result<(u64, u64)> {
+        let name = self.connection.settings.full_name(topic);
+        let known = self.connection.ends.known(topic, partition);
+        let answer = self.asker.fetch_watermarks(&name, i32::from(partition), ASK_END);
+        let (low, high) = answer.map_err(|error| {
+            self.connection.topics.forget_if_gone(topic, &error);
+            self.connection.failed(&format!("asking for the end of topic '{name}' partition {partition}"), &error)
+        })?;
+        let unsigned = |offset: i64| u64::try_from(offset).unwrap_or_default();
+        Ok((unsigned(low), unsigned(high).max(known)))
+    }
+
+    fn consumer(&self) -> Result<Arc<BaseConsumer<Context>>> {
+        let connection = &self.connection;
+        let made = connection.settings.reader().create_with_context(connection.context());
+        let made = Arc::new(made.map_err(|error| connection.failed("starting a consumer", &error))?);
+        connection.pump.add(&made);
+        Ok(made)
+    }
+
+    fn standing_at(&self, topic: &str, partition: u16, from: u64) -> Option<Arc<Mutex<Cursor>>> {
+        let strays = self.connection.pump.strays();
+        let mut cursors = self.cursors.lock();
+        let slots = cursors.get_mut(topic)?.get_mut(&partition)?;
+        // One that stands there exactly is better than one that has been past it.
+        let slot = slots.iter_mut().filter(|slot| slot.serves(from)).min_by_key(|slot| slot.next - from)?;
+        if slot.cursor.try_lock().is_some_and(|cursor| cursor.strays() != strays) {
+            return None;
+        }
+        slot.last_used = Instant::now();
+        Some(slot.cursor.clone())
+    }
+
+    /// Takes down where a cursor stands now. How many there are of its partition.
+    fn note(&self, topic: &str, partition: u16, cursor: &Arc<Mutex<Cursor>>, next: u64, kept_from: u64) -> usize {
+        let mut cursors = self.cursors.lock();
+        let Some(slots) = cursors.get_mut(topic).and_then(|partitions| partitions.get_mut(&partition)) else {
+            return 0;
+        };
+        if let Some(slot) = slots.iter_mut().find(|slot| Arc::ptr_eq(&slot.cursor, cursor)) {
+            slot.next = next;
+            slot.kept_from = kept_from;
+        }
+        slots.len()
+    }
+
+    /// A cursor at `from`: a new one, or one that nobody needs any more.
+    fn place(&self, topic: &str, partition: u16, from: u64) -> Result<Arc<Mutex<Cursor>>> {
+        let name = self.connection.settings.full_name(topic);
+        let (begin, end) = self.bounds(topic, partition)?;
+        if from > end {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("offset {from} is past the end of the log: topic={topic} partition={partition} end={end}"),
+            ));
+        }
+        if from < begin {
+            return Err(cut_off(&name, partition, from, begin));
+        }
+        self.make_room(topic, partition, MAX_CURSORS);
+        let strays = self.connection.pump.strays();
+        let (fetcher, consumer) = self.fetcher_for(topic, partition)?;
+        let made = Cursor::open(self.connection.clone(), consumer, topic, partition, from, end, strays);
+        let cursor = match made {
+            Ok(cursor) => Arc::new(Mutex::new(cursor)),
+            Err(error) => {
+                self.give_back(fetcher, topic, partition);
+                return Err(error);
+            }
+        };
+        let slot = Slot { fetcher, last_used: Instant::now(), next: from, kept_from: from, cursor: cursor.clone() };
+        let mut cursors = self.cursors.lock();
+        cursors.entry(topic.to_string()).or_default().entry(partition).or_default().push(slot);
+        Ok(cursor)
+    }
+
+    /// Drops cursors of the partition that are idle, and those not used for longest until there are less than `limit`.
+    fn make_room(&self, topic: &str, partition: u16, limit: usize) {
+        let mut dropped = Vec::new();
+        {
+            let mut cursors = self.cursors.lock();
+            let Some(slots) = cursors.get_mut(topic).and_then(|partitions| partitions.get_mut(&partition)) else {
+                return;
+            };
+            slots.sort_by_key(|slot| slot.last_used);
+            while slots.first().is_some_and(|slot| slots.len() >= limit || slot.last_used.elapsed() > IDLE) {
+                dropped.push(slots.remove(0));
+            }
+        }
+        for slot in dropped {
+            self.close(slot, topic, partition);
+        }
+    }
+
+    fn close(&self, slot: Slot, topic: &str, partition: u16) {
+        slot.cursor.lock().close();
+        self.give_back(slot.fetcher, topic, partition);
+    }
+
+    fn give_back(&self, fetcher: usize, topic: &str, partition: u16) {
+        if let Some(fetcher) = self.fetchers.lock().get_mut(fetcher) {
+            fetcher.reads.remove(&(topic.to_string(), partition));
+        }
+    }
+
+    fn remove(&self, topic: &str, partition: u16, cursor: &Arc<Mutex<Cursor>>) {
+        let mut removed = None;
+        if let Some(slots) = self.cursors.lock().get_mut(topic).and_then(|partitions| partitions.get_mut(&partition))
+            && let Some(index) = slots.iter().position(|slot| Arc::ptr_eq(&slot.cursor, cursor))
+        {
+            removed = Some(slots.remove(index));
+        }
+        if let Some(slot) = removed {
+            self.close(slot, topic, partition);
+        }
+    }
+
+    /// The first consumer that does not read the partition yet.
+    fn fetcher_for(&self, topic: &str, partition: u16) -> Result<(usize, Arc<BaseConsumer<Context>>)> {
+        let wanted = (topic.to_string(), partition);
+        let mut fetchers = self.fetchers.lock();
+        for (index, fetcher) in fetchers.iter_mut().enumerate() {
+            if fetcher.reads.insert(wanted.clone()) {
+                return Ok((index, fetcher.consumer.clone()));
+            }
+        }
+        let consumer = self.consumer()?;
+        fetchers.push(Fetcher { consumer: consumer.clone(), reads: HashSet::from([wanted]) });
+        Ok((fetchers.len() - 1, consumer))
+    }
+
+    /// A deleted topic.
+    pub fn forget(&self, topic: &str) {
+        let removed = self.cursors.lock().remove(topic);
+        for (partition, slots) in removed.into_iter().flatten() {
+            for slot in slots {
+                self.close(slot, topic, partition);
+            }
+        }
+    }
+}
+
+/// Records that were wanted are no longer in the log.
+pub fn cut_off(name: &str, partition: u16, wanted: u64, begin: u64) -> Error {
+    Error::data_loss(format!(
+        "records are gone from the log: topic={name} partition={partition} wanted={wanted} first={begin}"
+    ))
+    .hint(
+        "the broker's retention has deleted them: set retention.ms=-1 and retention.bytes=-1 on the topic; state that needs them can only be \
+         had from a checkpoint or a copy of the data directory",
+    )
+}

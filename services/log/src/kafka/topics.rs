@@ -1,0 +1,156 @@
+//! Topics: what there is, and how they are made and deleted.
+
+use super::context::Context;
+use super::errors::{code_of, translate};
+use super::settings::KafkaSettings;
+use parking_lot::RwLock;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use thyme_core::{Error, Result};
+
+/// How long the broker may take to answer a question.
+pub const ASK: Duration = Duration::from_secs(10);
+/// How long a topic may take to appear or to disappear.
+const SETTLE: Duration = Duration::from_secs(30);
+
+pub struct Topics {
+    settings: Arc<KafkaSettings>,
+    admin: AdminClient<Context>,
+    /// Number of partitions by name without the prefix.
+    known: RwLock<BTreeMap<String, u16>>,
+}
+
+impl Topics {
+    pub fn new(settings: Arc<KafkaSettings>, admin: AdminClient<Context>) -> Topics {
+        Topics { settings, admin, known: RwLock::default() }
+    }
+
+    /// All topics below the prefix, asked anew.
+    pub fn list(&self) -> Result<Vec<(String, u16)>> {
+        let metadata = self
+            .admin
+            .inner()
+            .fetch_metadata(None, ASK)
+            .map_err(|error| translate(&self.settings, "listing the broker's topics", &error))?;
+        let start = self.settings.full_name("");
+        let mut found = BTreeMap::new();
+        for topic in metadata.topics() {
+            let Some(name) = topic.name().strip_prefix(&start) else { continue };
+            // One that is being made has partitions without a leader for a moment.
+            let has_leaders = topic.partitions().iter().all(|partition| partition.leader() >= 0);
+            if topic.error().is_none() && has_leaders && !topic.partitions().is_empty() {
+                found.insert(name.to_string(), u16::try_from(topic.partitions().len()).unwrap_or(u16::MAX));
+            }
+        }
+        *self.known.write() = found.clone();
+        Ok(found.into_iter().collect())
+    }
+
+    fn partitions(&self, topic: &str) -> Result<Option<u16>> {
+        if let Some(partitions) = self.known.read().get(topic) {
+            return Ok(Some(*partitions));
+        }
+        self.list()?;
+        Ok(self.known.read().get(topic).copied())
+    }
+
+    /// Errors if there is no such topic or partition.
+    pub fn check(&self, topic: &str, partition: u16) -> Result<()> {
+        match self.partitions(topic)? {
+            None => Err(Error::not_found(format!("no topic '{topic}' under the prefix '{}'", self.settings.prefix))),
+            Some(partitions) if partition >= partitions => Err(Error::invalid(format!(
+                "topic '{topic}' has {partitions} partitions, there is none of number {partition}"
+            ))),
+            Some(_) => Ok(()),
+        }
+    }
+
+    pub fn create(&self, topic: &str, partitions: u16) -> Result<()> {
+        if partitions == 0 || topic.is_empty() {
+            return Err(Error::invalid(format!(
+                "a topic needs a name and a partition, got '{topic}' with {partitions}"
+            )));
+        }
+        if self.partitions(topic)?.is_none() {
+            self.ask_to_create(topic, partitions)?;
+        }
+        let until = Instant::now() + SETTLE;
+        loop {
+            match self.partitions(topic)? {
+                Some(present) if present == partitions => return Ok(()),
+                Some(present) => return Err(self.other_partitions(topic, present, partitions)),
+                None if Instant::now() > until => {
+                    return Err(Error::unavailable(format!("the new topic '{topic}' has no leader yet"))
+                        .hint("look at the broker's log; it is tried again by itself"));
+                }
+                None => std::thread::sleep(Duration::from_millis(20)),
+            }
+        }
+    }
+
+    fn ask_to_create(&self, topic: &str, partitions: u16) -> Result<()> {
+        let name = self.settings.full_name(topic);
+        let replication = TopicReplication::Fixed(self.settings.replication.map_or(-1, i32::from));
+        let new = NewTopic::new(&name, i32::from(partitions), replication)
+            .set("cleanup.policy", "delete")
+            .set("retention.ms", "-1")
+            .set("retention.bytes", "-1");
+        let what = format!("creating topic '{name}' with {partitions} partitions");
+        let results = futures::executor::block_on(self.admin.create_topics([&new], &options()));
+        let results = results.map_err(|error| translate(&self.settings, &what, &error))?;
+        for result in results {
+            match result {
+                Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+                Err((_, code)) => return Err(translate(&self.settings, &what, &KafkaError::AdminOp(code))),
+            }
+        }
+        Ok(())
+    }
+
+    fn other_partitions(&self, topic: &str, present: u16, wanted: u16) -> Error {
+        let name = self.settings.full_name(topic);
+        Error::conflict(format!("topic '{name}' exists with {present} partitions, not {wanted}")).hint(format!(
+            "the number of partitions belongs to the definition: set partitions={present} there, choose another prefix in log.url, or \
+             delete the topic (its records are lost)"
+        ))
+    }
+
+    pub fn delete(&self, topic: &str) -> Result<()> {
+        let name = self.settings.full_name(topic);
+        let what = format!("deleting topic '{name}'");
+        if self.partitions(topic)?.is_none() {
+            return Err(Error::not_found(format!("no topic '{topic}' under the prefix '{}'", self.settings.prefix)));
+        }
+        let results = futures::executor::block_on(self.admin.delete_topics(&[&name], &options()));
+        for result in results.map_err(|error| translate(&self.settings, &what, &error))? {
+            if let Err((_, code)) = result {
+                return Err(translate(&self.settings, &what, &KafkaError::AdminOp(code)));
+            }
+        }
+        let until = Instant::now() + SETTLE;
+        self.known.write().remove(topic);
+        while self.partitions(topic)?.is_some() {
+            if Instant::now() > until {
+                return Err(Error::unavailable(format!("topic '{name}' is still there after it was deleted")));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+            self.known.write().remove(topic);
+        }
+        Ok(())
+    }
+
+    /// Forgets a topic that turned out to be gone.
+    pub fn forget_if_gone(&self, topic: &str, error: &KafkaError) {
+        let gone = [RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::UnknownTopicOrPartition];
+        if code_of(error).is_some_and(|code| gone.contains(&code)) {
+            self.known.write().remove(topic);
+        }
+    }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK))
+}

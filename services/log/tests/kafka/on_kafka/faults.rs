@@ -1,0 +1,101 @@
+//! The broker killed, paused, back again.
+
+use super::*;
+use thyme_core::ErrorKind;
+use thyme_log::CommitOutcome;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_is_refused_while_the_broker_is_away_and_goes_on_after() {
+    let broker = Broker::start().unwrap();
+    let log = KafkaLog::open(settings(&broker, "t", &[("message.timeout.ms", "1500")])).unwrap();
+    log.create_topic("t", 1).unwrap();
+    log.append(vec![batch("t", 0, &["before"])]).await.unwrap();
+    assert_eq!(values(&log, "t", 0), ["before"]);
+    broker.kill().unwrap();
+    let error = log.append(vec![batch("t", 0, &["away"])]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.to_string().contains(&broker.address), "{error}");
+    broker.restart().unwrap();
+    let mut refused = 0;
+    while let Err(error) = log.append(vec![batch("t", 0, &["after"])]).await {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        refused += 1;
+        assert!(refused < 60, "{error}");
+    }
+    let found = values(&log, "t", 0);
+    assert_eq!((found.first().unwrap().as_str(), found.last().unwrap().as_str()), ("before", "after"));
+}
+
+/// A copy from one topic to another; twice the broker is killed after a transaction was filled and before it is committed, and
+/// started again while it is. Each record arrives once, in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_is_exact_though_the_broker_is_killed() {
+    let broker = Arc::new(Broker::start().unwrap());
+    let log = KafkaLog::open(settings(&broker, "t", &[])).unwrap();
+    log.create_topic("in", 1).unwrap();
+    log.create_topic("out", 1).unwrap();
+    let sent: Vec<String> = (0..40).map(|number| format!("record {number}")).collect();
+    let parts: Vec<&str> = sent.iter().map(String::as_str).collect();
+    log.append(vec![batch("in", 0, &parts)]).await.unwrap();
+    let copied = tokio::task::spawn_blocking(move || {
+        let mut kills = vec![10, 25];
+        let mut tries = 0;
+        while !copy(&log, &broker, &mut kills).unwrap_or(false) {
+            tries += 1;
+            assert!(tries < 100, "the copy makes progress");
+        }
+        assert!(kills.is_empty());
+        values(&log, "out", 0)
+    });
+    assert_eq!(copied.await.unwrap(), sent);
+}
+
+/// Copies with one producer, until all is copied (true) or the producer must not be used any more (false).
+fn copy(log: &KafkaLog, broker: &Arc<Broker>, kills: &mut Vec<u64>) -> Result<bool> {
+    let mut producer = log.producer("copy")?;
+    let mut next = producer.committed("g", "in", 0)?.unwrap_or_default();
+    while next < 40 {
+        let found = log.read("in", 0, next, 5, 1 << 20)?;
+        let after = found.last().unwrap().offset + 1;
+        let records = found.into_iter().map(|record| NewRecord::new(record.key, record.value)).collect();
+        producer.begin()?;
+        producer.send(Batch { topic: "out".to_string(), partition: 0, records })?;
+        producer.send_offset("g", "in", 0, after)?;
+        if kills.first().is_some_and(|at| *at <= next) {
+            kills.remove(0);
+            broker.kill().unwrap();
+            let killed = broker.clone();
+            std::thread::spawn(move || killed.restart().unwrap());
+        }
+        match producer.commit() {
+            CommitOutcome::Committed => next = after,
+            CommitOutcome::NotCommitted(_) | CommitOutcome::Unknown(_) => return Ok(false),
+        }
+        if producer.is_spent() {
+            return Ok(next >= 40);
+        }
+    }
+    Ok(true)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_places_of_one_partition_are_read_side_by_side() {
+    let log = KafkaLog::open(settings(&BROKER, &own_prefix(), &[])).unwrap();
+    log.create_topic("t", 1).unwrap();
+    let sent: Vec<String> = (0..500).map(|number| number.to_string()).collect();
+    let parts: Vec<&str> = sent.iter().map(String::as_str).collect();
+    log.append(vec![batch("t", 0, &parts)]).await.unwrap();
+    let mut places = [0u64, 250, 100, 400, 50];
+    let mut seen: Vec<Vec<String>> = vec![Vec::new(); places.len()];
+    for _ in 0..100 {
+        for (place, seen) in places.iter_mut().zip(&mut seen) {
+            for record in log.read("t", 0, *place, 10, 1 << 20).unwrap() {
+                *place = record.offset + 1;
+                seen.push(String::from_utf8(record.value.to_vec()).unwrap());
+            }
+        }
+    }
+    for (start, seen) in [0usize, 250, 100, 400, 50].into_iter().zip(seen) {
+        assert_eq!(seen, sent[start..]);
+    }
+}

@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# kafka.sh fetch | run [PORT] | serve [PORT [PROPERTY=VALUE …]]: a real Kafka broker for development and tests: one node, KRaft, data in a
+# temporary directory that goes with it.
+#   fetch  has Maven copy the jars into the cache ($THYME_CACHE or ~/.cache/thyme), once
+#   run    one broker in the foreground, until Ctrl-C
+#   serve  one broker driven by the lines of standard input: kill (SIGKILL), start (same port, same data), pause, go on with resume.
+#          Answers each with one line on standard output, the first being "ready HOST:PORT". At the end of the input everything is gone,
+#          so whoever started it cannot leave a broker behind, however it ends.
+set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+cache="${THYME_CACHE:-$HOME/.cache/thyme}/kafka"
+version="$(sha256sum "$here/kafka/pom.xml" | cut -c1-16)"
+jars="$cache/$version"
+
+fail() {
+  echo "error: $1" >&2
+  echo "hint: '${2:-make test KAFKA=off}' leaves out the tests that need a Kafka broker and says so at its end" >&2
+  exit 1
+}
+
+fetch() {
+  [ -f "$jars/complete" ] && return
+  command -v java >/dev/null || fail "java is not installed; a Kafka broker needs Java 17 or later (apt-get install openjdk-17-jre-headless)"
+  command -v mvn >/dev/null || fail "mvn is not installed; Maven fetches the broker's jars (apt-get install maven)"
+  echo "== fetching the Kafka broker's jars (once)" >&2
+  mkdir -p "$cache"
+  local fresh log
+  fresh="$(mktemp -d "$cache/fresh.XXXXXX")"
+  log="$fresh.log"
+  if ! mvn -q -B -f "$here/kafka/pom.xml" dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$fresh" >"$log" 2>&1; then
+    tail -5 "$log" >&2
+    rm -rf "$fresh" "$log"
+    fail "Maven could not fetch the Kafka broker's jars"
+  fi
+  rm -f "$log"
+  touch "$fresh/complete"
+  mv -T "$fresh" "$jars" 2>/dev/null || rm -rf "$fresh" # another process was first
+}
+
+free_ports() {
+  python3 -c 'import socket; s = [socket.socket() for _ in range(2)]; [x.bind(("127.0.0.1", 0)) for x in s]; print(*[x.getsockname()[1] for x in s])'
+}
+
+# The broker's properties; later ones win.
+configure() {
+  local port="$1" controller="$2"
+  shift 2
+  cat >"$home/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$home/data
+num.network.threads=2
+num.io.threads=4
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+default.replication.factor=1
+min.insync.replicas=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
+log.cleaner.dedupe.buffer.size=4194304
+log.segment.delete.delay.ms=1000
+PROPERTIES
+  printf '%s\n' "$@" >>"$home/server.properties"
+}
+
+jvm() {
+  local options=("-Dorg.slf4j.simpleLogger.showDateTime=true" "-Dorg.slf4j.simpleLogger.defaultLogLevel=${KAFKA_LOG_LEVEL:-warn}")
+  # the line that says it is up
+  options+=("-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info" "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.server=warn")
+  exec java -Xms256m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel="${KAFKA_TIER:-1}" "${options[@]}" -cp "$jars/*" "$@"
+}
+
+start() {
+  : >"$home/broker.log"
+  (jvm kafka.Kafka "$home/server.properties") >>"$home/broker.log" 2>&1 </dev/null &
+  broker=$!
+  for _ in $(seq 1 1200); do
+    grep -q "Kafka Server started" "$home/broker.log" && return
+    kill -0 "$broker" 2>/dev/null || break
+    sleep 0.1
+  done
+  tail -20 "$home/broker.log" >&2
+  fail "the Kafka broker did not start"
+}
+
+clean() {
+  kill -9 "$broker" 2>/dev/null || true
+  wait "$broker" 2>/dev/null || true
+  rm -rf "$home"
+}
+
+prepare() {
+  fetch
+  local port="${1:-0}" ports
+  [ "$#" -eq 0 ] || shift
+  read -ra ports < <(free_ports)
+  [ "$port" != 0 ] || port="${ports[0]}"
+  address="127.0.0.1:$port"
+  home="$(mktemp -d "${TMPDIR:-/tmp}/thyme-kafka.XXXXXX")"
+  broker=""
+  trap clean EXIT
+  configure "$port" "${ports[1]}" "$@"
+  # Formats the directory: a cluster of its own each time.
+  local cluster
+  cluster="$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)"
+  (jvm kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties") >"$home/format.log" 2>&1 ||
+    { cat "$home/format.log" >&2; fail "the Kafka broker's storage could not be formatted"; }
+}
+
+run() {
+  prepare "$@"
+  start
+  echo "== a Kafka broker listens on $address; Ctrl-C ends it and deletes its data"
+  echo "   thyme serve --set log.url=kafka://$address"
+  trap 'exit 0' INT TERM
+  wait "$broker"
+}
+
+serve() {
+  prepare "$@"
+  start
+  echo "ready $address"
+  local line
+  while read -r line; do
+    case "$line" in
+      kill) kill -9 "$broker"; wait "$broker" 2>/dev/null || true ;;
+      start) start ;;
+      pause) kill -STOP "$broker" ;;
+      resume) kill -CONT "$broker" ;;
+      *) fail "unknown command: $line" ;;
+    esac
+    echo "done $line"
+  done
+}
+
+case "${1:-}" in
+  fetch) fetch ;;
+  run) shift; run "$@" ;;
+  serve) shift; serve "$@" ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2 ;;
+esac
