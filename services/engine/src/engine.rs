@@ -4,6 +4,7 @@
 
 use crate::consume::{Member, MemberKind, ROUTER_BIT};
 use crate::handle::{Applied, EngineHandle, Shared};
+use crate::offsets::{RouterPlace, check_identity};
 use crate::shard::{Advance, Shard};
 use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};
 use std::sync::Arc;
@@ -27,8 +28,10 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without work; [`Engine::deploy`] gives it some. Fences every earlier engine on the same log first.
+    /// An engine without work; [`Engine::deploy`] gives it some. Fences every earlier engine on the same log first. Refuses a
+    /// state that was made from another log.
     pub fn open(state: Arc<StateStore>, log: Arc<dyn EventLog>, options: EngineOptions) -> Result<Engine> {
+        check_identity(&state, log.as_ref())?;
         let producer = log.producer(&options.producer_id)?;
         let greatest_event_time = state.snapshot().greatest_event_time()?;
         let shared = Arc::new(Shared::new(state.clone(), log.clone()));
@@ -65,6 +68,9 @@ impl Engine {
                     shards.push(repartition_shard(&snapshot, job, route, partition)?);
                 }
             }
+        }
+        for shard in &shards {
+            self.log.expect_reads(&shard.topic, shard.partition, shard.next);
         }
         self.targets = PositionSet::default();
         for shard in shards.iter().filter(|shard: &&Shard| !shard.is_repartition) {
@@ -106,29 +112,30 @@ impl Engine {
         let topic = job.dataset.topic();
         // By id, not by name: a route that was dropped and is added again starts anew.
         let group = format!("thyme-router-{}", route.log_id);
-        let committed = self.producer()?.committed(&group, &topic, partition)?.unwrap_or_default();
+        let consumer = route.log_id | ROUTER_BIT;
+        let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
+        let log = self.log.clone();
+        let place = RouterPlace { group: &group, topic: &topic, partition, output: &route.route.topic, next };
+        let committed = place.committed(log.as_ref(), self.producer()?.as_mut())?;
         let kind = MemberKind::Router {
             job: Arc::new(route.clone()),
             partitions: job.dataset.partitions,
             group: group.clone(),
             committed,
         };
-        let member = Member::resume(snapshot, route.log_id | ROUTER_BIT, partition, kind)?;
-        if member.next > committed {
-            return Err(Error::data_loss(format!(
-                "the state is ahead of the log: group={group} partition={partition} state={} log={committed}",
-                member.next
-            ))
-            .hint(
-                "state and log do not belong together; restore both from one backup, or delete the state to rebuild it",
-            ));
-        }
-        Ok(member)
+        Ok(Member { consumer, next, kind })
     }
 
+    /// The producer; a new one if the last must not be used any more. A new one first fences the old, then every router learns
+    /// what the log has of its outputs: whatever became of the last transaction, nothing is sent twice.
     fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
-        if self.producer.is_none() {
-            self.producer = Some(self.log.producer(&self.options.producer_id)?);
+        if self.producer.as_ref().is_none_or(|producer| producer.is_spent()) {
+            self.producer = None;
+            let mut producer = self.log.producer(&self.options.producer_id)?;
+            for shard in &mut self.shards {
+                shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
+            }
+            self.producer = Some(producer);
         }
         self.producer.as_mut().ok_or_else(|| Error::internal("no producer"))
     }
@@ -136,6 +143,10 @@ impl Engine {
     /// One round. The number of records it worked off; 0 means there is nothing to do. After an error nothing has changed, and
     /// the round may be tried again.
     pub fn step(&mut self) -> Result<usize> {
+        // Before anything is worked out: what routers send depends on what the log has.
+        if self.shards.iter().any(Shard::sends) {
+            self.producer()?;
+        }
         let snapshot = self.state.snapshot();
         let mut tick = self.state.tick();
         let mut advances = Vec::with_capacity(self.shards.len());
@@ -171,7 +182,7 @@ impl Engine {
             return Ok(());
         }
         let outputs: Vec<_> = advances.iter_mut().flat_map(|advance| std::mem::take(&mut advance.outputs)).collect();
-        let producer = self.producer()?;
+        let producer = self.producer.as_mut().ok_or_else(|| Error::internal("no producer"))?;
         let filled = producer.begin().and_then(|()| {
             for batch in outputs {
                 producer.send(batch)?;

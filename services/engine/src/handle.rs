@@ -130,6 +130,8 @@ pub(crate) struct Shared {
     pub(crate) wake: Notify,
     pub(crate) stopping: AtomicBool,
     pub(crate) trouble: RwLock<Option<Error>>,
+    /// Ends of logs as they were heard last: (log id, partition) -> end.
+    ends: Mutex<HashMap<(u32, u16), u64>>,
 }
 
 impl Shared {
@@ -143,6 +145,7 @@ impl Shared {
             wake: Notify::new(),
             stopping: AtomicBool::new(false),
             trouble: RwLock::new(None),
+            ends: Mutex::default(),
         }
     }
 
@@ -215,15 +218,23 @@ impl EngineHandle {
         self.shared.applied.read().build_progress(consumer)
     }
 
-    /// Every log partition with its totals.
+    /// Every log partition with its totals. While the log cannot be asked, ends are those heard last.
     pub fn status(&self) -> Result<Vec<ShardStatus>> {
         let places = self.shared.applied.read().shards.clone();
         let snapshot = self.shared.state.snapshot();
         let mut found = Vec::with_capacity(places.len());
+        let mut is_away = false;
         for place in places {
+            let heard = if is_away { None } else { self.shared.log.end_offset(&place.topic, place.partition).ok() };
+            is_away |= heard.is_none();
+            let mut ends = self.shared.ends.lock();
+            let last = ends.entry((place.log_id, place.partition)).or_default();
+            let end = heard.unwrap_or_else(|| (*last).max(place.next));
+            *last = end;
+            drop(ends);
             let watermark = place.greatest_event_time.zip(place.max_lateness);
             found.push(ShardStatus {
-                end: self.shared.log.end_offset(&place.topic, place.partition)?,
+                end,
                 counters: snapshot.counters(CounterScope::Log(place.log_id), place.partition)?,
                 dataset: place.dataset,
                 topic: place.topic,

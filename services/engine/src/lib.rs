@@ -8,6 +8,7 @@ mod consume;
 mod dedup;
 mod engine;
 mod handle;
+mod offsets;
 mod runner;
 mod shard;
 mod spec;

@@ -3,6 +3,7 @@
 
 use crate::accept::{Judge, judged_before};
 use crate::consume::{Member, MemberKind, Row, SourceEnd, keep_raw, route, run_pipeline};
+use crate::offsets::RouterPlace;
 use crate::spec::EngineOptions;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use thyme_core::definition::CompiledDataset;
 use thyme_core::record::{Record, decode_row};
 use thyme_core::{Error, Result};
-use thyme_log::{Batch, EventLog, LogRecord};
+use thyme_log::{Batch, EventLog, LogRecord, Producer};
 use thyme_state::{Acceptance, CounterScope, Counters, Snapshot, SourceProgress, Tick};
 
 /// Most bytes that one read of the log brings.
@@ -111,6 +112,23 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// Whether it has outputs.
+    pub fn sends(&self) -> bool {
+        self.members.iter().any(|member| matches!(member.kind, MemberKind::Router { .. }))
+    }
+
+    /// Routers learn what the log has of their outputs.
+    pub fn learn_committed(&mut self, log: &dyn EventLog, producer: &mut dyn Producer) -> Result<()> {
+        for member in &mut self.members {
+            if let MemberKind::Router { job, group, committed, .. } = &mut member.kind {
+                let (topic, output) = (&self.topic, &job.route.topic);
+                let place = RouterPlace { group, topic, partition: self.partition, output, next: member.next };
+                *committed = place.committed(log, producer)?;
+            }
+        }
+        Ok(())
     }
 
     fn standing_at(&self, place: u64) -> Vec<usize> {

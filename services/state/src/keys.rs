@@ -49,6 +49,7 @@ pub enum RowKind {
     DeadLetter = 9,
     LateSample = 10,
     Counters = 11,
+    LogIdentity = 12,
 }
 
 /// Builds the key of a meta row.

@@ -61,6 +61,11 @@ impl Tick {
     pub fn put_greatest_event_time(&mut self, time: i64) -> Result<()> {
         self.put_meta(MetaKey::new(RowKind::EventClock), &time.to_be_bytes())
     }
+
+    /// Notes which log the state is made from.
+    pub fn put_log_identity(&mut self, identity: &str) -> Result<()> {
+        self.put_meta(MetaKey::new(RowKind::LogIdentity), identity.as_bytes())
+    }
 }
 
 impl Snapshot {
@@ -74,5 +79,11 @@ impl Snapshot {
         let Some(bytes) = self.meta(MetaKey::new(RowKind::EventClock))? else { return Ok(None) };
         let time = bytes.first_chunk::<8>().map(|bytes| i64::from_be_bytes(*bytes)).ok_or_else(broken)?;
         Ok(Some(time))
+    }
+
+    /// The log that the state is made from, where that was noted.
+    pub fn log_identity(&self) -> Result<Option<String>> {
+        let Some(bytes) = self.meta(MetaKey::new(RowKind::LogIdentity))? else { return Ok(None) };
+        String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| broken())
     }
 }

@@ -1,0 +1,117 @@
+//! How far a router's outputs are in the log: its group's committed offset or, where the broker no longer has that, what the
+//! repartition log itself says.
+
+use std::sync::Arc;
+use thyme_core::record::Record;
+use thyme_core::{Error, Result};
+use thyme_log::{EventLog, Producer};
+use thyme_state::{Durability, StateStore};
+
+/// How many records are looked at first, from the end backwards.
+const TAIL: u64 = 1024;
+const READ_BYTES: usize = 8 << 20;
+
+/// One router on one partition of a dataset's own log.
+pub struct RouterPlace<'a> {
+    pub group: &'a str,
+    /// The dataset's own log.
+    pub topic: &'a str,
+    pub partition: u16,
+    /// The repartition log that it fills.
+    pub output: &'a str,
+    /// How far it has come in state.
+    pub next: u64,
+}
+
+impl RouterPlace<'_> {
+    /// The next offset whose outputs are not in the log. Offsets that cannot be this log's, or this state's, are refused.
+    pub fn committed(&self, log: &dyn EventLog, producer: &mut dyn Producer) -> Result<u64> {
+        let RouterPlace { group, topic, partition, next, .. } = self;
+        let kept = producer.committed(group, topic, *partition)?;
+        let committed = match kept {
+            Some(offset) => offset,
+            None => self.found_in_output(log)?.unwrap_or_default(),
+        };
+        let end = log.end_offset(topic, *partition)?;
+        if committed > end {
+            return Err(Error::data_loss(format!(
+                "the committed offset is past the end of the log: group={group} topic={topic} partition={partition} \
+                 committed={committed} end={end} log={}",
+                log.identity()
+            ))
+            .hint(
+                "the offsets are of another log, or the topic was made anew: choose another prefix in log.url, or delete the consumer \
+                 group and the state to rebuild it",
+            ));
+        }
+        if *next > committed {
+            return Err(Error::data_loss(format!(
+                "the state is ahead of the log: group={group} topic={topic} partition={partition} state={next} \
+                 committed={committed} log={}",
+                log.identity()
+            ))
+            .hint(
+                "state and log do not belong together; restore both from one backup, or delete the state to rebuild it",
+            ));
+        }
+        Ok(committed)
+    }
+
+    /// Brokers forget the offsets of a group that is silent for long. Each tick of the router has left its next offset in every
+    /// partition of its output, in the same transaction: the last one is at the end of any of them.
+    fn found_in_output(&self, log: &dyn EventLog) -> Result<Option<u64>> {
+        let mut below = log.end_offset(self.output, 0)?;
+        let mut length = TAIL;
+        while below > 0 {
+            let from = below.saturating_sub(length);
+            let found = self.greatest_progress(log, from, below)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+            below = from;
+            length *= 4;
+        }
+        Ok(None)
+    }
+
+    fn greatest_progress(&self, log: &dyn EventLog, mut from: u64, below: u64) -> Result<Option<u64>> {
+        let mut greatest = None;
+        while from < below {
+            let records = log.read(self.output, 0, from, TAIL as usize, READ_BYTES)?;
+            let Some(last) = records.last() else { break };
+            from = last.offset + 1;
+            for record in records.iter().filter(|record| record.offset < below) {
+                if let Record::Progress { partition, next_offset, .. } = Record::decode(&record.value)?
+                    && partition == self.partition
+                {
+                    greatest = greatest.max(Some(next_offset));
+                }
+            }
+        }
+        Ok(greatest)
+    }
+}
+
+/// What the log beside the state is called; a state that has no note is of that one.
+const BESIDE: &str = "embedded";
+
+/// Refuses a state that was made from another log; notes the log in a new one.
+pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog) -> Result<()> {
+    let snapshot = state.snapshot();
+    let noted = snapshot.log_identity()?;
+    let is_new = noted.is_none() && snapshot.all_progress()?.is_empty();
+    let made_from = noted.as_deref().unwrap_or(BESIDE);
+    if made_from == log.identity() {
+        return Ok(());
+    }
+    if !is_new {
+        return Err(Error::precondition(format!(
+            "the state was made from another log: state={made_from} log={}",
+            log.identity()
+        ))
+        .hint("set log.url to the log it was made from, or choose another data directory to build it anew"));
+    }
+    let mut tick = state.tick();
+    tick.put_log_identity(log.identity())?;
+    tick.commit(Durability::Synced)
+}

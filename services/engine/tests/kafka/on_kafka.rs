@@ -1,0 +1,191 @@
+//! One broker for all tests of this binary; each test has a prefix of its own.
+
+use crate::common::*;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+use thyme_broker::Broker;
+use thyme_core::Value;
+use thyme_core::key::encode_key;
+use thyme_core::record::{EventId, Record};
+use thyme_engine::{Engine, EngineOptions};
+use thyme_log::model::FaultyLog;
+use thyme_log::{CommitOutcome, EmbeddedLog, EventLog, KafkaLog, KafkaSettings};
+use thyme_state::StateStore;
+
+static BROKER: LazyLock<Broker> = LazyLock::new(|| Broker::start().unwrap());
+
+fn log(prefix: &str) -> Arc<dyn EventLog> {
+    let url = format!("kafka://{}/{prefix}", BROKER.address);
+    Arc::new(KafkaLog::open(KafkaSettings::parse(&url, None, BTreeMap::new()).unwrap()).unwrap())
+}
+
+/// Events in no particular order of time, some with ids that repeat, some late, some too far ahead.
+fn events(count: u64) -> Vec<Sent> {
+    let event = |number: u64| {
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        Sent {
+            user: format!("u{}", mixed % 5),
+            time: 1_700_000_000_000_000 + (mixed % 30) as i64 * HOUR / 2,
+            amount: (mixed % 400) as f64 / 100.0,
+            city: (!mixed.is_multiple_of(9)).then(|| format!("c{}", mixed % 3)),
+            id: if mixed.is_multiple_of(4) { EventId::Given(vec![(mixed % 11) as u8].into()) } else { EventId::None },
+            append_time: 1_700_000_000_000_000,
+        }
+    };
+    (0..count).map(event).collect()
+}
+
+fn check(world: &World, state: &Arc<StateStore>, sent: &[Sent]) {
+    let kept = accepted(sent);
+    assert!(kept.len() > sent.len() / 10 && kept.len() < sent.len(), "some are refused, some are not");
+    for number in 0..5 {
+        let user = format!("u{number}");
+        let key = encode_key(&[Value::str(user.as_str())]).unwrap();
+        let raw = essence(&stored(state, &world.raw, &key), 2);
+        assert_eq!(raw, expected(&kept, |event| event.user == user));
+    }
+    for number in 0..3 {
+        let city = format!("c{number}");
+        let key = encode_key(&[Value::str(city.as_str())]).unwrap();
+        let routed = essence(&stored(state, &world.routed, &key), 0);
+        assert_eq!(routed, expected(&kept, |event| event.city.as_ref() == Some(&city)));
+    }
+}
+
+/// The original places of all records of the repartition log, sorted: what a consumer of committed records sees.
+fn routed_places(world: &World, log: &Arc<dyn EventLog>) -> Vec<(u16, u64)> {
+    let topic = &world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
+    let mut places = Vec::new();
+    for partition in 0..PARTITIONS {
+        let mut from = 0;
+        while let Some(records) =
+            Some(log.read(topic, partition, from, 1000, 1 << 20).unwrap()).filter(|records| !records.is_empty())
+        {
+            from = records.last().unwrap().offset + 1;
+            for record in records {
+                if let Record::Routed { origin, .. } = Record::decode(&record.value).unwrap() {
+                    places.push((origin.partition, origin.offset));
+                }
+            }
+        }
+    }
+    places.sort_unstable();
+    places
+}
+
+fn expected_places(sent: &[Sent]) -> Vec<(u16, u64)> {
+    let kept = accepted(sent).into_iter().filter(|(_, event)| event.city.is_some());
+    let mut places: Vec<(u16, u64)> = kept.map(|(position, _)| (position.partition, position.offset)).collect();
+    places.sort_unstable();
+    places
+}
+
+#[test]
+fn rows_are_those_of_the_embedded_log_through_restarts_and_lost_transactions() {
+    let world = World::new();
+    let sent = events(240);
+    let calm = StateStore::in_memory().unwrap();
+    let embedded: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    append(&embedded, sent.iter().map(Sent::batch).collect());
+    world.engine(&calm, &embedded, 1_000).run_to_end().unwrap();
+
+    let inner = log("restarts");
+    let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), 5, 3));
+    let broken: Arc<dyn EventLog> = faulty.clone();
+    let stormy = StateStore::in_memory().unwrap();
+    for (part, size) in sent.chunks(80).zip([3, 11, 50]) {
+        append(&inner, part.iter().map(Sent::batch).collect());
+        // A new engine on the same state each time: the old one simply vanished.
+        let mut engine = world.engine(&stormy, &broken, size);
+        for _ in 0..4 {
+            let _ = engine.step();
+        }
+    }
+    assert!(!faulty.injected().is_empty());
+    faulty.heal();
+    world.engine(&stormy, &broken, 7).run_to_end().unwrap();
+
+    check(&world, &stormy, &sent);
+    assert_eq!(calm.digest(&world.raw).unwrap(), stormy.digest(&world.raw).unwrap());
+    assert_eq!(calm.digest(&world.direct).unwrap(), stormy.digest(&world.direct).unwrap());
+    assert_eq!(routed_places(&world, &inner), expected_places(&sent));
+
+    let again = StateStore::in_memory().unwrap();
+    world.engine(&again, &inner, 11).run_to_end().unwrap();
+    assert_eq!(again.digest(&world.routed).unwrap(), stormy.digest(&world.routed).unwrap());
+    assert_eq!(routed_places(&world, &inner), expected_places(&sent));
+}
+
+#[test]
+fn offsets_that_the_broker_has_forgotten_are_found_in_the_repartition_log() {
+    let world = World::new();
+    let sent = events(120);
+    let log = log("forgotten");
+    append(&log, sent[..60].iter().map(Sent::batch).collect());
+    let state = StateStore::in_memory().unwrap();
+    world.engine(&state, &log, 10).run_to_end().unwrap();
+
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &BROKER.address).create().unwrap();
+    let group = format!("forgotten.thyme-router-{ROUTE}");
+    let forget = || {
+        let results = futures_block(admin.delete_groups(&[group.as_str()], &AdminOptions::new())).unwrap();
+        results.into_iter().for_each(|result| assert_eq!(result.unwrap(), group));
+        let kept = log.producer("other").unwrap().committed(&format!("thyme-router-{ROUTE}"), "Order.v1", 0).unwrap();
+        assert_eq!(kept, None);
+    };
+    forget();
+    append(&log, sent[60..].iter().map(Sent::batch).collect());
+    world.engine(&state, &log, 10).run_to_end().unwrap();
+    check(&world, &state, &sent);
+    assert_eq!(routed_places(&world, &log), expected_places(&sent));
+
+    // The state is lost as well: nothing is sent twice.
+    forget();
+    let again = StateStore::in_memory().unwrap();
+    world.engine(&again, &log, 10).run_to_end().unwrap();
+    check(&world, &again, &sent);
+    assert_eq!(routed_places(&world, &log), expected_places(&sent));
+    assert_eq!(again.digest(&world.routed).unwrap(), state.digest(&world.routed).unwrap());
+}
+
+#[test]
+fn offsets_of_another_log_are_refused() {
+    let world = World::new();
+    let log = log("foreign");
+    append(&log, events(10).iter().map(Sent::batch).collect());
+    let mut producer = log.producer("somebody").unwrap();
+    producer.begin().unwrap();
+    producer.send_offset(&format!("thyme-router-{ROUTE}"), "Order.v1", 1, 999).unwrap();
+    assert!(matches!(producer.commit(), CommitOutcome::Committed));
+    let state = StateStore::in_memory().unwrap();
+    let mut engine = Engine::open(state, log, EngineOptions::default()).unwrap();
+    let error = engine.deploy(&world.spec(true)).unwrap_err().to_string();
+    for part in ["group=thyme-router-4", "topic=Order.v1", "partition=1", "committed=999", "end=", "another prefix"] {
+        assert!(error.contains(part), "'{part}' is missing in: {error}");
+    }
+}
+
+#[test]
+fn a_state_knows_its_log() {
+    let world = World::new();
+    let first = log("first");
+    append(&first, events(10).iter().map(Sent::batch).collect());
+    let state = StateStore::in_memory().unwrap();
+    world.engine(&state, &first, 10).run_to_end().unwrap();
+    world.engine(&state, &first, 10).run_to_end().unwrap();
+    let embedded: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    for (other, name) in [(log("second"), "/second"), (embedded.clone(), "log=embedded")] {
+        let error = Engine::open(state.clone(), other, EngineOptions::default()).err().unwrap().to_string();
+        assert!(error.contains("made from another log") && error.contains("/first"), "{error}");
+        assert!(error.contains(name) && error.contains("log.url"), "{error}");
+    }
+    let of_embedded = StateStore::in_memory().unwrap();
+    append(&embedded, events(10).iter().map(Sent::batch).collect());
+    world.engine(&of_embedded, &embedded, 10).run_to_end().unwrap();
+    let error = Engine::open(of_embedded, first, EngineOptions::default()).err().unwrap().to_string();
+    assert!(error.contains("state=embedded"), "{error}");
+}
