@@ -27,7 +27,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 deps: ## system packages and the virtual environment, where missing
-	@tools/bootstrap.sh $(VENV)
+	@KAFKA=$(KAFKA) tools/bootstrap.sh $(VENV)
 
 install: deps ## the thyme command in .venv/bin (release build)
 	@tools/install.sh $(VENV)
@@ -43,7 +43,7 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 	@tools/kafka.sh run $(KAFKA_PORT)
 
 test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
-	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (Rust: on_kafka, Python: test_kafka)")
+	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint
 	@tools/lint.sh $(VENV) $(RUST_CRATES)

@@ -12,8 +12,10 @@ command -v curl >/dev/null || missing+=(curl)
 perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null || missing+=(perl)
 command -v make >/dev/null || missing+=(make)
 # the Kafka broker of the tests
-command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
-command -v mvn >/dev/null || missing+=(maven)
+if [ "${KAFKA:-on}" != off ]; then
+  command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
+  command -v mvn >/dev/null || missing+=(maven)
+fi
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "== installing packages: ${missing[*]}"
