@@ -123,6 +123,7 @@ run() {
   prepare "$@"
   start
   echo "== a Kafka broker listens on $address; Ctrl-C ends it and deletes its data"
+  echo "   thyme serve --set log.url=kafka://$address"
   trap 'exit 0' INT TERM
   wait "$broker"
 }

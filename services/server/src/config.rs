@@ -5,7 +5,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use settings::{SETTINGS, Setting};
+pub use settings::{KAFKA_PROPERTIES, SETTINGS, Setting};
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use thyme_core::time::ClockMode;
 use thyme_core::{Error, ErrorKind, Result, suggest};
+use thyme_log::KafkaSettings;
 
 /// Everything `run` needs to know, checked.
 #[derive(Debug, Clone)]
@@ -21,9 +22,18 @@ pub struct Config {
     pub control_addr: SocketAddr,
     pub query_addr: SocketAddr,
     pub clock: ClockMode,
+    pub log: LogConfig,
     pub ingest: IngestConfig,
     pub logging: LoggingConfig,
     pub query: QueryConfig,
+}
+
+/// Which event log.
+#[derive(Debug, Clone)]
+pub enum LogConfig {
+    /// In the data directory.
+    Embedded,
+    Kafka(KafkaSettings),
 }
 
 #[derive(Debug, Clone)]
@@ -65,7 +75,7 @@ impl Config {
         environment: impl IntoIterator<Item = (String, String)>,
         flags: &serde_json::Value,
     ) -> Result<Config> {
-        let mut given: BTreeMap<&'static str, Given> = BTreeMap::new();
+        let mut given: BTreeMap<String, Given> = BTreeMap::new();
         read_file(file, &mut given)?;
         for (name, text) in environment {
             if let Some(key) = key_of_variable(&name) {
@@ -87,14 +97,14 @@ impl Config {
         Self::from_given(&given)
     }
 
-    fn from_given(given: &BTreeMap<&'static str, Given>) -> Result<Config> {
+    fn from_given(given: &BTreeMap<String, Given>) -> Result<Config> {
         let reader = Reader { given };
-        reader.url("log.url", &["embedded"], &["kafka"])?;
         reader.url("catalog.url", &["sqlite"], &["postgres", "postgresql"])?;
         let config = Config {
             data_dir: PathBuf::from(reader.text("data_dir")),
             control_addr: reader.loopback("server.control_addr")?,
             query_addr: reader.loopback("server.query_addr")?,
+            log: reader.log()?,
             clock: match reader.choice("server.clock", &["wall", "event"])?.as_str() {
                 "event" => ClockMode::Event,
                 _ => ClockMode::Wall,
@@ -136,10 +146,13 @@ fn key_of_variable(name: &str) -> Option<String> {
         return Some(key.to_lowercase());
     }
     let (section, key) = rest.split_once("__")?;
+    if let Some(property) = key.strip_prefix("KAFKA__").filter(|_| section == "LOG") {
+        return Some(format!("log.kafka.{}", property.to_lowercase().replace('_', ".")));
+    }
     Some(format!("{}.{}", section.to_lowercase(), key.to_lowercase()))
 }
 
-fn read_file(file: Option<&Path>, given: &mut BTreeMap<&'static str, Given>) -> Result<()> {
+fn read_file(file: Option<&Path>, given: &mut BTreeMap<String, Given>) -> Result<()> {
     let path = file.unwrap_or(Path::new("thyme.toml"));
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
@@ -170,18 +183,19 @@ fn flatten(json: &serde_json::Value, prefix: &str, put: &mut dyn FnMut(&str, Str
     }
 }
 
-fn put(given: &mut BTreeMap<&'static str, Given>, key: &str, text: String, origin: String) -> Result<()> {
-    let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) else {
+fn put(given: &mut BTreeMap<String, Given>, key: &str, text: String, origin: String) -> Result<()> {
+    let is_property = key.strip_prefix(KAFKA_PROPERTIES.trim_end_matches('*')).is_some_and(|name| !name.is_empty());
+    if !is_property && !SETTINGS.iter().any(|setting| setting.key == key) {
         return Err(Error::invalid(format!("unknown setting '{key}' in {origin}"))
             .field(key)
             .hint(suggest::hint(key, SETTINGS.iter().map(|setting| setting.key))));
-    };
-    given.insert(setting.key, Given { text, origin });
+    }
+    given.insert(key.to_string(), Given { text, origin });
     Ok(())
 }
 
 struct Reader<'a> {
-    given: &'a BTreeMap<&'static str, Given>,
+    given: &'a BTreeMap<String, Given>,
 }
 
 impl Reader<'_> {
@@ -217,6 +231,34 @@ impl Reader<'_> {
             return Ok(text);
         }
         Err(self.wrong(key, &allowed.join(" or ")))
+    }
+
+    fn log(&self) -> Result<LogConfig> {
+        self.url("log.url", &["embedded", "kafka"], &[])?;
+        let prefix = KAFKA_PROPERTIES.trim_end_matches('*');
+        let properties: BTreeMap<String, String> = self
+            .given
+            .iter()
+            .filter_map(|(key, given)| Some((key.strip_prefix(prefix)?.to_string(), given.text.clone())))
+            .collect();
+        let replication = match self.text("log.replication").as_str() {
+            "broker" => None,
+            text => Some(text.parse().ok().filter(|copies| *copies > 0).ok_or_else(|| {
+                self.wrong("log.replication", "a number of copies, or broker for the broker's own default")
+            })?),
+        };
+        let url = self.text("log.url");
+        if url.starts_with("kafka:") {
+            return KafkaSettings::parse(&url, replication, properties).map(LogConfig::Kafka);
+        }
+        match properties.keys().next() {
+            None => Ok(LogConfig::Embedded),
+            Some(name) => {
+                Err(Error::invalid(format!("[log.kafka] \"{name}\" is set, and log.url is not a Kafka broker"))
+                    .field(format!("{prefix}{name}"))
+                    .hint("set log.url to kafka://host:port/PREFIX, or leave [log.kafka] out"))
+            }
+        }
     }
 
     fn url(&self, key: &str, allowed: &[&str], later: &[&str]) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use crate::adapters::{EngineWatch, IngestDeployer, RunBook};
 use crate::clock::WallClock;
-use crate::config::Config;
+use crate::config::{Config, LogConfig};
 use crate::data_dir::DataDir;
 use crate::health::{ServerHealth, describe_metrics};
 use crate::run_log::RunLog;
@@ -19,7 +19,7 @@ use thyme_core::{Error, Result};
 use thyme_engine::{Engine, EngineOptions, RunningEngine};
 use thyme_gateway::{ControlGateway, Health, QueryGateway};
 use thyme_ingest::Ingestor;
-use thyme_log::{EmbeddedLog, EventLog as _};
+use thyme_log::{EmbeddedLog, EventLog, KafkaLog};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
 use thyme_state::StateStore;
 use tokio::sync::watch;
@@ -38,7 +38,7 @@ pub struct Server {
     engine: RunningEngine,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqliteCatalog>,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn EventLog>,
     /// Held to the end: the lock is the last to go.
     data_dir: DataDir,
 }
@@ -57,8 +57,15 @@ impl Server {
         let catalog = Arc::new(SqliteCatalog::open(&data_dir.catalog()).await?);
         let (log_dir, state_dir) = (data_dir.log(), data_dir.state());
         let options = EngineOptions { clock: config.clock, ..EngineOptions::default() };
+        let log_config = config.log.clone();
         let opened = tokio::task::spawn_blocking(move || -> Result<_> {
-            let log = Arc::new(EmbeddedLog::open(&log_dir)?);
+            let log: Arc<dyn EventLog> = match log_config {
+                LogConfig::Embedded => Arc::new(EmbeddedLog::open(&log_dir)?),
+                LogConfig::Kafka(settings) => {
+                    tracing::info!(brokers = settings.brokers, prefix = settings.prefix, "connecting to Kafka");
+                    Arc::new(KafkaLog::open(settings)?)
+                }
+            };
             let state = StateStore::open(&state_dir, thyme_state::Options::default())?;
             let engine = Engine::open(state.clone(), log.clone(), options)?.spawn()?;
             Ok((log, state, engine))

@@ -12,6 +12,9 @@ const fn setting(key: &'static str, default: &'static str, meaning: &'static str
     Setting { key, default, meaning }
 }
 
+/// Stands for every key below it; in the environment its dots are underscores.
+pub const KAFKA_PROPERTIES: &str = "log.kafka.*";
+
 pub const SETTINGS: &[Setting] = &[
     setting("data_dir", ".thyme", "where log, state and catalog are kept; deleting it is the reset"),
     setting("server.control_addr", "127.0.0.1:8080", "control and ingest: gRPC and /api/v1"),
@@ -21,7 +24,17 @@ pub const SETTINGS: &[Setting] = &[
         "wall",
         "what now is for a query without ts: wall, or event (the greatest accepted event time)",
     ),
-    setting("log.url", "embedded:", "the event log; embedded: keeps it in the data directory"),
+    setting(
+        "log.url",
+        "embedded:",
+        "the event log: embedded: (in the data directory) or kafka://host:port[,host:port]/PREFIX",
+    ),
+    setting(
+        "log.replication",
+        "broker",
+        "copies of each Kafka topic: a number, or broker for the broker's own default",
+    ),
+    setting(KAFKA_PROPERTIES, "", "any property of librdkafka, such as \"security.protocol\""),
     setting("catalog.url", "sqlite:", "the catalog; sqlite: keeps it in the data directory"),
     setting("ingest.max_rows", "1000000", "most rows of one ingest call"),
     setting("ingest.max_bytes", "67108864", "largest request, in bytes"),

@@ -54,7 +54,10 @@ fn mistakes_are_named_with_their_place() {
     refused("[server]\nclock = 'lunar'", &[], json!({}), &["server.clock", "lunar", "wall or event", "thyme.toml"]);
     refused("[query]\nextractor_workers = 0", &[], json!({}), &["extractor_workers", "from 1 to 256"]);
     refused("x = [", &[], json!({}), &["not valid TOML", "thyme.toml"]);
-    refused("[log]\nurl = 'kafka://b:9092'", &[], json!({}), &["kafka is not built yet"]);
+    refused("[log]\nurl = 'kafka://b'", &[], json!({}), &["'b' is not host:port", "kafka://host:port"]);
+    refused("[log]\nurl = 'kafak://b:9092'", &[], json!({}), &["log.url", "embedded or kafka:"]);
+    refused("[log]\nreplication = 0", &[], json!({}), &["log.replication", "a number of copies"]);
+    refused("[log.kafka]\nacks = 1", &[], json!({}), &["\"acks\" is set, and log.url is not a Kafka broker"]);
     refused("[server]\nquery_addr = ':8080'", &[], json!({}), &["the same"]);
 }
 
@@ -66,6 +69,30 @@ fn only_loopback_is_listened_on() {
     for address in ["localhost:9000", ":9000", "127.0.0.1:9000", "[::1]:9000"] {
         assert!(load("", &[("THYME_SERVER__CONTROL_ADDR", address)], json!({})).is_ok(), "{address}");
     }
+}
+
+fn kafka(config: Config) -> thyme_log::KafkaSettings {
+    let LogConfig::Kafka(settings) = config.log else { panic!("{:?}", config.log) };
+    settings
+}
+
+#[test]
+fn kafka_properties_pass_through_from_every_place() {
+    let toml =
+        "[log]\nurl = 'kafka://a:1/shop'\nreplication = 3\n[log.kafka]\n'security.protocol' = 'SSL'\nlinger.ms = 7\n";
+    let environment =
+        [("THYME_LOG__KAFKA__SASL_PASSWORD", "hunter2"), ("THYME_LOG__KAFKA__SECURITY_PROTOCOL", "SASL_SSL")];
+    let settings = kafka(load(toml, &environment, json!({"log": {"kafka": {"linger.ms": "9"}}})).unwrap());
+    assert_eq!((settings.brokers.as_str(), settings.prefix.as_str(), settings.replication), ("a:1", "shop", Some(3)));
+    let expected = [("linger.ms", "9"), ("sasl.password", "hunter2"), ("security.protocol", "SASL_SSL")];
+    assert!(settings.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected));
+    assert!(!format!("{settings:?}").contains("hunter2"));
+    refused(
+        &toml.replace("linger.ms", "isolation.level"),
+        &[],
+        json!({}),
+        &["isolation.level", "only committed records"],
+    );
 }
 
 #[test]
