@@ -1,15 +1,17 @@
-//! The event log: the trait with Kafka's shape, the embedded log that needs no broker, the log on a Kafka broker, and a model
-//! with injected faults.
+//! The event log: the trait with Kafka's shape, the embedded log that needs no broker, the log on a Kafka broker, a model with
+//! injected faults, and a simulated broker.
 //!
 //! A topic has a fixed number of partitions; a partition is a sequence of records at strictly increasing offsets (not
 //! necessarily dense: a broker's transaction markers take offsets too). What was appended or committed is durable. A
 //! transaction makes records and consumer offsets visible together or not at all; making a producer fences every earlier one
 //! of the same transactional id.
 
+pub mod chance;
 pub mod conformance;
 pub mod embedded;
 pub mod kafka;
 pub mod model;
+pub mod simulated;
 
 use async_trait::async_trait;
 use bytes::Bytes;

@@ -4,6 +4,7 @@
 //! made only when the next producer of that id fences this one. A producer whose commit ended as `Unknown` refuses all
 //! further use, so that an engine that goes on with it fails its tests.
 
+use crate::chance::Chance;
 use crate::{Appended, Batch, CommitOutcome, EventLog, LogRecord, Producer};
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -41,7 +42,7 @@ enum Plan {
     /// Used up in order; then no more faults.
     Script { commits: VecDeque<CommitFault>, appends: VecDeque<AppendFault> },
     /// One call in `one_in` has a fault.
-    Seeded { state: u64, one_in: u64, spare_appends: bool },
+    Seeded { chance: Chance, one_in: usize, spare_appends: bool },
 }
 
 const COMMIT_FAULTS: [CommitFault; 4] = [
@@ -56,7 +57,7 @@ impl Plan {
     fn next_commit(&mut self) -> CommitFault {
         match self {
             Plan::Script { commits, .. } => commits.pop_front().unwrap_or(CommitFault::None),
-            Plan::Seeded { state, one_in, .. } => pick(state, *one_in, &COMMIT_FAULTS).unwrap_or(CommitFault::None),
+            Plan::Seeded { chance, one_in, .. } => pick(chance, *one_in, &COMMIT_FAULTS).unwrap_or(CommitFault::None),
         }
     }
 
@@ -64,23 +65,13 @@ impl Plan {
         match self {
             Plan::Script { appends, .. } => appends.pop_front().unwrap_or(AppendFault::None),
             Plan::Seeded { spare_appends: true, .. } => AppendFault::None,
-            Plan::Seeded { state, one_in, .. } => pick(state, *one_in, &APPEND_FAULTS).unwrap_or(AppendFault::None),
+            Plan::Seeded { chance, one_in, .. } => pick(chance, *one_in, &APPEND_FAULTS).unwrap_or(AppendFault::None),
         }
     }
 }
 
-fn pick<T: Copy>(state: &mut u64, one_in: u64, faults: &[T]) -> Option<T> {
-    let number = splitmix(state);
-    number.is_multiple_of(one_in.max(1)).then(|| faults[(number >> 32) as usize % faults.len()])
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-fn splitmix(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut mixed = *state;
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
+fn pick<T: Copy>(chance: &mut Chance, one_in: usize, faults: &[T]) -> Option<T> {
+    (chance.below(one_in) == 0).then(|| faults[chance.below(faults.len())])
 }
 
 /// Any log, with injected failures.
@@ -108,13 +99,13 @@ impl FaultyLog {
     }
 
     /// About one in `one_in` commits and appends fails, in ways that the seed decides.
-    pub fn seeded(inner: Arc<dyn EventLog>, seed: u64, one_in: u64) -> FaultyLog {
-        Self::with_plan(inner, Plan::Seeded { state: seed, one_in, spare_appends: false })
+    pub fn seeded(inner: Arc<dyn EventLog>, seed: u64, one_in: usize) -> FaultyLog {
+        Self::with_plan(inner, Plan::Seeded { chance: Chance::new(seed), one_in, spare_appends: false })
     }
 
     /// The same for commits alone.
-    pub fn seeded_commits(inner: Arc<dyn EventLog>, seed: u64, one_in: u64) -> FaultyLog {
-        Self::with_plan(inner, Plan::Seeded { state: seed, one_in, spare_appends: true })
+    pub fn seeded_commits(inner: Arc<dyn EventLog>, seed: u64, one_in: usize) -> FaultyLog {
+        Self::with_plan(inner, Plan::Seeded { chance: Chance::new(seed), one_in, spare_appends: true })
     }
 
     fn with_plan(inner: Arc<dyn EventLog>, plan: Plan) -> FaultyLog {

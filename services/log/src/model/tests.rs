@@ -7,11 +7,11 @@ use bytes::Bytes;
 struct Faulty {
     inner: Arc<dyn EventLog>,
     seed: u64,
-    one_in: u64,
+    one_in: usize,
 }
 
 impl Faulty {
-    fn new(seed: u64, one_in: u64) -> Faulty {
+    fn new(seed: u64, one_in: usize) -> Faulty {
         Faulty { inner: Arc::new(EmbeddedLog::in_memory().unwrap()), seed, one_in }
     }
 }
@@ -24,7 +24,7 @@ impl Place for Faulty {
 
 mod without_faults {
     use super::*;
-    crate::event_log_conformance!(Faulty::new(1, u64::MAX));
+    crate::event_log_conformance!(Faulty::new(1, usize::MAX));
 }
 
 fn batch(partition: u16, value: &'static str) -> Batch {

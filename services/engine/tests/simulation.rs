@@ -1,0 +1,308 @@
+//! Two machines, each with an engine and a state of its own, on one simulated broker that loses, delays and refuses: they crash,
+//! stand still, come back as zombies and take over from each other. In the end each state, and what a `read_committed` reader
+//! sees of the repartition log, is what a brute force over the dataset's log says. `SEEDS` sets the number of runs.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
+mod common;
+
+use common::*;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use thyme_core::Value;
+use thyme_core::key::encode_key;
+use thyme_core::position::Position;
+use thyme_core::record::{EventId, Record, decode_row};
+use thyme_engine::{Engine, EngineOptions};
+use thyme_log::chance::Chance;
+use thyme_log::simulated::{Faults, SimulatedLog};
+use thyme_log::{EventLog, LogRecord};
+use thyme_state::StateStore;
+
+const TOPIC: &str = "Order.v1";
+const START: i64 = 1_700_000_000_000_000;
+const MACHINES: usize = 2;
+const ACTIONS: usize = 150;
+
+fn seeds() -> u64 {
+    std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(200)
+}
+
+struct Machine {
+    state: Arc<StateStore>,
+    /// None while it is down.
+    engine: Option<Engine>,
+}
+
+struct Simulation {
+    world: World,
+    broker: Arc<SimulatedLog>,
+    log: Arc<dyn EventLog>,
+    chance: Chance,
+    machines: Vec<Machine>,
+    sent: u32,
+    /// What was done and what came of it.
+    trace: Vec<String>,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Simulation {
+        let broker = Arc::new(SimulatedLog::new(seed, Faults::STORM));
+        let machine = || Machine { state: StateStore::in_memory().unwrap(), engine: None };
+        broker.create_topic(TOPIC, PARTITIONS).unwrap();
+        Simulation {
+            world: World::new(),
+            log: broker.clone(),
+            broker,
+            chance: Chance::new(seed ^ 0x5eed),
+            machines: (0..MACHINES).map(|_| machine()).collect(),
+            sent: 0,
+            trace: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        for _ in 0..ACTIONS {
+            self.broker.pass_time();
+            let which = self.chance.below(MACHINES);
+            let done = match self.chance.below(100) {
+                0..20 => self.send(),
+                20..94 if self.machines[which].engine.is_some() => self.step(which),
+                20..96 => self.start(which),
+                96..99 => self.crash(which),
+                _ => self.lose_disk(which),
+            };
+            self.trace.push(done);
+        }
+    }
+
+    /// Sends some events; what fails is sent again, as clients do.
+    fn send(&mut self) -> String {
+        let events: Vec<Sent> = (0..self.chance.below(12) + 1).map(|_| self.event()).collect();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            if futures_block(self.log.append(events.iter().map(Sent::batch).collect())).is_ok() || tries == 4 {
+                return format!("sent {} in {tries} tries", events.len());
+            }
+        }
+    }
+
+    fn event(&mut self) -> Sent {
+        self.sent += 1;
+        let chance = &mut self.chance;
+        // Drifts, with late and a few far too late rows, and some from the far future.
+        let around = i64::from(self.sent) * 60_000_000;
+        let time = match chance.below(20) {
+            0 => START + around - 3 * HOUR,
+            1 => START + 40 * HOUR,
+            _ => START + around - chance.below(7_000) as i64 * 1_000_000,
+        };
+        let id = match chance.below(4) {
+            0 => EventId::Given(vec![chance.below(60) as u8].into()),
+            1 => EventId::None,
+            _ => EventId::Call { call: 7, row: self.sent },
+        };
+        Sent {
+            user: format!("u{}", chance.below(6)),
+            time,
+            amount: chance.below(400) as f64 / 100.0,
+            city: (chance.below(10) > 0).then(|| format!("c{}", chance.below(3))),
+            id,
+            append_time: START,
+        }
+    }
+
+    fn step(&mut self, which: usize) -> String {
+        match &mut self.machines[which].engine {
+            None => format!("{which} is down"),
+            Some(engine) => match engine.step() {
+                Ok(records) => format!("{which} worked off {records}"),
+                Err(error) => format!("{which} failed: {error}"),
+            },
+        }
+    }
+
+    /// Starts a machine, or the one that runs anew.
+    fn start(&mut self, which: usize) -> String {
+        let tick_records = self.chance.below(20) + 1;
+        let machine = &mut self.machines[which];
+        machine.engine = None;
+        let options = EngineOptions { tick_records, durable: false, ..EngineOptions::default() };
+        let opened = Engine::open(machine.state.clone(), self.log.clone(), options)
+            .and_then(|mut engine| engine.deploy(&self.world.spec(true)).map(|()| engine));
+        match opened {
+            Ok(engine) => {
+                machine.engine = Some(engine);
+                format!("{which} started with ticks of {tick_records}")
+            }
+            Err(error) => format!("{which} did not start: {error}"),
+        }
+    }
+
+    fn crash(&mut self, which: usize) -> String {
+        self.machines[which].engine = None;
+        format!("{which} crashed")
+    }
+
+    fn lose_disk(&mut self, which: usize) -> String {
+        self.machines[which] = Machine { state: StateStore::in_memory().unwrap(), engine: None };
+        format!("{which} lost its disk")
+    }
+
+    /// No more faults; every machine in turn works off what is left, alone.
+    fn settle(&mut self) {
+        self.broker.heal();
+        for which in 0..MACHINES {
+            self.crash(which);
+        }
+        for which in 0..MACHINES {
+            let started = self.start(which);
+            let engine = self.machines[which].engine.as_mut().unwrap_or_else(|| panic!("{started}"));
+            engine.run_to_end().unwrap();
+            self.crash(which);
+        }
+    }
+
+    fn records(&self, topic: &str, partition: u16) -> Vec<LogRecord> {
+        self.log.read(topic, partition, 0, usize::MAX, usize::MAX).unwrap()
+    }
+
+    /// What must be accepted, from the log itself.
+    fn accepted(&self) -> Vec<(Position, Sent)> {
+        let types = &self.world.compiled.datasets["Order"].types;
+        let mut kept = Vec::new();
+        for partition in 0..PARTITIONS {
+            let mut seen: HashSet<(Vec<u8>, EventId)> = HashSet::new();
+            let mut greatest: Option<i64> = None;
+            for found in self.records(TOPIC, partition) {
+                let Record::Event { append_time, event_time, id, row } = Record::decode(&found.value).unwrap() else {
+                    panic!("not an event");
+                };
+                let is_new = id == EventId::None || seen.insert((found.key.to_vec(), id.clone()));
+                let is_late = greatest.is_some_and(|greatest| event_time < greatest - 2 * HOUR);
+                if !is_new || event_time > append_time + 24 * HOUR || is_late {
+                    continue;
+                }
+                greatest = greatest.max(Some(event_time));
+                let values = decode_row(row, types, None).unwrap();
+                let (Value::Str(user), Value::Float(amount)) = (&values[0], &values[2]) else { panic!("{values:?}") };
+                let city = match &values[3] {
+                    Value::Str(city) => Some(city.to_string()),
+                    _ => None,
+                };
+                let (user, amount) = (user.to_string(), *amount);
+                let event = Sent { user, time: event_time, amount, city, id, append_time };
+                kept.push((Position { partition, offset: found.offset }, event));
+            }
+        }
+        kept
+    }
+
+    fn check_state(&self, state: &Arc<StateStore>, kept: &[(Position, Sent)]) {
+        for user in 0..6 {
+            let user = format!("u{user}");
+            let key = encode_key(&[Value::str(user.as_str())]).unwrap();
+            assert_eq!(essence(&stored(state, &self.world.raw, &key), 2), expected(kept, |event| event.user == user));
+            assert_eq!(
+                essence(&stored(state, &self.world.direct, &key), 0),
+                expected(kept, |event| event.user == user && event.amount > 1.0)
+            );
+        }
+        for city in 0..3 {
+            let city = format!("c{city}");
+            let key = encode_key(&[Value::str(city.as_str())]).unwrap();
+            assert_eq!(
+                essence(&stored(state, &self.world.routed, &key), 0),
+                expected(kept, |event| event.city.as_ref() == Some(&city))
+            );
+        }
+    }
+
+    /// Every accepted event that has a city stands in the repartition log once, those of a source partition in their order.
+    fn check_outputs(&self, kept: &[(Position, Sent)]) {
+        let topic = &self.world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
+        let mut found: Vec<Position> = Vec::new();
+        for partition in 0..PARTITIONS {
+            let mut last: BTreeMap<u16, u64> = BTreeMap::new();
+            for record in self.records(topic, partition) {
+                if let Record::Routed { origin, .. } = Record::decode(&record.value).unwrap() {
+                    let before = last.insert(origin.partition, origin.offset);
+                    assert!(before.is_none_or(|before| before < origin.offset), "twice, or out of order: {origin:?}");
+                    found.push(origin);
+                }
+            }
+        }
+        found.sort();
+        let mut wanted: Vec<Position> =
+            kept.iter().filter(|(_, event)| event.city.is_some()).map(|(position, _)| *position).collect();
+        wanted.sort();
+        assert_eq!(found, wanted);
+    }
+
+    fn check(&self) {
+        let kept = self.accepted();
+        self.check_outputs(&kept);
+        for machine in &self.machines {
+            self.check_state(&machine.state, &kept);
+        }
+        for table in [&self.world.raw, &self.world.direct, &self.world.routed] {
+            let digests: Vec<_> = self.machines.iter().map(|machine| machine.state.digest(table).unwrap()).collect();
+            assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "the machines differ in table {}", table.id);
+        }
+    }
+}
+
+fn trace_of(seed: u64) -> Vec<String> {
+    let mut simulation = Simulation::new(seed);
+    simulation.run();
+    simulation.settle();
+    let mut trace = std::mem::take(&mut simulation.trace);
+    trace.extend(simulation.broker.trace());
+    trace
+}
+
+#[test]
+fn states_and_outputs_are_what_a_brute_force_says() {
+    for seed in 0..seeds() {
+        let mut simulation = Simulation::new(seed);
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            simulation.run();
+            simulation.settle();
+            simulation.check();
+        }));
+        if let Err(panic) = result {
+            eprintln!("seed {seed}:\n{}\n{}", simulation.trace.join("\n"), simulation.broker.trace().join("\n"));
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_run() {
+    for seed in [1, 17] {
+        assert_eq!(trace_of(seed), trace_of(seed));
+    }
+    assert_ne!(trace_of(1), trace_of(17));
+}
+
+#[test]
+fn the_storm_blows() {
+    let traces: Vec<String> = (0..100).flat_map(trace_of).collect();
+    for part in [
+        "gets no answer: lost",
+        "gets no answer: made",
+        "gets no answer: late",
+        "is refused",
+        "is slow",
+        "runs into its timeout",
+        "accepted true",
+        "accepted false",
+        "a send of",
+        "append answers nothing",
+        "fenced:",
+        "lost its disk",
+    ] {
+        assert!(traces.iter().any(|line| line.contains(part)), "never: {part}");
+    }
+}
