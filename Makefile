@@ -21,7 +21,7 @@ SKIP_RUST := -- --skip on_kafka
 SKIP_PYTHON := --ignore-glob='*/test_kafka*.py'
 endif
 
-.PHONY: help deps install serve demo kafka test test-rust test-python lint check bench soak clean
+.PHONY: help deps install serve demo kafka test test-rust test-python lint check bench soak crash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,6 +72,10 @@ soak: install ## the long forms of the property, kill and parity tests
 	@tools/install.sh $(VENV) test
 	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
 	THYME_SOAK=1 $(PYTHON) -m pytest -q python/tests integration
+
+crash: deps ## the engine's simulation at length, and mutants that it must catch
+	SEEDS=$${SEEDS:-20000} cargo test --release $(RUST_CRATES) --test simulation
+	$(PYTHON) integration/mutants.py
 
 clean: ## build output and the virtual environment
 	rm -rf target $(VENV)

@@ -59,8 +59,8 @@ impl Partition {
             if found.len() == max_records || (bytes > max_bytes && !found.is_empty()) {
                 break;
             }
-            let (key, value) = (record.key.clone(), record.value.clone());
-            found.push(LogRecord { offset: offset as u64, key, value });
+            let NewRecord { key, value, headers } = record.clone();
+            found.push(LogRecord { offset: offset as u64, key, value, headers });
         }
         found
     }

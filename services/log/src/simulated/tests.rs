@@ -15,7 +15,7 @@ impl Place for Calm {
 crate::event_log_conformance!(Calm(Arc::new(SimulatedLog::new(1, Faults::default()))));
 
 fn batch(value: &str) -> Batch {
-    let record = NewRecord { key: Bytes::new(), value: Bytes::from(value.to_string()) };
+    let record = NewRecord::new(Bytes::new(), Bytes::from(value.to_string()));
     Batch { topic: "t".to_string(), partition: 0, records: vec![record] }
 }
 

@@ -1,0 +1,210 @@
+"""Proves that the engine's simulation can fail: each mutant takes one protection out of a copy of the source, and the
+simulation must notice. A mutant that survives, or no longer fits the source, fails the run.
+
+    python integration/mutants.py            # all
+    python integration/mutants.py fence      # those whose name has "fence" in it
+
+Ends with one JSON line: mutants, mutants_caught, survivors.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+PLACE = TARGET / "mutants"
+TEST = ["cargo", "test", "--release", "--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
+SIMULATION = [*TEST, "--test", "simulation", "--quiet"]
+ENGINE = "services/engine/src"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    file: str
+    old: str
+    new: str
+
+
+MUTANTS = [
+    Mutant(
+        "the producer is used on after an unknown outcome",
+        f"{ENGINE}/engine.rs",
+        """                self.producer = None;
+                if !self""",
+        "                if !self",
+    ),
+    Mutant(
+        "the producer is used on after a slow commit",
+        f"{ENGINE}/engine.rs",
+        "self.producer.as_ref().is_none_or(|producer| producer.is_spent())",
+        "self.producer.is_none()",
+    ),
+    Mutant(
+        "an unknown outcome counts as committed",
+        f"{ENGINE}/engine.rs",
+        "if !self.was_committed(&offsets)? {",
+        "if false {",
+    ),
+    Mutant(
+        "a new producer does not read what is committed",
+        f"{ENGINE}/engine.rs",
+        "                shard.learn_committed(self.log.as_ref(), producer.as_mut())?;",
+        "                let _ = &shard;",
+    ),
+    Mutant(
+        "committed offsets are read before the fence",
+        f"{ENGINE}/engine.rs",
+        """            let mut producer = self.log.producer(&self.options.producer_id)?;
+            for shard in &mut self.shards {
+                shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
+            }
+            self.producer = Some(producer);""",
+        """            let mut unfenced = self.log.producer("unfenced")?;
+            for shard in &mut self.shards {
+                shard.learn_committed(self.log.as_ref(), unfenced.as_mut())?;
+            }
+            self.producer = Some(self.log.producer(&self.options.producer_id)?);""",
+    ),
+    Mutant(
+        "the gap is replayed with outputs",
+        f"{ENGINE}/shard.rs",
+        "if next > *committed {",
+        "if next > 0 {",
+    ),
+    Mutant(
+        "a tick reads past the end of the gap",
+        f"{ENGINE}/shard.rs",
+        "records.partition_point(|record| record.offset < limit)",
+        "records.partition_point(|record| record.offset < below)",
+    ),
+    Mutant(
+        "the state is written before the log",
+        f"{ENGINE}/engine.rs",
+        "        self.send(&mut advances)?;\n        let durability = if self.options.durable"
+        " { Durability::Synced } else { Durability::Buffered };\n        tick.commit(durability)?;\n",
+        "        let durability = if self.options.durable"
+        " { Durability::Synced } else { Durability::Buffered };\n        tick.commit(durability)?;\n"
+        "        self.send(&mut advances)?;\n",
+    ),
+    Mutant(
+        "offsets are not part of the transaction",
+        f"{ENGINE}/engine.rs",
+        "producer.send_offset(group, topic, *partition, *next)?;",
+        "let _ = (group, topic, partition, next);",
+    ),
+    Mutant(
+        "the offset of the last record is committed, not of the next",
+        f"{ENGINE}/engine.rs",
+        "producer.send_offset(group, topic, *partition, *next)?;",
+        "producer.send_offset(group, topic, *partition, *next - 1)?;",
+    ),
+    Mutant(
+        "a refused commit counts as made",
+        f"{ENGINE}/engine.rs",
+        """                self.producer = None;
+                return Err(error.context("committing repartitioned rows"));
+            }
+            CommitOutcome::Unknown""",
+        """                let _ = error;
+            }
+            CommitOutcome::Unknown""",
+    ),
+    Mutant(
+        "lateness is judged by the tick, not by the record",
+        f"{ENGINE}/accept.rs",
+        "(self.dataset.max_lateness, verdict.acceptance.greatest_event_time)",
+        "(self.dataset.max_lateness, snapshot.acceptance(self.log_id, self.partition)?"
+        ".unwrap_or_default().greatest_event_time)",
+    ),
+    Mutant(
+        "duplicates are seen within a tick only",
+        f"{ENGINE}/accept.rs",
+        "dedup.finish(tick, before.greatest_append_time, verdict.acceptance.greatest_append_time)?;",
+        "let _ = (dedup, before);",
+    ),
+    Mutant(
+        "ties go by the repartition log's order",
+        f"{ENGINE}/shard.rs",
+        "                    origin,\n                    sequence: log_record.offset,",
+        "                    origin: thyme_core::position::Position"
+        " { partition: self.partition, offset: log_record.offset },\n"
+        "                    sequence: log_record.offset.max(origin.offset.min(0)),",
+    ),
+]
+
+
+def copy_source() -> Path:
+    """The files git knows, in a place of their own, so that no mutant is ever in the real ones."""
+    source = PLACE / "src"
+    listed = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for name in listed.stdout.splitlines():
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            if not (source / name).exists() or (source / name).read_bytes() != (ROOT / name).read_bytes():
+                shutil.copyfile(ROOT / name, source / name)
+    return source
+
+
+def seed_target() -> Path:
+    """A target directory of its own, with the compiled third-party crates of the real one."""
+    target = PLACE / "target"
+    for part in ("deps", "build", ".fingerprint"):
+        compiled = TARGET / "release" / part
+        if compiled.is_dir() and not (target / "release" / part).is_dir():
+            ours = shutil.ignore_patterns("thyme*", "libthyme*", "lib_native*", "simulation*")
+            shutil.copytree(compiled, target / "release" / part, ignore=ours)
+    return target
+
+
+def simulate(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
+    return subprocess.run(SIMULATION, cwd=source, env=environment, capture_output=True, text=True)
+
+
+def is_caught(mutant: Mutant, source: Path, target: Path) -> bool:
+    file = source / mutant.file
+    text = file.read_text(encoding="utf-8")
+    if text.count(mutant.old) != 1:
+        raise SystemExit(f"error: the mutant no longer fits the source: {mutant.name} ({mutant.file})")
+    try:
+        file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+        done = simulate(source, target)
+    finally:
+        file.write_text(text, encoding="utf-8")
+    if "test result: FAILED" in done.stdout:
+        return True
+    if done.returncode != 0:
+        raise SystemExit(f"error: the mutant does not compile: {mutant.name}\n{done.stderr[-3000:]}")
+    return False
+
+
+def main(wanted: str) -> int:
+    chosen = [mutant for mutant in MUTANTS if wanted in mutant.name]
+    source, target = copy_source(), seed_target()
+    print("== the simulation passes without a mutant", file=sys.stderr)
+    done = simulate(source, target)
+    if done.returncode != 0:
+        raise SystemExit(f"error: the simulation fails without a mutant\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    survivors = []
+    for mutant in chosen:
+        caught = is_caught(mutant, source, target)
+        print(f"{'caught' if caught else 'SURVIVED'}: {mutant.name}", file=sys.stderr)
+        if not caught:
+            survivors.append(mutant.name)
+    report = {"mutants": len(chosen), "mutants_caught": len(chosen) - len(survivors), "survivors": survivors}
+    print(json.dumps(report))
+    return 1 if survivors or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else ""))
