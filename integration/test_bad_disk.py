@@ -36,7 +36,10 @@ class Mounts:
 
     def inside(self, *command: str) -> list[str]:
         users = ["--user", "--preserve-credentials"] if self.as_user else []
-        return ["nsenter", "--target", str(self.holder.pid), *users, "--mount", f"--wd={os.getcwd()}", *command]
+        return [
+            *("nsenter", "--target", str(self.holder.pid), *users, "--mount", "--root", f"--wd={os.getcwd()}"),
+            *command,
+        ]
 
     def run(self, *command: str) -> None:
         subprocess.run(self.inside(*command), check=True)
