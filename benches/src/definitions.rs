@@ -112,7 +112,23 @@ pub fn json_of(windows: &[&str], with_extractor: bool) -> Value {
 
 /// The same, compiled, for an engine without a server.
 pub fn compiled(windows: &[&str]) -> Outcome<Arc<Compiled>> {
-    let definitions: Definitions = serde_json::from_value(json_of(windows, false))?;
+    compiled_json(json_of(windows, false))
+}
+
+/// The same over a dataset with a key of its own, one per event, so that the pipeline's rows come by a repartition log.
+pub fn regrouped(windows: &[&str]) -> Outcome<Arc<Compiled>> {
+    let mut definitions = json_of(windows, false);
+    definitions["datasets"][0]["fields"] = json!([
+        {"name": "purchase", "type": "int", "key": true},
+        {"name": "key", "type": "int"},
+        {"name": "ts", "type": "datetime", "timestamp": true},
+        {"name": "amount", "type": "float"},
+    ]);
+    compiled_json(definitions)
+}
+
+fn compiled_json(definitions: Value) -> Outcome<Arc<Compiled>> {
+    let definitions: Definitions = serde_json::from_value(definitions)?;
     let compiled = compile(&definitions).map_err(|errors| {
         let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
         texts.join("; ")

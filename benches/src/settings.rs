@@ -14,11 +14,12 @@ pub const USAGE: &str = "thyme-bench [--python PYTHON] [--only NAME...] [--quick
 --seed       another workload of the same shape";
 
 /// All measures, in the order in which they are printed.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 16] = [
     "engine.events_per_cpu_s",
     "engine.events_per_cpu_s_d5",
     "engine.window_cost_ratio",
     "engine.hot_key_cost_ratio",
+    "kafka.events_per_cpu_s",
     "state.rows_read",
     "state.bytes_per_event",
     "state.dedup_bytes_per_event",

@@ -15,8 +15,8 @@ use thyme_core::definition::CompiledPipeline;
 use thyme_core::key::encode_key;
 use thyme_core::time::ClockMode;
 use thyme_core::window::Window;
-use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob};
-use thyme_log::EmbeddedLog;
+use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
+use thyme_log::{EmbeddedLog, EventLog, KafkaLog, KafkaSettings};
 use thyme_state::{Options, StateStore, Table, Visible};
 
 const LOG_ID: u32 = 1;
@@ -26,19 +26,26 @@ const TABLE_ID: u32 = 2;
 pub fn run(task: &str) -> Outcome<()> {
     let task: Task = serde_json::from_str(task)?;
     let windows: Vec<&str> = task.windows.iter().map(String::as_str).collect();
-    let compiled = definitions::compiled(&windows)?;
+    let (log, compiled): (Arc<dyn EventLog>, _) = match &task.kafka {
+        None => (Arc::new(EmbeddedLog::open(&task.log_dir)?), definitions::compiled(&windows)?),
+        Some(url) => {
+            let settings = KafkaSettings::parse(url, None, Default::default())?;
+            (Arc::new(KafkaLog::open(settings)?), definitions::regrouped(&windows)?)
+        }
+    };
     let dataset = compiled.datasets.get(DATASET).ok_or("the dataset is not there")?.clone();
     let pipeline = compiled.pipelines.get(PIPELINE).ok_or("the pipeline is not there")?.clone();
-    let table = Table { id: TABLE_ID, layout: Arc::new(pipeline.plan.layout.clone()), routed: false };
-    let job = DatasetJob {
-        dataset,
-        log_id: LOG_ID,
-        raw_table: None,
-        pipelines: vec![PipelineJob { pipeline: pipeline.clone(), table: table.clone() }],
-        routes: Vec::new(),
-    };
+    let table =
+        Table { id: TABLE_ID, layout: Arc::new(pipeline.plan.layout.clone()), routed: pipeline.route.is_some() };
+    let pipelines = vec![PipelineJob { pipeline: pipeline.clone(), table: table.clone() }];
+    let mut job = DatasetJob { dataset, log_id: LOG_ID, raw_table: None, pipelines: Vec::new(), routes: Vec::new() };
+    match &pipeline.route {
+        None => job.pipelines = pipelines,
+        Some(route) => {
+            job.routes.push(RouteJob { route: Arc::new(route.clone()), log_id: task.route_id, pipelines });
+        }
+    }
 
-    let log = Arc::new(EmbeddedLog::open(&task.log_dir)?);
     let state = StateStore::open(&task.state_dir, Options::default())?;
     let options = EngineOptions { clock: ClockMode::Event, ..EngineOptions::default() };
     let mut engine = Engine::open(state.clone(), log, options)?;

@@ -1,6 +1,7 @@
 //! The engine alone: from the embedded log to the state, in a child process that does nothing else.
 
 mod child;
+mod kafka;
 mod log;
 
 pub use child::run as run_child;
@@ -21,6 +22,9 @@ const WINDOW_READS: usize = 300;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Task {
     log_dir: PathBuf,
+    /// The log is there instead, and the pipeline's rows come by a repartition log with this id.
+    kafka: Option<String>,
+    route_id: u32,
     state_dir: PathBuf,
     shape: Shape,
     windows: Vec<String>,
@@ -60,6 +64,8 @@ impl Filled {
         let state = tempfile::TempDir::new_in(self.directory.path())?;
         let mut task = Task {
             log_dir: self.directory.path().join("log"),
+            kafka: None,
+            route_id: 0,
             state_dir: state.path().to_path_buf(),
             shape: self.shape,
             windows: windows.iter().map(ToString::to_string).collect(),
@@ -112,6 +118,9 @@ pub fn measure(settings: &Settings) -> Outcome<()> {
         let seconds = Filled::new(settings, shape)?.cpu_seconds(&ALL_WINDOWS, settings.runs)?;
         let rates = seconds.iter().map(|seconds| shape.events as f64 / seconds).collect();
         settings.report(&Measure::new("engine.events_per_cpu_s_d5", median(rates), "events/CPU-s"));
+    }
+    if settings.wants("kafka.events_per_cpu_s") {
+        kafka::measure(settings, standard)?;
     }
     if settings.wants("state.rows_read") {
         let shape = settings.scaled(Shape { one_key: true, days: 360, ..Shape::STANDARD });
