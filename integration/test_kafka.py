@@ -1,0 +1,160 @@
+"""The server on a real Kafka broker: both killed under load, the broker away, what is refused at the start."""
+
+from __future__ import annotations
+
+import math
+import random
+import socket
+import threading
+import urllib.request
+from collections import defaultdict
+
+import pytest
+
+from harness import SOAK
+from kafka_broker import Broker
+from shop import SOURCE, USERS, rows
+from thyme import errors
+
+ROUNDS = 20 if SOAK else 2
+
+
+@pytest.fixture(scope="module")
+def broker():
+    running = Broker()
+    yield running
+    running.close()
+
+
+def on(broker, prefix, **more):
+    return {"THYME_LOG__URL": f"kafka://{broker.address}/{prefix}", **more}
+
+
+def check(server, sent, position):
+    """Every row counts once, in what is grouped by another key than the log's."""
+    amounts = defaultdict(list)
+    for row in sent:
+        amounts[row["user"]].append(row["amount"])
+    with server.client() as client:
+        answers = client.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
+        status = client.status()
+    for user, answer in zip(USERS, answers, strict=True):
+        assert answer["n_all"] == len(amounts[user]), (user, status)
+        assert answer["total_all"] == math.fsum(amounts[user])
+
+
+def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(make_server):
+    broker = Broker()
+    try:
+        server = make_server(env=on(broker, "shop")).start()
+        done = server.commit(SOURCE)
+        assert done.returncode == 0, done.stderr
+        chance = random.Random(11)
+        sent: list[dict[str, object]] = []
+        positions: list[str] = []
+        stopping = threading.Event()
+        failures: list[BaseException] = []
+
+        def send() -> None:
+            try:
+                with server.client(retry_for=180) as client:
+                    first = 0
+                    while not stopping.is_set():
+                        batch = rows(chance.randrange(1, 300), first, first)
+                        result = client.log("Order", batch)
+                        assert result.accepted == len(batch) and not result.rejected
+                        sent.extend(batch)
+                        positions.append(result.position)
+                        first += len(batch)
+            except BaseException as error:
+                failures.append(error)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        for _ in range(ROUNDS):
+            stopping.wait(chance.uniform(0.5, 1.5))
+            server.kill()
+            server.start()
+            stopping.wait(chance.uniform(0.5, 1.5))
+            broker.tell("kill")
+            stopping.wait(chance.uniform(0.1, 1.0))
+            broker.tell("start")
+        stopping.wait(1.0)
+        stopping.set()
+        sender.join(timeout=300)
+        assert not sender.is_alive()
+        assert not failures, failures
+        check(server, sent, positions[-1])
+        # The state is lost; the log is not.
+        server.stop()
+        for file in sorted((server.directory / "data" / "state").rglob("*"), reverse=True):
+            file.rmdir() if file.is_dir() else file.unlink()
+        server.start()
+        check(server, sent, positions[-1])
+        server.stop()
+    finally:
+        broker.close()
+
+
+def test_while_the_broker_is_away_rows_are_refused_and_questions_answered(make_server):
+    broker = Broker()
+    try:
+        server = make_server(env=on(broker, "shop", THYME_LOG__KAFKA__MESSAGE_TIMEOUT_MS="1000")).start()
+        assert server.commit(SOURCE).returncode == 0
+        sent = rows(100, 1)
+        with server.client() as client:
+            position = client.log("Order", sent).position
+        check(server, sent, position)
+        broker.tell("kill")
+        with server.client(retry_for=0) as client:
+            with pytest.raises(errors.UnavailableError) as refused:
+                client.log("Order", rows(10, 200, 200))
+            assert broker.address in str(refused.value)
+        check(server, sent, position)
+        assert server.run("status").returncode == 0
+        broker.tell("start")
+        more = rows(50, 300, 300)
+        with server.client(retry_for=120) as client:
+            position = client.log("Order", more).position
+            client.query("UserFeatures", USERS[0], at_least=position)
+        with urllib.request.urlopen(f"http://{server.queries}/readyz", timeout=30) as answer:
+            assert answer.status == 200
+        server.stop()
+    finally:
+        broker.close()
+
+
+def test_what_cannot_work_is_refused_at_the_start(make_server, broker):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    nobody = make_server("nobody", env={"THYME_LOG__URL": f"kafka://{address}/x"}).serve_to_end()
+    assert nobody.returncode != 0 and address in nobody.stderr and "log.url" in nobody.stderr, nobody.stderr
+
+    password = {"THYME_LOG__KAFKA__SASL_PASSWORD": "hunter2", "THYME_LOG__KAFKA__ACKS": "1"}
+    refused = make_server("acks", env=on(broker, "x", **password)).serve_to_end()
+    assert refused.returncode != 0 and '"acks" cannot be set' in refused.stderr, refused.stderr
+    assert "hunter2" not in refused.stderr + refused.stdout
+
+    first = make_server("first", env=on(broker, "first")).start()
+    assert first.commit(SOURCE).returncode == 0
+    with first.client() as client:
+        position = client.log("Order", rows(20, 1)).position
+        client.query("UserFeatures", USERS[0], at_least=position)
+    first.stop()
+    first.env["THYME_LOG__URL"] = f"kafka://{broker.address}/second"
+    other = first.serve_to_end()
+    assert other.returncode != 0 and "made from another log" in other.stderr, other.stderr
+    assert "/first" in other.stderr and "/second" in other.stderr
+
+
+def test_a_topic_with_other_partitions_refuses_the_commit(make_server, broker):
+    first = make_server("one", env=on(broker, "partitions")).start()
+    assert first.commit(SOURCE).returncode == 0
+    first.stop()
+    # Another catalog and another definition, the same topics.
+    second = make_server("two", env=on(broker, "partitions")).start()
+    done = second.commit(SOURCE.replace('max_lateness="6h"', 'max_lateness="6h", partitions=3'))
+    assert done.returncode != 0
+    text = done.stdout + done.stderr
+    assert "not 3" in text and "partitions.Order.v1" in text, text
