@@ -7,9 +7,11 @@
 use super::Connection;
 use super::context::Context;
 use super::cursor::Cursor;
+use super::errors::code_of;
 use crate::LogRecord;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -101,13 +103,26 @@ impl Reader {
     fn bounds(&self, topic: &str, partition: u16) -> Result<(u64, u64)> {
         let name = self.connection.settings.full_name(topic);
         let known = self.connection.ends.known(topic, partition);
-        let answer = self.asker.fetch_watermarks(&name, i32::from(partition), ASK_END);
-        let (low, high) = answer.map_err(|error| {
+        let (low, high) = self.watermarks(&name, partition).map_err(|error| {
             self.connection.topics.forget_if_gone(topic, &error);
             self.connection.failed(&format!("asking for the end of topic '{name}' partition {partition}"), &error)
         })?;
         let unsigned = |offset: i64| u64::try_from(offset).unwrap_or_default();
         Ok((unsigned(low), unsigned(high).max(known)))
+    }
+
+    /// A partition that was just made, or whose leader moves, has nobody who answers for a moment.
+    fn watermarks(&self, name: &str, partition: u16) -> std::result::Result<(i64, i64), KafkaError> {
+        use RDKafkaErrorCode as Code;
+        let until = Instant::now() + ASK_END;
+        loop {
+            let answer = self.asker.fetch_watermarks(name, i32::from(partition), ASK_END);
+            let code = answer.as_ref().err().and_then(code_of);
+            if !matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable)) || Instant::now() > until {
+                return answer;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     fn consumer(&self) -> Result<Arc<BaseConsumer<Context>>> {
