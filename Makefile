@@ -70,6 +70,7 @@ bench: install ## the measures of benches/README.md, one JSON line each
 soak: install ## the long forms of the property, kill and parity tests
 	@tools/s3.sh $(VENV)
 	@tools/install.sh $(VENV) test
+	@tools/install.sh $(VENV) demo
 	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
 	THYME_SOAK=1 $(PYTHON) -m pytest -q python/tests integration
 
