@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import random
 import socket
-import threading
 import urllib.request
-from collections import defaultdict
 
 import pytest
 
 from harness import SOAK
 from kafka_broker import Broker
+from load import Load, check_rows
 from shop import SOURCE, USERS, rows
 from thyme import errors
 
@@ -30,19 +28,6 @@ def on(broker, prefix, **more):
     return {"THYME_LOG__URL": f"kafka://{broker.address}/{prefix}", **more}
 
 
-def check(server, sent, position):
-    """Every row counts once, in what is grouped by another key than the log's."""
-    amounts = defaultdict(list)
-    for row in sent:
-        amounts[row["user"]].append(row["amount"])
-    with server.client() as client:
-        answers = client.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
-        status = client.status()
-    for user, answer in zip(USERS, answers, strict=True):
-        assert answer["n_all"] == len(amounts[user]), (user, status)
-        assert answer["total_all"] == math.fsum(amounts[user])
-
-
 def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(make_server):
     broker = Broker()
     try:
@@ -50,47 +35,24 @@ def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(make_serve
         done = server.commit(SOURCE)
         assert done.returncode == 0, done.stderr
         chance = random.Random(11)
-        sent: list[dict[str, object]] = []
-        positions: list[str] = []
-        stopping = threading.Event()
-        failures: list[BaseException] = []
-
-        def send() -> None:
-            try:
-                with server.client(retry_for=180) as client:
-                    first = 0
-                    while not stopping.is_set():
-                        batch = rows(chance.randrange(1, 300), first, first)
-                        result = client.log("Order", batch)
-                        assert result.accepted == len(batch) and not result.rejected
-                        sent.extend(batch)
-                        positions.append(result.position)
-                        first += len(batch)
-            except BaseException as error:
-                failures.append(error)
-
-        sender = threading.Thread(target=send)
-        sender.start()
+        load = Load(server, chance, retry_for=180)
         for _ in range(ROUNDS):
-            stopping.wait(chance.uniform(0.5, 1.5))
+            load.pause(0.5, 1.5)
             server.kill()
             server.start()
-            stopping.wait(chance.uniform(0.5, 1.5))
+            load.pause(0.5, 1.5)
             broker.tell("kill")
-            stopping.wait(chance.uniform(0.1, 1.0))
+            load.pause(0.1, 1.0)
             broker.tell("start")
-        stopping.wait(1.0)
-        stopping.set()
-        sender.join(timeout=300)
-        assert not sender.is_alive()
-        assert not failures, failures
-        check(server, sent, positions[-1])
+        load.pause(1.0, 1.0)
+        load.finish(timeout=300)
+        load.check()
         # The state is lost; the log is not.
         server.stop()
         for file in sorted((server.directory / "data" / "state").rglob("*"), reverse=True):
             file.rmdir() if file.is_dir() else file.unlink()
         server.start()
-        check(server, sent, positions[-1])
+        load.check()
         server.stop()
     finally:
         broker.close()
@@ -104,13 +66,13 @@ def test_while_the_broker_is_away_rows_are_refused_and_questions_answered(make_s
         sent = rows(100, 1)
         with server.client() as client:
             position = client.log("Order", sent).position
-        check(server, sent, position)
+        check_rows(server, sent, position)
         broker.tell("kill")
         with server.client(retry_for=0) as client:
             with pytest.raises(errors.UnavailableError) as refused:
                 client.log("Order", rows(10, 200, 200))
             assert broker.address in str(refused.value)
-        check(server, sent, position)
+        check_rows(server, sent, position)
         assert server.run("status").returncode == 0
         broker.tell("start")
         more = rows(50, 300, 300)
