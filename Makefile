@@ -74,8 +74,9 @@ soak: install ## the long forms of the property, kill and parity tests
 	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
 	THYME_SOAK=1 $(PYTHON) -m pytest -q python/tests integration
 
-crash: deps ## the engine's simulation at length, and mutants that it must catch
+crash: deps ## the engine's simulation and crash points at length, and mutants that they must catch
 	SEEDS=$${SEEDS:-20000} cargo test --release $(RUST_CRATES) --test simulation
+	CRASH_ROUNDS=$${CRASH_ROUNDS:-8} cargo test --release $(RUST_CRATES) --test crash_points
 	$(PYTHON) integration/mutants.py
 
 clean: ## build output and the virtual environment

@@ -1,5 +1,5 @@
-"""Proves that the engine's simulation can fail: each mutant takes one protection out of a copy of the source, and the
-simulation must notice. A mutant that survives, or no longer fits the source, fails the run.
+"""Proves that the engine's simulation, and the crash points, can fail: each mutant takes one protection out of a copy
+of the source, and they must notice. A mutant that survives, or no longer fits the source, fails the run.
 
     python integration/mutants.py            # all
     python integration/mutants.py fence      # those whose name has "fence" in it
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -21,8 +22,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PLACE = TARGET / "mutants"
 TEST = ["cargo", "test", "--release", "--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
-SIMULATION = [*TEST, "--test", "simulation", "--quiet"]
 ENGINE = "services/engine/src"
+# Enough for every mutant; what is caught ends with the first seed that shows it.
+SEEDS = "200"
+# What the two programs say when they ran and something was wrong.
+FAILED = ("test result: FAILED", '"crash_runs":')
+# Seconds for one mutant, its compilation included. One that never ends is caught.
+LONGEST = 900
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,8 @@ class Mutant:
     file: str
     old: str
     new: str
+    # What must notice it.
+    test: tuple[str, ...] = ("simulation",)
 
 
 MUTANTS = [
@@ -38,6 +46,7 @@ MUTANTS = [
         "the producer is used on after an unknown outcome",
         f"{ENGINE}/engine.rs",
         """                self.producer = None;
+                pass(Point::UnknownEnd)?;
                 if !self""",
         "                if !self",
     ),
@@ -63,9 +72,11 @@ MUTANTS = [
         "committed offsets are read before the fence",
         f"{ENGINE}/engine.rs",
         """            let mut producer = self.log.producer(&self.options.producer_id)?;
+            pass(Point::Fenced)?;
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
             }
+            pass(Point::CommittedRead)?;
             self.producer = Some(producer);""",
         """            let mut unfenced = self.log.producer("unfenced")?;
             for shard in &mut self.shards {
@@ -88,11 +99,14 @@ MUTANTS = [
     Mutant(
         "the state is written before the log",
         f"{ENGINE}/engine.rs",
-        "        self.send(&mut advances)?;\n        let durability = if self.options.durable"
-        " { Durability::Synced } else { Durability::Buffered };\n        tick.commit(durability)?;\n",
-        "        let durability = if self.options.durable"
-        " { Durability::Synced } else { Durability::Buffered };\n        tick.commit(durability)?;\n"
-        "        self.send(&mut advances)?;\n",
+        """        self.send(&mut advances)?;
+        pass(Point::BeforeTick)?;
+""",
+        """        let written = std::mem::replace(&mut tick, self.state.tick());
+        written.commit(Durability::Buffered)?;
+        self.send(&mut advances)?;
+        pass(Point::BeforeTick)?;
+""",
     ),
     Mutant(
         "offsets are not part of the transaction",
@@ -131,6 +145,14 @@ MUTANTS = [
         "let _ = (dedup, before);",
     ),
     Mutant(
+        "what another engine committed meanwhile is forgotten",
+        f"{ENGINE}/shard.rs",
+        "*committed = (*committed).max(*next);",
+        "*committed = *next;",
+        # It takes another engine between the end of a transaction and the question what became of it.
+        test=("crash_points", "--", "UnknownEnd"),
+    ),
+    Mutant(
         "ties go by the repartition log's order",
         f"{ENGINE}/shard.rs",
         "                    origin,\n                    sequence: log_record.offset,",
@@ -161,14 +183,31 @@ def seed_target() -> Path:
     for part in ("deps", "build", ".fingerprint"):
         compiled = TARGET / "release" / part
         if compiled.is_dir() and not (target / "release" / part).is_dir():
-            ours = shutil.ignore_patterns("thyme*", "libthyme*", "lib_native*", "simulation*")
+            ours = shutil.ignore_patterns("thyme*", "libthyme*", "lib_native*", "simulation*", "crash_points*")
             shutil.copytree(compiled, target / "release" / part, ignore=ours)
     return target
 
 
-def simulate(source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target)}
-    return subprocess.run(SIMULATION, cwd=source, env=environment, capture_output=True, text=True)
+def run(test: tuple[str, ...], source: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    command = [*TEST, "--quiet", "--test", *test]
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "SEEDS": SEEDS}
+    # In a group of its own, so that an engine that goes round in circles ends with the rest.
+    running = subprocess.Popen(
+        command,
+        cwd=source,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = running.communicate(timeout=LONGEST)
+    except subprocess.TimeoutExpired:
+        os.killpg(running.pid, signal.SIGKILL)
+        stdout, stderr = running.communicate()
+        stdout += f"test result: FAILED (no end after {LONGEST} s)"
+    return subprocess.CompletedProcess(command, running.returncode, stdout, stderr)
 
 
 def is_caught(mutant: Mutant, source: Path, target: Path) -> bool:
@@ -178,10 +217,10 @@ def is_caught(mutant: Mutant, source: Path, target: Path) -> bool:
         raise SystemExit(f"error: the mutant no longer fits the source: {mutant.name} ({mutant.file})")
     try:
         file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-        done = simulate(source, target)
+        done = run(mutant.test, source, target)
     finally:
         file.write_text(text, encoding="utf-8")
-    if "test result: FAILED" in done.stdout:
+    if done.returncode != 0 and any(sign in done.stdout for sign in FAILED):
         return True
     if done.returncode != 0:
         raise SystemExit(f"error: the mutant does not compile: {mutant.name}\n{done.stderr[-3000:]}")
@@ -191,10 +230,11 @@ def is_caught(mutant: Mutant, source: Path, target: Path) -> bool:
 def main(wanted: str) -> int:
     chosen = [mutant for mutant in MUTANTS if wanted in mutant.name]
     source, target = copy_source(), seed_target()
-    print("== the simulation passes without a mutant", file=sys.stderr)
-    done = simulate(source, target)
-    if done.returncode != 0:
-        raise SystemExit(f"error: the simulation fails without a mutant\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
+    for test in sorted({mutant.test for mutant in chosen}):
+        done = run(test, source, target)
+        print(f"== {' '.join(test)}: {'passes' if done.returncode == 0 else 'fails'} without a mutant", file=sys.stderr)
+        if done.returncode != 0:
+            raise SystemExit(f"error: it must pass without a mutant\n{done.stdout[-3000:]}{done.stderr[-3000:]}")
     survivors = []
     for mutant in chosen:
         caught = is_caught(mutant, source, target)

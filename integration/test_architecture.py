@@ -56,5 +56,13 @@ def test_arrows_point_down():
     assert [arrow for arrow in arrows if LEVELS[arrow[0]] <= LEVELS[arrow[1]]] == []
 
 
+def test_failpoints_are_for_tests():
+    """Nothing that is built into the product can make a crash point do anything."""
+    callers = subprocess.run(
+        ["git", "grep", "-l", "-E", r"failpoint::(\{.*)?install"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert callers and all("/tests/" in caller for caller in callers), callers
+
+
 def test_the_domain_knows_no_runtime():
     assert dependencies()["thyme-core"] & {"tokio", "tonic", "prost", "rocksdb", "axum"} == set()

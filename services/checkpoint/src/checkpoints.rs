@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use thyme_core::failpoint::{Point, pass};
 use thyme_core::{Error, ErrorKind, Result};
 
 /// Files on their way at once.
@@ -91,7 +92,10 @@ impl Checkpoints {
         }
         let files = local.into_iter().map(|file| file.entry).collect();
         let manifest = Manifest { format: FORMAT, number, facts, files };
-        if let Some(other) = self.publish(&manifest).await? {
+        pass(Point::BeforePointer)?;
+        let other = self.publish(&manifest).await?;
+        pass(Point::AfterPointer)?;
+        if let Some(other) = other {
             return Ok(Saved::Superseded(other));
         }
         Ok(Saved::Written(manifest, upload))
@@ -119,7 +123,7 @@ impl Checkpoints {
             async move {
                 upload(store.as_ref(), &file).await?;
                 self.damaged.lock().files.remove(&file.entry.path());
-                Ok(())
+                pass(Point::FileUploaded)
             }
         }));
         uploads.buffer_unordered(FILES_AT_ONCE).try_collect::<Vec<()>>().await?;

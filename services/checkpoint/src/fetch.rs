@@ -7,6 +7,7 @@ use crate::manifest::Manifest;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::path::Path;
 use std::sync::Arc;
+use thyme_core::failpoint::{Point, pass};
 use thyme_core::{Error, ErrorKind, Result};
 
 /// Looks at a restored directory before it counts as restored: opens it and compares its digest. Blocks. `DataLoss` if it is not
@@ -63,7 +64,7 @@ impl Checkpoints {
                 if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::DataLoss) {
                     self.damaged.lock().files.insert(entry.path());
                 }
-                done
+                done.and_then(|()| pass(Point::FileRestored))
             }
         }));
         downloads.buffer_unordered(FILES_AT_ONCE).try_collect::<Vec<()>>().await?;

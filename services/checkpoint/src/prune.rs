@@ -7,6 +7,7 @@ use object_store::path::Path as ObjectPath;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use std::collections::HashSet;
 use std::time::Duration;
+use thyme_core::failpoint::{Point, pass};
 use thyme_core::time::Micros;
 use thyme_core::{Error, ErrorKind, Result};
 
@@ -37,6 +38,7 @@ impl Checkpoints {
             };
             if kept >= keep && is_old(&object) {
                 self.delete(&manifest_path(number)).await?;
+                pass(Point::PruneHalf)?;
                 pruned.checkpoints += 1;
                 continue;
             }

@@ -32,13 +32,13 @@ fn log_states(shards: &[ShardStatus]) -> BTreeMap<&str, LogState> {
     for shard in shards {
         let (state, seen) = found.entry(&shard.dataset).or_default();
         state.lag += shard.end.saturating_sub(shard.applied);
+        state.counts.dead_letters += shard.counters.dead;
         if shard.is_repartition {
             continue;
         }
         state.counts.accepted += shard.counters.accepted;
         state.counts.late_dropped += shard.counters.late;
         state.counts.duplicates += shard.counters.duplicate;
-        state.counts.dead_letters += shard.counters.dead;
         state.counts.erased_keys += shard.counters.erases;
         state.watermark = if *seen { state.watermark.min(shard.watermark) } else { shard.watermark };
         *seen = true;

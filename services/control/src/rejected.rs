@@ -33,7 +33,11 @@ impl Controller {
         }
         let log = version.log_id(dataset)?;
         let snapshot = self.parts.state.snapshot();
-        let dead = snapshot.dead_letters(log, None, limit)?;
+        let mut dead = snapshot.dead_letters(log, None, limit)?;
+        for route in version.route_logs(dataset)? {
+            dead.extend(snapshot.dead_letters(route, None, limit)?);
+        }
+        dead.truncate(limit);
         let late = snapshot.late_samples(log, None, limit)?;
         let dead = dead.into_iter().map(|row| view("dead_letter", row, dataset));
         Ok(dead.chain(late.into_iter().map(|row| view("late", row, dataset))).collect())

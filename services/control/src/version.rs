@@ -67,6 +67,12 @@ impl Version {
         self.id(&dataset.log_identity())
     }
 
+    /// The repartition logs that are filled from a dataset.
+    pub fn route_logs(&self, dataset: &CompiledDataset) -> Result<BTreeSet<u32>> {
+        let pipelines = self.compiled.pipelines.values().filter(|pipeline| pipeline.input == dataset.name);
+        pipelines.filter_map(|pipeline| pipeline.route.as_ref()).map(|route| self.id(&route.log_identity())).collect()
+    }
+
     /// Tables by identity, as the query side reads them.
     pub fn served_tables(&self) -> Result<BTreeMap<String, ServedTable>> {
         let mut tables = BTreeMap::new();

@@ -102,6 +102,42 @@ pub fn decode_key(mut bytes: &[u8]) -> Result<Vec<Value>> {
     Ok(components)
 }
 
+/// Whether `bytes` are a key of these types, as [`encode_key`] writes it. Takes no memory, unless a text has a zero byte.
+pub fn check_key<'a>(mut bytes: &[u8], types: impl Iterator<Item = &'a DataType>) -> Result<()> {
+    let broken = || Error::data_loss("the key does not decode");
+    for data_type in types {
+        let (tag, rest) = bytes.split_first().ok_or_else(broken)?;
+        bytes = match (data_type, *tag) {
+            (DataType::Bool, TAG_BOOL) => rest.get(1..).filter(|_| rest[0] <= 1).ok_or_else(broken)?,
+            (DataType::Int, TAG_INT) | (DataType::Time, TAG_TIME) => rest.get(8..).ok_or_else(broken)?,
+            (DataType::Str, TAG_STR) | (DataType::Bytes, TAG_BYTES) => {
+                let length = escaped_length(rest).ok_or_else(broken)?;
+                let (text, end) = rest.split_at(length);
+                let is_text = || std::str::from_utf8(text).is_ok() || decode_key(&bytes[..length + 3]).is_ok();
+                if *data_type == DataType::Str && !is_text() {
+                    return Err(broken());
+                }
+                &end[2..]
+            }
+            _ => return Err(broken()),
+        };
+    }
+    if bytes.is_empty() { Ok(()) } else { Err(broken()) }
+}
+
+/// How long a text is up to the two zero bytes behind it.
+fn escaped_length(bytes: &[u8]) -> Option<usize> {
+    let mut at = 0;
+    loop {
+        at += bytes.get(at..)?.iter().position(|byte| *byte == 0)?;
+        match bytes.get(at + 1)? {
+            0 => return Some(at),
+            0xff => at += 2,
+            _ => return None,
+        }
+    }
+}
+
 /// The hash slice of a key: the top byte of XXH3-64 over its bytes.
 pub fn vnode(key: &[u8]) -> u8 {
     (xxhash_rust::xxh3::xxh3_64(key) >> 56) as u8
@@ -132,11 +168,41 @@ mod tests {
         ]
     }
 
+    fn type_of(value: &Value) -> DataType {
+        match value {
+            Value::Bool(_) => DataType::Bool,
+            Value::Int(_) => DataType::Int,
+            Value::Time(_) => DataType::Time,
+            Value::Str(_) => DataType::Str,
+            other => {
+                if matches!(other, Value::Bytes(_)) {
+                    DataType::Bytes
+                } else {
+                    panic!("{other:?}")
+                }
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn round_trips(components in proptest::collection::vec(component(), 1..4)) {
             let bytes = encode_key(&components).unwrap();
             prop_assert_eq!(decode_key(&bytes).unwrap(), components);
+        }
+
+        #[test]
+        fn a_key_that_is_checked_is_one(components in proptest::collection::vec(component(), 1..4), place: prop::sample::Index, byte: u8) {
+            let types: Vec<DataType> = components.iter().map(type_of).collect();
+            let mut bytes = encode_key(&components).unwrap();
+            prop_assert!(check_key(&bytes, types.iter()).is_ok());
+            let at = place.index(bytes.len());
+            bytes[at] = byte;
+            let read = decode_key(&bytes).ok();
+            let is_key = read.as_ref().is_some_and(|read| {
+                read.iter().map(type_of).eq(types.iter().cloned()) && encode_key(read).as_ref() == Some(&bytes)
+            });
+            prop_assert_eq!(check_key(&bytes, types.iter()).is_ok(), is_key);
         }
 
         #[test]

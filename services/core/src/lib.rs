@@ -7,6 +7,7 @@ pub mod definition;
 pub mod error;
 pub mod exact;
 pub mod expr;
+pub mod failpoint;
 pub mod key;
 pub mod position;
 pub mod record;

@@ -5,6 +5,9 @@ use crate::error::{Error, Result};
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub type Micros = i64;
 
+/// 0001-01-01T00:00:00Z, and the last microsecond of the year 9999: what every client and the wire can say.
+pub const TIMES: std::ops::RangeInclusive<Micros> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
 /// The wall clock, passed in; the engine itself reads none.
 pub trait Clock: Send + Sync {
     /// Now, in microseconds since 1970 UTC.

@@ -2,6 +2,7 @@
 //! partition's own history. No clock, no configuration of the moment: a replay decides the same.
 
 use crate::dedup::DedupPass;
+use crate::poison::{event_fault, key_fault};
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
 use thyme_core::Result;
@@ -115,6 +116,15 @@ impl Judge<'_> {
                 return Ok(false);
             }
         };
+        // What a source could not read may have no key.
+        let fault = match &record {
+            Record::Unreadable { .. } | Record::Routed { .. } | Record::Progress { .. } => None,
+            Record::Event { .. } | Record::Erase { .. } => key_fault(self.dataset, self.partition, &log_record.key),
+        };
+        if let Some(reason) = fault {
+            self.dead_letter(verdict, log_record, 0, reason);
+            return Ok(false);
+        }
         let (append_time, event_time, id, row) = match record {
             Record::Unreadable { append_time, id, reason, .. } => {
                 let append_clock = advance(&mut verdict.acceptance.greatest_append_time, append_time);
@@ -125,7 +135,13 @@ impl Judge<'_> {
                 }
                 return Ok(false);
             }
-            Record::Event { append_time, event_time, id, row } => (append_time, event_time, id, row),
+            Record::Event { append_time, event_time, id, row } => {
+                if let Some(reason) = event_fault(event_time, row, &self.dataset.types) {
+                    self.dead_letter(verdict, log_record, append_time, reason);
+                    return Ok(false);
+                }
+                (append_time, event_time, id, row)
+            }
             Record::Erase { append_time } => {
                 advance(&mut verdict.acceptance.greatest_append_time, append_time);
                 self.erase(snapshot, tick, verdict, log_record)?;

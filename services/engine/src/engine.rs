@@ -8,6 +8,7 @@ use crate::offsets::{RouterPlace, check_identity};
 use crate::shard::{Advance, Shard};
 use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};
 use std::sync::Arc;
+use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 use thyme_log::{CommitOutcome, EventLog, Producer};
@@ -33,6 +34,7 @@ impl Engine {
     pub fn open(state: Arc<StateStore>, log: Arc<dyn EventLog>, options: EngineOptions) -> Result<Engine> {
         check_identity(&state, log.as_ref())?;
         let producer = log.producer(&options.producer_id)?;
+        pass(Point::Fenced)?;
         let greatest_event_time = state.snapshot().greatest_event_time()?;
         let shared = Arc::new(Shared::new(state.clone(), log.clone()));
         Ok(Engine {
@@ -69,6 +71,7 @@ impl Engine {
                 }
             }
         }
+        pass(Point::Deploying)?;
         for shard in &shards {
             self.log.expect_reads(&shard.topic, shard.partition, shard.next);
         }
@@ -117,6 +120,7 @@ impl Engine {
         let log = self.log.clone();
         let place = RouterPlace { group: &group, topic: &topic, partition, output: &route.route.topic, next };
         let committed = place.committed(log.as_ref(), self.producer()?.as_mut())?;
+        pass(Point::CommittedRead)?;
         let kind = MemberKind::Router {
             job: Arc::new(route.clone()),
             partitions: job.dataset.partitions,
@@ -132,9 +136,11 @@ impl Engine {
         if self.producer.as_ref().is_none_or(|producer| producer.is_spent()) {
             self.producer = None;
             let mut producer = self.log.producer(&self.options.producer_id)?;
+            pass(Point::Fenced)?;
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
             }
+            pass(Point::CommittedRead)?;
             self.producer = Some(producer);
         }
         self.producer.as_mut().ok_or_else(|| Error::internal("no producer"))
@@ -163,14 +169,18 @@ impl Engine {
         {
             tick.put_greatest_event_time(greatest)?;
         }
+        pass(Point::WorkedOut)?;
         self.send(&mut advances)?;
+        pass(Point::BeforeTick)?;
         let durability = if self.options.durable { Durability::Synced } else { Durability::Buffered };
         tick.commit(durability)?;
+        pass(Point::AfterTick)?;
         self.greatest_event_time = self.greatest_event_time.max(greatest);
         for (shard, advance) in self.shards.iter_mut().zip(advances) {
             shard.settle(advance);
         }
         self.publish();
+        pass(Point::Published)?;
         Ok(records)
     }
 
@@ -186,24 +196,27 @@ impl Engine {
         let filled = producer.begin().and_then(|()| {
             for batch in outputs {
                 producer.send(batch)?;
+                pass(Point::MidSend)?;
             }
             for (group, topic, partition, next) in &offsets {
                 producer.send_offset(group, topic, *partition, *next)?;
+                pass(Point::AfterOffsets)?;
             }
-            Ok(())
+            pass(Point::BeforeEnd)
         });
         if let Err(error) = filled {
             self.producer = None;
             return Err(error.context("sending repartitioned rows"));
         }
         match producer.commit() {
-            CommitOutcome::Committed => {}
+            CommitOutcome::Committed => pass(Point::AfterEnd)?,
             CommitOutcome::NotCommitted(error) => {
                 self.producer = None;
                 return Err(error.context("committing repartitioned rows"));
             }
             CommitOutcome::Unknown(error) => {
                 self.producer = None;
+                pass(Point::UnknownEnd)?;
                 if !self.was_committed(&offsets)? {
                     return Err(error.context("committing repartitioned rows"));
                 }
@@ -235,6 +248,7 @@ impl Engine {
                 return Err(Error::precondition(format!("the table is still being filled: id={id}")));
             }
             self.state.drop_table(*id)?;
+            pass(Point::DropHalf)?;
             let mut tick = self.state.tick();
             tick.delete_progress(*id)?;
             tick.commit(Durability::Synced)?;
@@ -281,7 +295,7 @@ fn repartition_shard(snapshot: &Snapshot, job: &DatasetJob, route: &RouteJob, pa
         is_repartition: true,
         next: snapshot.progress(route.log_id, partition)?.unwrap_or_default(),
         acceptance: Default::default(),
-        counters: Default::default(),
+        counters: snapshot.counters(CounterScope::Log(route.log_id), partition)?,
         erased: Default::default(),
         sources: snapshot.routed_sources(route.log_id, partition)?.into_iter().collect(),
         members: members?,

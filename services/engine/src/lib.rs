@@ -9,6 +9,7 @@ mod dedup;
 mod engine;
 mod handle;
 mod offsets;
+mod poison;
 mod runner;
 mod shard;
 mod spec;

@@ -81,7 +81,8 @@ impl RouterPlace<'_> {
             let Some(last) = records.last() else { break };
             from = last.offset + 1;
             for record in records.iter().filter(|record| record.offset < below) {
-                if let Record::Progress { partition, next_offset, .. } = Record::decode(&record.value)?
+                // Whatever else a foreign producer may have written there is none of ours.
+                if let Ok(Record::Progress { partition, next_offset, .. }) = Record::decode(&record.value)
                     && partition == self.partition
                 {
                     greatest = greatest.max(Some(next_offset));

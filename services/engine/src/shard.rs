@@ -4,15 +4,17 @@
 use crate::accept::{Judge, judged_before};
 use crate::consume::{Member, MemberKind, Row, SourceEnd, keep_raw, route, run_pipeline};
 use crate::offsets::RouterPlace;
+use crate::poison::{event_fault, routed_fault};
 use crate::spec::EngineOptions;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use thyme_core::Result;
 use thyme_core::definition::CompiledDataset;
+use thyme_core::failpoint::{Point, pass};
 use thyme_core::record::{Record, decode_row};
-use thyme_core::{Error, Result};
 use thyme_log::{Batch, EventLog, LogRecord, Producer};
-use thyme_state::{Acceptance, CounterScope, Counters, Snapshot, SourceProgress, Tick};
+use thyme_state::{Acceptance, CounterScope, Counters, Rejected, Snapshot, SourceProgress, Tick};
 
 /// Most bytes that one read of the log brings.
 const READ_BYTES: usize = 8 << 20;
@@ -26,9 +28,9 @@ pub struct Shard {
     pub is_repartition: bool,
     /// Next offset of the log; members that stand here are in lockstep.
     pub next: u64,
-    /// Own log only: lateness and dedup clock, totals, erased keys.
-    pub acceptance: Acceptance,
     pub counters: Counters,
+    /// Own log only: lateness and dedup clock, erased keys.
+    pub acceptance: Acceptance,
     pub erased: HashMap<Vec<u8>, u64>,
     /// Repartition log only: how far each source partition has come.
     pub sources: BTreeMap<u16, SourceProgress>,
@@ -44,6 +46,8 @@ pub struct Advance {
     counters: Option<Counters>,
     erased: BTreeMap<Bytes, u64>,
     sources: Vec<(u16, SourceProgress)>,
+    /// Of a repartition log.
+    dead_letters: Vec<Rejected>,
     /// (index of the member, next offset, greatest event time routed)
     members: Vec<(usize, u64)>,
     /// To send in one transaction.
@@ -101,14 +105,15 @@ impl Shard {
         }
     }
 
-    /// The outputs of routers up to here are in the log: should the state's write fail now, they must not be sent again.
+    /// The outputs of routers up to here are in the log: should the state's write fail now, they must not be sent again. After an
+    /// outcome that had to be asked for, more than that may be there: another engine may have gone on meanwhile.
     pub fn outputs_committed(&mut self, offsets: &[(String, String, u16, u64)]) {
         for member in &mut self.members {
             if let MemberKind::Router { group, committed, .. } = &mut member.kind {
                 let found =
                     offsets.iter().find(|(name, _, partition, _)| name == group && *partition == self.partition);
                 if let Some((_, _, _, next)) = found {
-                    *committed = *next;
+                    *committed = (*committed).max(*next);
                 }
             }
         }
@@ -148,6 +153,7 @@ impl Shard {
             group.iter().map(|index| self.members[*index].committed()).filter(|offset| *offset > from).min();
         let limit = committed.unwrap_or(u64::MAX).min(below);
         let mut records = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES)?;
+        pass(Point::AfterPoll)?;
         let keep = records.partition_point(|record| record.offset < limit);
         records.truncate(keep);
         Ok(records)
@@ -169,6 +175,7 @@ impl Shard {
         advance.next = Some(next);
         if self.is_repartition {
             let rows = self.repartition_rows(&records, &group, Some(advance))?;
+            self.put_dead_letters(tick, advance)?;
             for (source, progress) in &advance.sources {
                 tick.put_routed_source(self.log_id, self.partition, *source, progress)?;
             }
@@ -177,10 +184,12 @@ impl Shard {
             let judge =
                 Judge { dataset: &self.dataset, log_id: self.log_id, partition: self.partition, clock: options.clock };
             let verdict = judge.run(snapshot, tick, self.acceptance, self.counters, &records)?;
+            pass(Point::Accepted)?;
             // Of members being built too: what they have taken in so far lies below the erase.
             for table in self.members.iter().filter_map(Member::table) {
                 for key in verdict.erased.keys() {
                     tick.erase_key(table, key)?;
+                    pass(Point::Erased)?;
                 }
             }
             let wanted = self.wanted(&group);
@@ -209,10 +218,14 @@ impl Shard {
         advance: &mut Advance,
     ) -> Result<()> {
         let group = self.standing_at(place);
+        pass(Point::BuildPass)?;
         let records = self.read(log, options, place, self.next, &group)?;
         // Offsets may have gaps; where nothing is left below the shard's own place, the group stands there.
         let next = records.last().map_or(self.next, |last| last.offset + 1);
         advance.records += records.len().max(1);
+        if next == self.next {
+            pass(Point::BuildTakeover)?;
+        }
         if self.is_repartition {
             let rows = self.repartition_rows(&records, &group, None)?;
             return self.feed(snapshot, tick, &group, &rows, next, None, advance);
@@ -244,6 +257,8 @@ impl Shard {
         wanted
     }
 
+    /// Rows of a repartition log. Of records read for the first time, what they say of their sources goes into `advance`, and so
+    /// do those that none of our routers can have written.
     fn repartition_rows(
         &self,
         records: &[LogRecord],
@@ -253,8 +268,8 @@ impl Shard {
         let wanted = self.wanted(group);
         let mut rows = Vec::with_capacity(records.len());
         for log_record in records {
-            match Record::decode(&log_record.value)? {
-                Record::Routed { append_time, event_time, origin, row } => rows.push(Row {
+            match self.routed(log_record) {
+                Ok(Record::Routed { append_time, event_time, origin, row }) => rows.push(Row {
                     key: log_record.key.clone(),
                     time: event_time,
                     origin,
@@ -263,21 +278,66 @@ impl Shard {
                     values: decode_row(row, &self.dataset.types, Some(&wanted))?,
                     encoded: Bytes::new(),
                 }),
-                Record::Progress { partition, next_offset, max_event_time, .. } => {
+                Ok(Record::Progress { partition, next_offset, max_event_time, .. }) => {
                     let Some(advance) = advance.as_deref_mut() else { continue };
                     let greatest_event_time = (max_event_time != i64::MIN).then_some(max_event_time);
                     advance.sources.retain(|(source, _)| *source != partition);
                     advance.sources.push((partition, SourceProgress { next_offset, greatest_event_time }));
                 }
-                Record::Event { .. } | Record::Erase { .. } | Record::Unreadable { .. } => {
-                    return Err(Error::data_loss(format!(
-                        "an unrouted record stands in the repartition log: topic={} partition={} offset={}",
-                        self.topic, self.partition, log_record.offset
-                    )));
+                Ok(Record::Event { .. } | Record::Erase { .. } | Record::Unreadable { .. }) => {}
+                Err(reason) => {
+                    if let Some(advance) = advance.as_deref_mut() {
+                        advance.dead_letters.push(self.dead_letter(log_record, &reason));
+                    }
                 }
             }
         }
         Ok(rows)
+    }
+
+    /// A record that a router of ours may have written, or why it cannot be.
+    fn routed<'a>(&self, log_record: &'a LogRecord) -> Result<Record<'a>, String> {
+        let record = Record::decode(&log_record.value).map_err(|error| error.to_string())?;
+        let fault = match &record {
+            Record::Routed { event_time, origin, row, .. } => {
+                routed_fault(&self.dataset, self.partition, &log_record.key, *origin)
+                    .or_else(|| event_fault(*event_time, row, &self.dataset.types))
+            }
+            Record::Progress { partition, .. } if *partition < self.dataset.partitions => None,
+            Record::Progress { partition, .. } => Some(format!("the dataset's log has no partition {partition}")),
+            Record::Event { .. } | Record::Erase { .. } | Record::Unreadable { .. } => {
+                Some("an unrouted record stands in a repartition log".to_string())
+            }
+        };
+        fault.map_or(Ok(record), Err)
+    }
+
+    fn dead_letter(&self, log_record: &LogRecord, reason: &str) -> Rejected {
+        Rejected {
+            partition: self.partition,
+            offset: log_record.offset,
+            append_time: 0,
+            reason: format!("{}: {reason}", self.topic),
+            key: log_record.key.to_vec(),
+            record: log_record.value.to_vec(),
+        }
+    }
+
+    /// Notes what could not be worked off in a repartition log.
+    fn put_dead_letters(&self, tick: &mut Tick, advance: &mut Advance) -> Result<()> {
+        let dead = advance.dead_letters.len() as u64;
+        if dead == 0 {
+            return Ok(());
+        }
+        let (topic, partition) = (&self.topic, self.partition);
+        tracing::warn!(topic, partition, dead, "records that no router wrote were put to the dead letters");
+        for row in advance.dead_letters.drain(..) {
+            tick.put_dead_letter(self.log_id, &row)?;
+        }
+        let counters = Counters { dead: self.counters.dead + dead, ..self.counters };
+        tick.put_counters(CounterScope::Log(self.log_id), self.partition, &counters)?;
+        advance.counters = Some(counters);
+        Ok(())
     }
 
     /// Hands rows to every member of a group and moves them to `next`.
@@ -305,6 +365,8 @@ impl Shard {
                     if next > *committed {
                         advance.outputs.extend(routed.batches);
                         advance.offsets.push((group.clone(), self.topic.clone(), self.partition, next));
+                    } else {
+                        pass(Point::GapReplay)?;
                     }
                     let mut counters = snapshot.counters(CounterScope::Consumer(member.consumer), self.partition)?;
                     counters.accepted += rows.len() as u64 - routed.null_keys;

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::Value;
 use thyme_core::key::{encode_key, partition};
-use thyme_core::position::PositionSet;
-use thyme_core::record::{EventId, Record};
+use thyme_core::position::{Position, PositionSet};
+use thyme_core::record::{EventId, Record, encode_row};
 use thyme_engine::{Engine, EngineOptions};
 use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
 use thyme_state::StateStore;
@@ -199,4 +199,121 @@ fn a_state_ahead_of_its_log_is_refused() {
     let mut engine = Engine::open(state, other_log, EngineOptions::default()).unwrap();
     let error = engine.deploy(&world.spec(true)).unwrap_err();
     assert!(error.message().contains("ahead of the log"), "{error}");
+}
+
+/// What a foreign producer may write: bytes that are none of our records, and records that are not of this dataset.
+fn poison() -> Vec<(Vec<u8>, Vec<u8>, &'static str)> {
+    let good = sent("ann", 7, 5.0);
+    let mut row = Vec::new();
+    encode_row(&good.row(), &mut row);
+    let event =
+        |event_time: i64, row: &[u8]| Record::Event { append_time: START, event_time, id: EventId::None, row }.encode();
+    let mut nan = Vec::new();
+    encode_row(&[Value::str("ann"), Value::Time(START), Value::Float(f64::NAN), Value::Null], &mut nan);
+    let erase = Record::Erase { append_time: START }.encode();
+    let routed = |row: &[u8], partition: u16| {
+        let origin = Position { partition, offset: 1 << 40 };
+        Record::Routed { append_time: START, event_time: START, origin, row }.encode()
+    };
+    vec![
+        (Vec::new(), Vec::new(), "does not decode"),
+        (key("ann"), b"{\"user\": \"ann\"}".to_vec(), "format version"),
+        (key("ann"), event(START, &row[..row.len() - 3]), "does not decode"),
+        (key("ann"), event(START, &[9]), "does not decode"),
+        (key("ann"), event(START, &nan), "no value"),
+        (key("ann"), event(i64::MAX, &row), "out of range"),
+        (b"ann".to_vec(), event(START, &row), "key does not decode"),
+        (Vec::new(), erase.clone(), "key does not decode"),
+        (key("ann")[..2].to_vec(), erase, "key does not decode"),
+        (key("ann"), routed(&row, 200), "no such place"),
+        (key("ann"), routed(&row[..5], 0), "does not decode"),
+    ]
+}
+
+fn put(log: &Arc<dyn EventLog>, topic: &str, partition: u16, key: &[u8], value: &[u8]) {
+    let records = vec![NewRecord::new(key.to_vec(), value.to_vec())];
+    futures_block(log.append(vec![Batch { topic: topic.to_string(), partition, records }])).unwrap();
+}
+
+fn dead(state: &Arc<StateStore>, log: u32) -> Vec<String> {
+    state.snapshot().dead_letters(log, None, 100).unwrap().into_iter().map(|row| row.reason).collect()
+}
+
+#[test]
+fn poisoned_records_in_a_datasets_log_are_dead_letters_and_the_shard_goes_on() {
+    let world = World::new();
+    for tick_records in [1, 100] {
+        let log = new_log();
+        append(&log, vec![sent("ann", 0, 2.0).batch(), sent("bob", 1, 2.0).batch()]);
+        let right = partition(&key("ann"), PARTITIONS);
+        // A row of a key that lives elsewhere, and an erase of it: both would break what holds of a key's rows.
+        let elsewhere = (right + 1) % PARTITIONS;
+        let good = sent("ann", 9, 4.0).batch().records.remove(0);
+        put(&log, "Order.v1", elsewhere, &good.key, &good.value);
+        put(&log, "Order.v1", elsewhere, &key("ann"), &erase("ann", START).records[0].value);
+        let all = poison();
+        let wanted = all.iter().filter(|(_, value, _)| !matches!(Record::decode(value), Ok(Record::Routed { .. })));
+        for (key, value, _) in &all {
+            put(&log, "Order.v1", right, key, value);
+        }
+        append(&log, vec![sent("ann", 2, 3.0).batch(), sent("bob", 3, 3.0).batch()]);
+        let state = StateStore::in_memory().unwrap();
+        let mut engine = world.engine(&state, &log, tick_records);
+        engine.run_to_end().unwrap();
+        for table in [&world.raw, &world.direct] {
+            assert_eq!(stored(&state, table, &key("ann")).len(), 2, "tick_records={tick_records}");
+            assert_eq!(stored(&state, table, &key("bob")).len(), 2);
+        }
+        let reasons = dead(&state, LOG);
+        assert_eq!(reasons.len(), all.len() + 2, "{reasons:#?}");
+        for (_, value, reason) in wanted {
+            assert!(reasons.iter().any(|told| told.contains(reason)), "{reason} ({value:?}): {reasons:#?}");
+        }
+        assert_eq!(reasons.iter().filter(|told| told.contains(&format!("belongs to partition {right}"))).count(), 2);
+        // What is built from the start of the log sees the same events.
+        let again = StateStore::in_memory().unwrap();
+        world.engine(&again, &log, 3).run_to_end().unwrap();
+        assert_eq!(again.digest(&world.raw).unwrap(), state.digest(&world.raw).unwrap());
+        assert_eq!(again.digest(&world.direct).unwrap(), state.digest(&world.direct).unwrap());
+    }
+}
+
+#[test]
+fn poisoned_records_in_a_repartition_log_are_dead_letters_and_the_shard_goes_on() {
+    let world = World::new();
+    let topic = world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic.clone();
+    for tick_records in [1, 100] {
+        let log = new_log();
+        let state = StateStore::in_memory().unwrap();
+        append(&log, vec![sent("ann", 0, 2.0).batch()]);
+        world.engine(&state, &log, tick_records).run_to_end().unwrap();
+        let city = encode_key(&[Value::str("c")]).unwrap();
+        let right = partition(&city, PARTITIONS);
+        let all = poison();
+        for (key, value, _) in &all {
+            put(&log, &topic, right, key, value);
+            // `found_in_output` looks at the first partition.
+            put(&log, &topic, 0, key, value);
+        }
+        append(&log, vec![sent("ann", 2, 3.0).batch(), sent("bob", 3, 3.0).batch()]);
+        let mut engine = world.engine(&state, &log, tick_records);
+        engine.run_to_end().unwrap();
+        assert_eq!(stored(&state, &world.routed, &city).len(), 3, "tick_records={tick_records}");
+        let reasons = dead(&state, ROUTE);
+        let partitions = if right == 0 { 1 } else { 2 };
+        assert_eq!(reasons.len(), partitions * if right == 0 { 2 * all.len() } else { all.len() }, "{reasons:#?}");
+        assert!(reasons.iter().all(|reason| reason.starts_with(&topic)), "{reasons:#?}");
+        for reason in ["does not decode", "format version", "unrouted record", "no such place"] {
+            assert!(reasons.iter().any(|told| told.contains(reason)), "{reason}: {reasons:#?}");
+        }
+        let status = engine.handle().status().unwrap();
+        let counted: u64 = status.iter().filter(|shard| shard.is_repartition).map(|shard| shard.counters.dead).sum();
+        assert_eq!(counted, reasons.len() as u64);
+        // The next engine has nothing to say about them again, and counts on.
+        world.engine(&state, &log, tick_records).run_to_end().unwrap();
+        assert_eq!(dead(&state, ROUTE).len(), reasons.len());
+        let again = StateStore::in_memory().unwrap();
+        world.engine(&again, &log, 3).run_to_end().unwrap();
+        assert_eq!(again.digest(&world.routed).unwrap(), state.digest(&world.routed).unwrap());
+    }
 }

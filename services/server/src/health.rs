@@ -37,6 +37,7 @@ impl ServerHealth {
             ];
             let lag = shard.end.saturating_sub(shard.applied);
             metrics::gauge!("thyme_lag_records", &labels).set(lag as f64);
+            metrics::counter!("thyme_events_rejected_total", &labels).absolute(shard.counters.dead);
             if shard.is_repartition {
                 continue;
             }
@@ -47,7 +48,6 @@ impl ServerHealth {
             metrics::counter!("thyme_events_accepted_total", &labels).absolute(counters.accepted);
             metrics::counter!("thyme_events_late_dropped_total", &labels).absolute(counters.late);
             metrics::counter!("thyme_events_duplicate_total", &labels).absolute(counters.duplicate);
-            metrics::counter!("thyme_events_rejected_total", &labels).absolute(counters.dead);
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thyme_core::Result;
+use thyme_core::failpoint::{Point, pass};
 
 /// The state of one node. One writer (ticks are applied one after the other), any number of readers.
 pub struct StateStore {
@@ -72,7 +73,8 @@ impl StateStore {
     /// Writes a copy of what is committed to `directory`, which must not exist: hard links where the file system allows them, so it
     /// is quick and takes no space at first. Ticks go on meanwhile; a tick is one atomic write, so the copy ends between two.
     pub fn checkpoint(&self, directory: &Path) -> Result<()> {
-        self.rocks.checkpoint(directory)
+        self.rocks.checkpoint(directory)?;
+        pass(Point::CheckpointCopied)
     }
 
     /// Trie rows read by all dropped snapshots and live ones so far.

@@ -8,6 +8,7 @@ use hashbrown::HashSet;
 use rocksdb::WriteBatch;
 use std::sync::Arc;
 use thyme_core::Result;
+use thyme_core::failpoint::{Point, pass};
 
 /// Changes that become visible and durable together at [`Tick::commit`]; dropped without it, they never were.
 pub struct Tick {
@@ -68,7 +69,9 @@ impl Tick {
     pub fn commit(mut self, durability: Durability) -> Result<()> {
         let store = self.store.clone();
         self.writer.finish(&store, &mut self.batch)?;
-        let written = store.rocks().write(std::mem::take(&mut self.batch), durability == Durability::Synced);
+        let batch = std::mem::take(&mut self.batch);
+        let written =
+            pass(Point::TickReady).and_then(|()| store.rocks().write(batch, durability == Durability::Synced));
         self.writer.settle(&store, written.is_ok());
         written
     }

@@ -4,8 +4,11 @@ use crate::common::*;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use thyme_broker::Broker;
 use thyme_core::Value;
 use thyme_core::key::encode_key;
@@ -66,7 +69,7 @@ fn routed_places(world: &World, log: &Arc<dyn EventLog>) -> Vec<(u16, u64)> {
         {
             from = records.last().unwrap().offset + 1;
             for record in records {
-                if let Record::Routed { origin, .. } = Record::decode(&record.value).unwrap() {
+                if let Ok(Record::Routed { origin, .. }) = Record::decode(&record.value) {
                     places.push((origin.partition, origin.offset));
                 }
             }
@@ -188,4 +191,60 @@ fn a_state_knows_its_log() {
     world.engine(&of_embedded, &embedded, 10).run_to_end().unwrap();
     let error = Engine::open(of_embedded, first, EngineOptions::default()).err().unwrap().to_string();
     assert!(error.contains("state=embedded"), "{error}");
+}
+
+/// Writes what is no record of ours, as any other program may: null key, null value, headers.
+fn foreign(topic: &str, partition: i32) {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &BROKER.address).create().unwrap();
+    let text = b"{\"user\": \"ann\"}".as_slice();
+    let header = OwnedHeaders::new().insert(Header { key: "from", value: Some("elsewhere") });
+    for (key, value) in [(None, Some(text)), (Some(b"ann".as_slice()), Some(text)), (None, None), (Some(text), None)] {
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).headers(header.clone());
+        record.key = key;
+        record.payload = value;
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+    producer.flush(Duration::from_secs(30)).unwrap();
+}
+
+#[test]
+fn records_of_foreign_producers_are_dead_letters_and_every_shard_goes_on() {
+    let world = World::new();
+    let route = world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic.clone();
+    let sent = events(120);
+    let log = log("poison");
+    append(&log, sent[..60].iter().map(Sent::batch).collect());
+    let state = StateStore::in_memory().unwrap();
+    world.engine(&state, &log, 10).run_to_end().unwrap();
+    for partition in 0..PARTITIONS {
+        foreign("poison.Order.v1", i32::from(partition));
+        foreign(&format!("poison.{route}"), i32::from(partition));
+    }
+    append(&log, sent[60..].iter().map(Sent::batch).collect());
+    world.engine(&state, &log, 10).run_to_end().unwrap();
+
+    // The same events without the foreign records between them: offsets differ, rows do not.
+    let calm = StateStore::in_memory().unwrap();
+    let embedded: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    append(&embedded, sent.iter().map(Sent::batch).collect());
+    world.engine(&calm, &embedded, 1_000).run_to_end().unwrap();
+    let rows = |state: &Arc<StateStore>, table, name: &str, amount| -> Vec<(i64, Value)> {
+        let key = encode_key(&[Value::str(name)]).unwrap();
+        essence(&stored(state, table, &key), amount).into_iter().map(|(time, _, value)| (time, value)).collect()
+    };
+    for user in (0..5).map(|user| format!("u{user}")) {
+        assert_eq!(rows(&state, &world.raw, &user, 2), rows(&calm, &world.raw, &user, 2));
+    }
+    for city in (0..3).map(|city| format!("c{city}")) {
+        let mut found = (rows(&state, &world.routed, &city, 0), rows(&calm, &world.routed, &city, 0));
+        // Ties go by place, which the foreign records have moved.
+        found.0.sort_by_key(|(time, value)| (*time, format!("{value:?}")));
+        found.1.sort_by_key(|(time, value)| (*time, format!("{value:?}")));
+        assert_eq!(found.0, found.1);
+    }
+    for log_id in [LOG, ROUTE] {
+        let dead = state.snapshot().dead_letters(log_id, None, 100).unwrap();
+        assert_eq!(dead.len(), 4 * usize::from(PARTITIONS), "{dead:?}");
+    }
+    assert!(!routed_places(&world, &log).is_empty());
 }

@@ -6,11 +6,8 @@ use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use thyme_core::record::encode_row;
 use thyme_core::schema::{DataType, Field};
-use thyme_core::time::{Micros, parse_time};
+use thyme_core::time::{Micros, TIMES, parse_time};
 use thyme_core::{Error, Result, Value, suggest};
-
-/// 0001-01-01T00:00:00Z, and the last microsecond of the year 9999: what every client and the wire can say.
-const TIMES: std::ops::RangeInclusive<Micros> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 impl RowEncoder<'_> {
     /// A row by field name. A row that could not even be read is passed as its error. `event_id` goes before the call's.

@@ -7,6 +7,7 @@ use super::state::{FramePlace, State};
 use super::{Shared, io_error};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use thyme_core::failpoint::{Point, reach};
 use thyme_core::{Error, ErrorKind, Result};
 
 /// About how much one frame takes together.
@@ -250,10 +251,14 @@ fn persist(shared: &Shared, end: &mut End, entries: &[Entry], payload: &[Vec<u8>
     }
     let parts: Vec<&[u8]> = payload.iter().map(Vec::as_slice).collect();
     let frame = Bytes::from(journal::encode_frame(end.segment, end.position, entries, &parts));
-    let written = store.append(end.segment, end.position, &frame).and_then(|()| store.sync(end.segment));
+    let written = store.append(end.segment, end.position, &frame).and_then(|()| {
+        reach(Point::FrameWritten);
+        store.sync(end.segment)
+    });
     if let Err(error) = written {
         return Err(undo(shared, *end, &error));
     }
+    reach(Point::FrameSynced);
     let payload_length: usize = parts.iter().map(|part| part.len()).sum();
     let payload_start = frame.len() - payload_length;
     let frame_at = end.position;

@@ -17,6 +17,7 @@ use crate::tables::meta::{encode_blocks, table_blocks_key};
 use hashbrown::HashMap;
 use rocksdb::{ColumnFamily, DBPinnableSlice, WriteBatch};
 use std::sync::Arc;
+use thyme_core::failpoint::{Point, pass};
 use thyme_core::{Error, Result, Value};
 
 /// Collects what one tick does to the tries.
@@ -230,6 +231,7 @@ impl<'a> Insertion<'a> {
             Some(&LEAF) if leaf::count(&row)? + events.len() <= LEAF_EVENTS => self.extend_leaf(root, &row, events)?,
             Some(&LEAF) => {
                 let merged = self.merged(root, &row, events)?;
+                pass(Point::LeafSplit)?;
                 self.put_page(root, &merged)?;
             }
             Some(&PAGE) => {
@@ -381,6 +383,7 @@ impl<'a> Insertion<'a> {
     fn split(&mut self, page: PageAt, node: Node, events: &[RawEvent<'_>], out: &mut Vec<u8>) -> Result<()> {
         let first_entry_at = out.len();
         self.build_halves(page, node, events, out)?;
+        pass(Point::LeafSplit)?;
         let first_entry = *out.get(first_entry_at).ok_or_else(broken)?;
         let is_overwritten = page.start_of(first_entry)? == page.start_of(node)?;
         if !is_overwritten {

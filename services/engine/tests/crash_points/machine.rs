@@ -1,0 +1,211 @@
+//! A machine with a disk of its own, and the work it does from beginning to end: it starts, gains pipelines that are built while
+//! it runs, loses one, takes checkpoints. What was last decided is in a file, as the catalog would have it; whoever starts again
+//! goes on from there.
+
+use crate::common::{DIRECT, ROUTED, World};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use thyme_checkpoint::{Check, Checkpoints, Facts, Place, S3Options, open_store};
+use thyme_core::{Error, Result};
+use thyme_engine::{Engine, EngineOptions, JobSpec, PipelineJob};
+use thyme_log::EventLog;
+use thyme_log::simulated::SimulatedLog;
+use thyme_state::{Options, StateStore, Table};
+
+/// The table of the pipeline that is dropped.
+pub const OLD: u32 = 6;
+
+/// What was decided last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Raw rows and a first pipeline.
+    Early,
+    /// Two more, which are built from the start of the log.
+    Building,
+    /// They have taken over; the first one goes.
+    TakenOver,
+    Final,
+}
+
+const PHASES: [Phase; 4] = [Phase::Early, Phase::Building, Phase::TakenOver, Phase::Final];
+
+/// What machines share.
+#[derive(Clone)]
+pub struct Around {
+    pub log: Arc<dyn EventLog>,
+    /// Where time passes when somebody waits.
+    pub broker: Option<Arc<SimulatedLog>>,
+    /// Of the checkpoints.
+    pub store: PathBuf,
+}
+
+pub struct Machine {
+    pub world: World,
+    pub state: Arc<StateStore>,
+    directory: PathBuf,
+    around: Around,
+    options: EngineOptions,
+    /// How often what failed is tried again with the same engine.
+    patience: usize,
+    /// Whether old checkpoints are deleted at once. (Not with two machines: what one uploads the other may take away.)
+    prunes: bool,
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+pub fn state_options() -> Options {
+    Options { block_cache_bytes: 8 << 20, write_buffer_bytes: 1 << 20, row_cache_bytes: 4 << 20, background_jobs: 1 }
+}
+
+impl Machine {
+    pub fn open(directory: &Path, around: &Around, tick_records: usize, patience: usize, prunes: bool) -> Machine {
+        std::fs::create_dir_all(directory).unwrap();
+        Machine {
+            world: World::new(),
+            state: StateStore::open(directory.join("state"), state_options()).unwrap(),
+            directory: directory.to_path_buf(),
+            around: around.clone(),
+            options: EngineOptions { tick_records, durable: false, ..EngineOptions::default() },
+            patience,
+            prunes,
+        }
+    }
+
+    /// From wherever the last attempt ended to the end of the work. An error that patience does not help against ends it.
+    pub fn work(&self) -> Result<()> {
+        let mut engine =
+            self.insist(|| Engine::open(self.state.clone(), self.around.log.clone(), self.options.clone()))?;
+        loop {
+            let phase = self.phase();
+            self.insist(|| engine.deploy(&self.spec(phase)))?;
+            match phase {
+                Phase::Early => {
+                    for _ in 0..3 {
+                        self.insist(|| engine.step())?;
+                    }
+                    self.enter(Phase::Building);
+                }
+                Phase::Building => {
+                    while !self.is_built(&engine) {
+                        self.insist(|| engine.step())?;
+                        self.pass_time();
+                    }
+                    self.insist(|| self.take_checkpoint())?;
+                    self.enter(Phase::TakenOver);
+                }
+                Phase::TakenOver => {
+                    self.insist(|| engine.drop_state(&[OLD]))?;
+                    self.enter(Phase::Final);
+                }
+                Phase::Final => {
+                    while self.insist(|| engine.step())? > 0 {
+                        self.pass_time();
+                    }
+                    return self.insist(|| self.take_checkpoint());
+                }
+            }
+        }
+    }
+
+    fn is_built(&self, engine: &Engine) -> bool {
+        [DIRECT, ROUTED].into_iter().all(|table| engine.handle().build_progress(table).caught_up)
+    }
+
+    fn insist<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            match call() {
+                Err(error) if tries == self.patience => return Err(error),
+                Err(_) => tries += 1,
+                Ok(done) => return Ok(done),
+            }
+            self.pass_time();
+        }
+    }
+
+    fn pass_time(&self) {
+        if let Some(broker) = &self.around.broker {
+            broker.pass_time();
+        }
+    }
+
+    fn spec(&self, phase: Phase) -> JobSpec {
+        let mut spec = self.world.spec(phase != Phase::Early);
+        if matches!(phase, Phase::Early | Phase::Building) {
+            let pipeline = self.world.compiled.pipelines["UserStats.compute"].clone();
+            let table = Table { id: OLD, ..self.world.direct.clone() };
+            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table });
+        }
+        spec
+    }
+
+    fn phase(&self) -> Phase {
+        let stored = std::fs::read_to_string(self.directory.join("phase")).unwrap_or_default();
+        PHASES.into_iter().find(|phase| format!("{phase:?}") == stored).unwrap_or(Phase::Early)
+    }
+
+    fn enter(&self, phase: Phase) {
+        let fresh = self.directory.join("phase.fresh");
+        std::fs::write(&fresh, format!("{phase:?}")).unwrap();
+        std::fs::rename(fresh, self.directory.join("phase")).unwrap();
+    }
+
+    fn take_checkpoint(&self) -> Result<()> {
+        let copy = self.directory.join("copy");
+        if copy.exists() {
+            std::fs::remove_dir_all(&copy).unwrap();
+        }
+        self.state.checkpoint(&copy)?;
+        let opened = StateStore::open_read_only(&copy, state_options())?.snapshot();
+        let place = |(consumer, partition, next_offset)| Place { consumer, partition, next_offset };
+        let facts = Facts {
+            log: self.around.log.identity().to_string(),
+            commit: format!("{:?}", self.phase()),
+            created_at: 0,
+            digest: opened.digest()?.total().to_string(),
+            places: opened.all_progress()?.into_iter().map(place).collect(),
+        };
+        drop(opened);
+        let checkpoints = checkpoints(&self.around.store);
+        runtime().block_on(async {
+            checkpoints.save(&copy, facts).await?;
+            if self.prunes {
+                checkpoints.prune(1, Duration::ZERO, i64::MAX).await?;
+            }
+            // Whoever starts with an empty disk would do this.
+            let restored = checkpoints
+                .restore(self.around.log.identity(), &self.directory.join("restored"), same_digest())
+                .await?;
+            restored.manifest.map(|_| ()).ok_or_else(|| Error::internal("no checkpoint can be restored"))
+        })
+    }
+}
+
+fn checkpoints(store: &Path) -> Checkpoints {
+    Checkpoints::new(open_store(&format!("file://{}", store.display()), &S3Options::default()).unwrap())
+}
+
+fn same_digest() -> Check {
+    Arc::new(|path, manifest| {
+        let digest = StateStore::open_read_only(path, state_options())?.snapshot().digest()?.total().to_string();
+        if digest == manifest.facts.digest {
+            return Ok(());
+        }
+        Err(Error::data_loss(format!("the digest is {digest}, not {}", manifest.facts.digest)))
+    })
+}
+
+/// A machine with an empty disk, from the newest checkpoint.
+pub fn restored(directory: &Path, around: &Around) -> Machine {
+    std::fs::create_dir_all(directory).unwrap();
+    let restored = runtime()
+        .block_on(checkpoints(&around.store).restore(around.log.identity(), &directory.join("state"), same_digest()))
+        .unwrap();
+    assert!(restored.unusable.is_empty(), "damaged checkpoints: {:?}", restored.unusable);
+    let manifest = restored.manifest.expect("there is no checkpoint");
+    std::fs::write(directory.join("phase"), &manifest.facts.commit).unwrap();
+    Machine::open(directory, around, 50, 0, false)
+}

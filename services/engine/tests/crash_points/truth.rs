@@ -1,0 +1,273 @@
+//! What must be in the states and in the repartition log, from the dataset's log alone, and how what is found differs from it.
+
+use crate::common::{DIRECT, HOUR, PARTITIONS, RAW, ROUTED, Sent, World, erase, essence, expected, stored};
+use crate::machine::{Machine, OLD};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use thyme_core::Value;
+use thyme_core::aggregate::Outcome;
+use thyme_core::key::encode_key;
+use thyme_core::position::Position;
+use thyme_core::record::{EventId, Record, decode_row};
+use thyme_engine::{Engine, EngineOptions};
+use thyme_log::chance::Chance;
+use thyme_log::{Batch, EmbeddedLog, EventLog, LogRecord, NewRecord};
+use thyme_state::{StateStore, Table, Visible};
+
+pub const TOPIC: &str = "Order.v1";
+const START: i64 = 1_700_000_000_000_000;
+const EVENTS: u32 = 360;
+const USERS: usize = 6;
+const CITIES: usize = 3;
+
+/// The events of a run: half of them of one user, so that leaves fill and split; some late, some far in the future, some twice;
+/// two keys are erased.
+pub fn batches(seed: u64) -> Vec<Batch> {
+    let mut chance = Chance::new(seed ^ 0xeb37);
+    let mut made = Vec::new();
+    for number in 0..EVENTS {
+        if number == EVENTS / 3 || number == EVENTS / 2 {
+            made.push(erase(&format!("u{}", 1 + number % 4), START));
+        }
+        let around = i64::from(number) * 60_000_000;
+        let time = match chance.below(30) {
+            0 => START + around - 3 * HOUR,
+            1 => START + 40 * HOUR,
+            _ => START + around - chance.below(7_000) as i64 * 1_000_000,
+        };
+        let id = match chance.below(4) {
+            0 => EventId::Given(vec![chance.below(60) as u8].into()),
+            1 => EventId::None,
+            _ => EventId::Call { call: 7, row: number },
+        };
+        let user = if chance.below(2) == 0 { 0 } else { chance.below(USERS) };
+        let city = (chance.below(10) > 0).then(|| format!("c{}", chance.below(CITIES)));
+        // Quarters, so that sums are exact however they are added up.
+        let amount = chance.below(400) as f64 / 4.0;
+        made.push(Sent { user: format!("u{user}"), time, amount, city, id, append_time: START }.batch());
+    }
+    made
+}
+
+/// How what was found differs from what must be.
+#[derive(Debug, Default)]
+pub struct Differences {
+    pub lost: u64,
+    pub doubled: u64,
+    pub told: Vec<String>,
+}
+
+impl Differences {
+    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, found: &[T], wanted: &[T]) {
+        if found == wanted {
+            return;
+        }
+        let count = |all: &[T], one: &T| all.iter().filter(|other| *other == one).count();
+        self.lost += wanted.iter().filter(|one| count(found, one) == 0).count() as u64;
+        self.doubled += found.iter().filter(|one| count(found, one) > count(wanted, one)).count() as u64;
+        self.told.push(format!("{what}: {} found, {} wanted", found.len(), wanted.len()));
+    }
+
+    fn must(&mut self, holds: bool, what: impl FnOnce() -> String) {
+        if !holds {
+            self.told.push(what());
+        }
+    }
+}
+
+fn records(log: &dyn EventLog, topic: &str, partition: u16) -> Vec<LogRecord> {
+    log.read(topic, partition, 0, usize::MAX, usize::MAX).unwrap()
+}
+
+/// What the dataset's log says.
+struct Truth {
+    /// What acceptance must accept, and whether it is erased later.
+    accepted: Vec<(Position, Sent, bool)>,
+}
+
+impl Truth {
+    fn of(world: &World, log: &dyn EventLog) -> Truth {
+        let types = &world.compiled.datasets["Order"].types;
+        let mut accepted = Vec::new();
+        for partition in 0..PARTITIONS {
+            let mut seen: HashSet<(Vec<u8>, EventId)> = HashSet::new();
+            let mut greatest: Option<i64> = None;
+            let first = accepted.len();
+            for found in records(log, TOPIC, partition) {
+                let (append_time, event_time, id, row) = match Record::decode(&found.value).unwrap() {
+                    Record::Event { append_time, event_time, id, row } => (append_time, event_time, id, row),
+                    Record::Erase { .. } => {
+                        let of_key = |(_, event, _): &&mut (Position, Sent, bool)| event.key() == found.key;
+                        accepted[first..].iter_mut().filter(of_key).for_each(|(_, _, is_erased)| *is_erased = true);
+                        continue;
+                    }
+                    other => panic!("{other:?}"),
+                };
+                let is_new = id == EventId::None || seen.insert((found.key.to_vec(), id.clone()));
+                let is_late = greatest.is_some_and(|greatest| event_time < greatest - 2 * HOUR);
+                if !is_new || event_time > append_time + 24 * HOUR || is_late {
+                    continue;
+                }
+                greatest = greatest.max(Some(event_time));
+                let values = decode_row(row, types, None).unwrap();
+                let (Value::Str(user), Value::Float(amount)) = (&values[0], &values[2]) else { panic!("{values:?}") };
+                let city = match &values[3] {
+                    Value::Str(city) => Some(city.to_string()),
+                    _ => None,
+                };
+                let event = Sent { user: user.to_string(), time: event_time, amount: *amount, city, id, append_time };
+                accepted.push((Position { partition, offset: found.offset }, event, false));
+            }
+        }
+        Truth { accepted }
+    }
+
+    fn kept(&self) -> Vec<(Position, Sent)> {
+        let kept = self.accepted.iter().filter(|(_, _, is_erased)| !is_erased);
+        kept.map(|(position, event, _)| (*position, event.clone())).collect()
+    }
+}
+
+/// Compares states and repartition log with the truth.
+pub fn check(log: &Arc<dyn EventLog>, machines: &[&Machine]) -> Differences {
+    let world = World::new();
+    let mut found = Differences::default();
+    let truth = Truth::of(&world, log.as_ref());
+    let routed = check_outputs(&world, log.as_ref(), &truth, &mut found);
+    let calm = uninterrupted(&world, log.as_ref());
+    // The repartition log is an input of its own: whoever reads it again gets the same rows.
+    let again = StateStore::in_memory().unwrap();
+    run(&world, &again, log);
+    for (which, machine) in machines.iter().enumerate() {
+        let snapshot = machine.state.snapshot();
+        let digests = snapshot.digest().unwrap();
+        for (table, other) in [(RAW, &calm), (DIRECT, &calm), (ROUTED, &again)] {
+            let wanted = other.snapshot().digest().unwrap().table(table);
+            let is_same = digests.table(table) == wanted;
+            found.must(is_same, || format!("machine {which}: the digest of table {table} differs"));
+        }
+        let is_gone = !digests.tables.contains_key(&OLD) && snapshot.progress(OLD, 0).unwrap().is_none();
+        found.must(is_gone, || format!("machine {which}: the dropped table is still there"));
+        check_rows(&world, &machine.state, &truth, &routed, &mut found);
+        check_answers(&world, &machine.state, &truth.kept(), &routed, &mut found);
+    }
+    found
+}
+
+fn run(world: &World, state: &Arc<StateStore>, log: &Arc<dyn EventLog>) {
+    let options = EngineOptions { durable: false, ..EngineOptions::default() };
+    let mut engine = Engine::open(state.clone(), log.clone(), options).unwrap();
+    engine.deploy(&world.spec(true)).unwrap();
+    engine.run_to_end().unwrap();
+}
+
+/// The state of an engine that nothing happened to, over the same records.
+fn uninterrupted(world: &World, log: &dyn EventLog) -> Arc<StateStore> {
+    let copy: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    copy.create_topic(TOPIC, PARTITIONS).unwrap();
+    for partition in 0..PARTITIONS {
+        let records = records(log, TOPIC, partition).into_iter().map(|record| NewRecord::new(record.key, record.value));
+        let batch = Batch { topic: TOPIC.to_string(), partition, records: records.collect() };
+        crate::common::futures_block(copy.append(vec![batch])).unwrap();
+    }
+    let state = StateStore::in_memory().unwrap();
+    run(world, &state, &copy);
+    state
+}
+
+/// Every accepted event that has a city stands in the repartition log once, those of a source partition in their order; one that is
+/// erased may have been passed on before. What stands there.
+fn check_outputs(world: &World, log: &dyn EventLog, truth: &Truth, found: &mut Differences) -> Vec<(Position, Sent)> {
+    let topic = &world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
+    let mut sent: Vec<Position> = Vec::new();
+    for partition in 0..PARTITIONS {
+        let mut last: BTreeMap<u16, u64> = BTreeMap::new();
+        for record in records(log, topic, partition) {
+            if let Record::Routed { origin, .. } = Record::decode(&record.value).unwrap() {
+                let before = last.insert(origin.partition, origin.offset);
+                let is_in_order = before.is_none_or(|before| before < origin.offset);
+                found.must(is_in_order, || format!("routed twice, or out of order: {origin:?}"));
+                sent.push(origin);
+            }
+        }
+    }
+    sent.sort();
+    let there: BTreeSet<Position> = sent.iter().copied().collect();
+    let may = |(position, event, is_erased): &&(Position, Sent, bool)| {
+        event.city.is_some() && (!is_erased || there.contains(position))
+    };
+    let passed: Vec<(Position, Sent)> =
+        truth.accepted.iter().filter(may).map(|(position, event, _)| (*position, event.clone())).collect();
+    let mut wanted: Vec<Position> = passed.iter().map(|(position, _)| *position).collect();
+    wanted.sort();
+    found.compare("repartition log", &sent, &wanted);
+    passed
+}
+
+fn key(name: &str) -> Vec<u8> {
+    encode_key(&[Value::str(name)]).unwrap()
+}
+
+fn check_rows(
+    world: &World,
+    state: &Arc<StateStore>,
+    truth: &Truth,
+    routed: &[(Position, Sent)],
+    found: &mut Differences,
+) {
+    let kept = truth.kept();
+    for user in (0..USERS).map(|user| format!("u{user}")) {
+        let raw = essence(&stored(state, &world.raw, &key(&user)), 2);
+        found.compare(&format!("raw rows of {user}"), &raw, &expected(&kept, |event| event.user == user));
+        let direct = essence(&stored(state, &world.direct, &key(&user)), 0);
+        let wanted = expected(&kept, |event| event.user == user && event.amount > 1.0);
+        found.compare(&format!("rows of {user}"), &direct, &wanted);
+    }
+    for city in (0..CITIES).map(|city| format!("c{city}")) {
+        let rows = essence(&stored(state, &world.routed, &key(&city)), 0);
+        found.compare(&format!("rows of {city}"), &rows, &expected(routed, |event| event.city.as_ref() == Some(&city)));
+    }
+}
+
+/// Counts and sums of users, maxima and counts of cities (outputs go by name), at several times.
+fn check_answers(
+    world: &World,
+    state: &Arc<StateStore>,
+    kept: &[(Position, Sent)],
+    routed: &[(Position, Sent)],
+    found: &mut Differences,
+) {
+    let window = |events: &[(Position, Sent)], from: i64, to: i64, belongs: &dyn Fn(&Sent) -> bool| -> Vec<f64> {
+        let inside = events.iter().filter(|(_, event)| belongs(event) && from <= event.time && event.time <= to);
+        inside.map(|(_, event)| event.amount).collect()
+    };
+    for at in (1..=8).map(|eighth| START + eighth * HOUR) {
+        for user in (0..USERS).map(|user| format!("u{user}")) {
+            let belongs = |event: &Sent| event.user == user && event.amount > 1.0;
+            let count = window(kept, at - HOUR, at, &belongs).len();
+            let sum = window(kept, at - 24 * HOUR, at, &belongs).iter().fold(0.0, |sum, amount| sum + amount);
+            let wanted = [Value::Int(count as i64), Value::Float(sum)];
+            let answer = answers(state, &world.direct, world, "UserStats.compute", &key(&user), at);
+            found.must(answer == wanted, || format!("{user} at {at}: {answer:?}, not {wanted:?}"));
+        }
+        for city in (0..CITIES).map(|city| format!("c{city}")) {
+            let belongs = |event: &Sent| event.city.as_ref() == Some(&city);
+            let count = window(routed, at - HOUR, at, &belongs).len();
+            let most = window(routed, at - 24 * HOUR, at, &belongs).into_iter().reduce(f64::max);
+            let wanted = [most.map_or(Value::Null, Value::Float), Value::Int(count as i64)];
+            let answer = answers(state, &world.routed, world, "CityStats.compute", &key(&city), at);
+            found.must(answer == wanted, || format!("{city} at {at}: {answer:?}, not {wanted:?}"));
+        }
+    }
+}
+
+fn answers(state: &Arc<StateStore>, table: &Table, world: &World, pipeline: &str, key: &[u8], at: i64) -> Vec<Value> {
+    let plan = &world.compiled.pipelines[pipeline].plan;
+    let read = plan.read_plan(&[0, 1]);
+    let data = state.snapshot().read(table, key, at, &read.windows, &Visible::ALL).unwrap();
+    let value = |outcome| match outcome {
+        Outcome::Value(value) | Outcome::Empty(value) => value,
+        Outcome::Error(reason) => panic!("{reason}"),
+    };
+    read.finish(plan, at, &data).into_iter().map(value).collect()
+}
