@@ -20,6 +20,7 @@ pub use sqlite::SqliteCatalog;
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
+use std::path::Path;
 use thyme_core::Result;
 use thyme_core::time::Micros;
 
@@ -71,4 +72,10 @@ pub trait Catalog: Send + Sync {
     /// Removes an erased key from what runs remember: an entry of `entity_ids` that is its only component, or an object with all
     /// its components among the values, becomes null. Returns how many runs changed.
     async fn forget_entity(&self, components: &[serde_json::Value]) -> Result<u64>;
+
+    /// Writes all but the query runs to a new file, which opens as a catalog. False where the catalog is not a file of this machine
+    /// and has backups of its own.
+    async fn copy_to(&self, _file: &Path) -> Result<bool> {
+        Ok(false)
+    }
 }

@@ -5,6 +5,7 @@
 
 mod activity;
 mod commits;
+mod copy;
 mod ids;
 mod runs;
 mod schema;
@@ -164,5 +165,8 @@ impl crate::Catalog for SqliteCatalog {
     }
     async fn forget_entity(&self, components: &[serde_json::Value]) -> Result<u64> {
         runs::forget_entity(self, components).await
+    }
+    async fn copy_to(&self, file: &Path) -> Result<bool> {
+        copy::copy_to(self, file).await.map(|()| true)
     }
 }

@@ -38,6 +38,9 @@ pub enum Saved {
     Current(Manifest),
     /// Another writer was quicker, or is further: its checkpoint, which stays the newest.
     Superseded(Manifest),
+    /// The newest one is of the same definitions and equally far, and its digest is another: one of the two states is wrong. Nothing
+    /// was written.
+    Diverged(Manifest),
 }
 
 /// What had to be sent.
@@ -75,9 +78,11 @@ impl Checkpoints {
             if newest.is_ahead_of(&facts.places) {
                 return Ok(Saved::Superseded(newest));
             }
-            let is_same = (&newest.facts.digest, &newest.facts.commit, &newest.facts.places)
-                == (&facts.digest, &facts.commit, &facts.places);
-            if is_same && self.first_missing(newest.files.iter()).await?.is_none() {
+            let is_equally_far = (&newest.facts.commit, &newest.facts.places) == (&facts.commit, &facts.places);
+            if is_equally_far && newest.facts.digest != facts.digest {
+                return Ok(Saved::Diverged(newest));
+            }
+            if is_equally_far && self.first_missing(newest.files.iter()).await?.is_none() {
                 return Ok(Saved::Current(newest));
             }
         }

@@ -72,7 +72,7 @@ async fn survives(root: &Path, (point, _, _, _, newest): (&str, Call, &str, usiz
     match saved {
         Saved::Written(manifest, _) => assert_eq!((manifest.number, newest), (2, 1), "{point}"),
         Saved::Current(manifest) => assert_eq!((manifest.number, newest), (2, 2), "{point}"),
-        Saved::Superseded(other) => panic!("{point}: superseded by {other:?}"),
+        other @ (Saved::Superseded(_) | Saved::Diverged(_)) => panic!("{point}: {other:?}"),
     }
     checkpoints.prune(1, Duration::ZERO, i64::MAX).await.unwrap();
     let restored = checkpoints.restore(LOG, &target, files_only()).await.unwrap();

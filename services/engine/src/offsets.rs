@@ -93,7 +93,7 @@ impl RouterPlace<'_> {
     }
 }
 
-/// What the log beside the state is called; a state that has no note is of that one.
+/// What the log beside the state was called before it had an id of its own; a state that has no note is of that one.
 const BESIDE: &str = "embedded";
 
 /// Refuses a state that was made from another log; notes the log in a new one.
@@ -105,7 +105,9 @@ pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog) -> Result<()>
     if made_from == log.identity() {
         return Ok(());
     }
-    if !is_new {
+    let has_an_id_now =
+        made_from == BESIDE && log.identity().strip_prefix(BESIDE).is_some_and(|id| id.starts_with(':'));
+    if !is_new && !has_an_id_now {
         return Err(Error::precondition(format!(
             "the state was made from another log: state={made_from} log={}",
             log.identity()

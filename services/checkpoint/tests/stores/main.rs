@@ -42,6 +42,7 @@ on_both_stores! {
     damage::a_failed_check_counts_as_damage,
     races::of_two_writers_one_wins,
     races::nobody_goes_back,
+    races::two_states_at_one_place_must_agree,
     races::a_lost_answer_is_no_lost_race,
     races::a_store_that_fails_at_any_call_loses_nothing,
 }

@@ -46,6 +46,23 @@ pub async fn nobody_goes_back(store: Arc<dyn ObjectStore>) {
     assert_eq!(names(store.as_ref(), "manifests").await.len(), 1);
 }
 
+pub async fn two_states_at_one_place_must_agree(store: Arc<dyn ObjectStore>) {
+    let (first, _) = written(save(&Checkpoints::new(store.clone()), 3).await);
+    let directory = tempfile::tempdir().unwrap();
+    fill(directory.path(), 3);
+    let other = || Checkpoints::new(store.clone());
+    let mut wrong = facts(3);
+    wrong.digest = "of other rows".to_string();
+    let Saved::Diverged(newest) = other().save(directory.path(), wrong.clone()).await.unwrap() else {
+        panic!("two digests at one place were taken for the same")
+    };
+    assert_eq!(newest, first);
+    assert_eq!(names(store.as_ref(), "manifests").await.len(), 1);
+    // Under other definitions the rows may be others.
+    wrong.commit = "another commit".to_string();
+    written(other().save(directory.path(), wrong).await.unwrap());
+}
+
 pub async fn a_lost_answer_is_no_lost_race(store: Arc<dyn ObjectStore>) {
     // The manifest is written, the answer does not arrive, the client writes it again: "it is there already".
     let directory = tempfile::tempdir().unwrap();

@@ -7,6 +7,7 @@
 
 mod block;
 mod disk;
+mod identity;
 mod index;
 mod journal;
 mod memory;
@@ -58,6 +59,7 @@ struct Shared {
 
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
+    identity: String,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -68,7 +70,11 @@ impl EmbeddedLog {
     }
 
     pub fn open_with(directory: impl AsRef<Path>, options: Options) -> Result<EmbeddedLog> {
-        Self::start(Box::new(disk::DiskStore::open(directory.as_ref())?), options)
+        let store = disk::DiskStore::open(directory.as_ref())?;
+        let identity = identity::of_directory(directory.as_ref())?;
+        let mut log = Self::start(Box::new(store), options)?;
+        log.identity = identity;
+        Ok(log)
     }
 
     /// The same log over memory: gone when it is dropped.
@@ -91,7 +97,7 @@ impl EmbeddedLog {
         let spawned =
             std::thread::Builder::new().name("log-writer".to_string()).spawn(move || writer::run(&of_writer, end));
         let writer = spawned.map_err(|error| io_error("cannot start the log's writer", &error))?;
-        Ok(EmbeddedLog { shared, writer: Mutex::new(Some(writer)) })
+        Ok(EmbeddedLog { shared, identity: identity::KIND.to_string(), writer: Mutex::new(Some(writer)) })
     }
 }
 
@@ -135,9 +141,8 @@ fn encode(batches: Vec<Batch>) -> Vec<EncodedBatch> {
 
 #[async_trait]
 impl EventLog for EmbeddedLog {
-    /// Its directory lies beside the state's.
     fn identity(&self) -> &str {
-        "embedded"
+        &self.identity
     }
 
     fn create_topic(&self, topic: &str, partitions: u16) -> Result<()> {
