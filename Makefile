@@ -54,6 +54,7 @@ test-rust: deps ## Rust tests
 	cargo test --release $(RUST_CRATES) --quiet $(SKIP_RUST)
 
 test-python: install ## Python tests (SDK, CLI, server end to end, examples)
+	@tools/s3.sh $(VENV)
 	@tools/install.sh $(VENV) test
 	@tools/install.sh $(VENV) demo
 	$(PYTHON) -m pytest -q python/tests integration $(SKIP_PYTHON)

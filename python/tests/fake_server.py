@@ -10,6 +10,9 @@ import grpc
 
 from thyme import _proto
 
+# Methods whose answer is an iterable of responses.
+STREAMS = ("Rebuild",)
+
 
 class FakeServer:
     """`answers` maps a method to a function of the request, which may call `refuse`. `seen` holds the requests."""
@@ -70,7 +73,8 @@ class _Handler(grpc.GenericRpcHandler):
                     context.set_trailing_metadata((("grpc-status-details-bin", refusal.details),))
                 context.abort(refusal.code, str(refusal))
 
-        return grpc.unary_unary_rpc_method_handler(
+        make = grpc.unary_stream_rpc_method_handler if name in STREAMS else grpc.unary_unary_rpc_method_handler
+        return make(
             answer,
             request_deserializer=request_class.FromString,
             response_serializer=lambda response: response.SerializeToString(),

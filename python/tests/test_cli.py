@@ -41,6 +41,7 @@ def server():
         "ListQueryRuns": runs,
         "GetQueryRun": lambda request: _proto.GetQueryRunResponse(run=run(request.id)),
         "ListEvents": events,
+        "Rebuild": rebuild,
     }
     yield running
     running.stop()
@@ -70,8 +71,22 @@ def status(_):
     return _proto.GetStatusResponse(
         version="0.1.0", state="ready", commit_id="c1", clock="wall", now=NOON, started_at=NOON, datasets=[dataset],
         builds=[_proto.BuildProgress(pipeline="UserStats.compute@2", done_records=5, total_records=9)], lag=7,
-        data_dir=".thyme",
+        data_dir=".thyme", checkpoints=_proto.CheckpointStatus(
+            url="s3://bucket/shop", number=7, taken_at=NOON, age_seconds=12.0, size_bytes=4096, uploaded_bytes=1024,
+            duration_seconds=0.5, failures=2, trouble="the store cannot be reached", unusable=["checkpoint 8"],
+        ),
     )  # fmt: skip
+
+
+def rebuild(_):
+    def table(name, state, rebuilt):
+        return _proto.TableDigests(table=name, state_digest=state, rebuilt_digest=rebuilt, equal=state == rebuilt)
+
+    tables = [table("pipeline:UserStats.compute@1", "0a", "0b"), table("raw:Order@1", "0c", "0c")]
+    outcome = _proto.RebuildOutcome(
+        equal=False, state_digest="0d", rebuilt_digest="0e", tables=tables, position="1.0.5"
+    )
+    return iter([_proto.RebuildResponse(done_records=3, total_records=9), _proto.RebuildResponse(outcome=outcome)])
 
 
 def featuresets(_):
@@ -245,6 +260,8 @@ FILES = {
 COMMANDS = {
     "status": ["status"],
     "status-json": ["status", "--json"],
+    "rebuild": ["rebuild"],
+    "rebuild-json": ["rebuild", "--json"],
     "query": ["query", "UserFeatures", "-e", "u1"],
     "query-json": ["query", "UserFeatures", "-e", "u1", "--at", "2024-01-15 12:00", "--json"],
     "query-csv": ["query", "UserFeatures", "-e", "u1", "-f", "csv"],

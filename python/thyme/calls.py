@@ -25,13 +25,15 @@ _MODES = {0: "", 1: "online", 2: "point_in_time"}
 
 @dataclass(frozen=True)
 class Call:
-    """One call: `control` says which of the two addresses, `timeout` is in seconds."""
+    """One call: `control` says which of the two addresses, `timeout` is in seconds. With `stream` the server answers
+    with several responses and `read` gets an iterator of them (in the synchronous client only)."""
 
     method: str
     request: Any
     read: Callable[[Any], Any]
     control: bool = False
     timeout: float = 30.0
+    stream: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from thyme import _proto
 from thyme.calls import Call, moment
+from thyme.errors import ThymeError
 
 _PREFIXES = ("COMMIT_STATE_", "CHANGE_KIND_", "STATE_ACTION_", "VALUE_STATUS_")
 
@@ -27,6 +28,8 @@ def plain(message: Any) -> Any:
             ]
         elif field.message_type is not None:
             found[field.name] = plain(value) if message.HasField(field.name) else None
+        elif field.containing_oneof is not None and not message.HasField(field.name):
+            found[field.name] = None
         else:
             found[field.name] = _scalar(field, value)
     return found
@@ -48,6 +51,19 @@ def _scalar(field: Any, value: Any) -> Any:
 def status() -> Call:
     """How the server is doing."""
     return Call("GetStatus", _proto.GetStatusRequest(), plain, control=True)
+
+
+def rebuild(on_progress: Callable[[int, int], None]) -> Call:
+    """Builds the state anew from the log, beside the one that answers: both digests."""
+
+    def read(responses: Any) -> dict[str, Any]:
+        for response in responses:
+            if response.HasField("outcome"):
+                return plain(response.outcome)
+            on_progress(response.done_records, response.total_records)
+        raise ThymeError("the server ended the rebuild without an outcome")
+
+    return Call("Rebuild", _proto.RebuildRequest(), read, control=True, timeout=7 * 86_400.0, stream=True)
 
 
 def commit(definitions_json: str, *, dry_run: bool, remove: Sequence[str], supersede: bool, message: str) -> Call:

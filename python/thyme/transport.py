@@ -27,7 +27,9 @@ class Transport:
         """Sends a call: its response, or what to await for it."""
         if call.method not in self._senders:
             path, request, response = _proto.methods()[call.method]
-            self._senders[call.method] = self._channel(call.control).unary_unary(
+            channel = self._channel(call.control)
+            make = channel.unary_stream if call.stream else channel.unary_unary
+            self._senders[call.method] = make(
                 path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
             )
         timeout = self._settings.timeout or call.timeout

@@ -1,14 +1,16 @@
-"""`thyme serve`, `thyme status`, `thyme logs`."""
+"""`thyme serve`, `thyme status`, `thyme logs`, `thyme rebuild`."""
 
 from __future__ import annotations
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from thyme import control_calls
 from thyme.cli.options import ControlUrl, Json, Url, connect
 from thyme.cli.output import UsageError, note, reports_errors, say, say_json, say_table, text_of
 from thyme.errors import ThymeError
@@ -23,6 +25,7 @@ def register(app: typer.Typer) -> None:
     app.command("serve")(serve)
     app.command("status")(status)
     app.command("logs")(logs)
+    app.command("rebuild")(rebuild)
 
 
 @reports_errors
@@ -93,10 +96,28 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         say(f"{name + ':':<10}{value}")
     for build in found["builds"]:
         say(f"{'building:':<10}{build['pipeline']} {build['done_records']}/{build['total_records']} records")
+    if found["checkpoints"] is not None:
+        _say_checkpoints(found["checkpoints"])
     if found["datasets"]:
         say("")
         names = ["dataset", "accepted", "late", "duplicates", "dead", "watermark", "lag"]
         say_table(names, [_dataset_row(dataset) for dataset in found["datasets"]])
+
+
+def _say_checkpoints(found: dict[str, Any]) -> None:
+    """Where they go and how old the newest is, then whatever is wrong."""
+    newest = "none yet" if found["number"] is None else f"number {found['number']}, {found['size_bytes']} bytes"
+    if found["age_seconds"] is not None:
+        newest += f", {found['age_seconds']:.0f} s old"
+    say(f"{'saved:':<10}{newest}, in {found['url']}")
+    if found["restored"] is not None:
+        say(f"{'restored:':<10}from checkpoint {found['restored']} when the server started")
+    for reason in found["unusable"]:
+        say(f"{'damaged:':<10}{reason}")
+    if found["trouble"] is not None:
+        say(f"{'failing:':<10}{found['trouble']} ({found['failures']} times since the server started)")
+    if found["diverged"] is not None:
+        say(f"{'diverged:':<10}{found['diverged']}")
 
 
 def _dataset_row(dataset: dict[str, Any]) -> list[Any]:
@@ -131,6 +152,35 @@ def logs(
             time.sleep(FOLLOW_SECONDS)
     if not seen:
         note("nothing reported yet")
+
+
+@reports_errors
+def rebuild(url: Url = None, control_url: ControlUrl = None, as_json: Json = False) -> None:
+    """Build the state anew from the log, beside the one that answers, and compare them. Exit code 1 if they differ."""
+    with connect(url, control_url) as client:
+        found = client._send(control_calls.rebuild(_say_progress))
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if as_json:
+        say_json(found)
+    else:
+        rows = [
+            [table["table"], table["state_digest"], table["rebuilt_digest"], "yes" if table["equal"] else "NO"]
+            for table in found["tables"]
+        ]
+        say_table(["table", "state", "rebuilt", "equal"], [*rows, _all_tables(found)])
+    if not found["equal"]:
+        note("the state is not what the log makes (see docs/guide/operations.md, 'The state is wrong')")
+        raise typer.Exit(1)
+
+
+def _all_tables(found: dict[str, Any]) -> list[Any]:
+    return ["all", found["state_digest"], found["rebuilt_digest"], "yes" if found["equal"] else "NO"]
+
+
+def _say_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\x1b[Krebuilding {done:,}/{total:,} records", end="", file=sys.stderr, flush=True)
 
 
 def _put(flags: dict[str, Any], key: str, value: str | None) -> None:

@@ -1,11 +1,13 @@
 //! [`Controller`]: holds what serves and what is being built, and keeps engine, query side and ingest in step with it.
 
+use crate::checkpoints::CheckpointBoard;
 use crate::commit::LOOK_EVERY;
 use crate::model::SourceBoard;
 use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use thyme_catalog::{Catalog, Commit, NewActivityEvent, Severity};
 use thyme_core::definition::{Compiled, CompiledDataset, Definitions, compile};
 use thyme_core::time::{Clock, ClockMode, Micros};
@@ -37,6 +39,7 @@ pub struct ControlParts {
     pub query: Arc<QueryEngine>,
     pub ingest: Arc<dyn IngestTarget>,
     pub sources: Arc<SourceBoard>,
+    pub checkpoints: Arc<CheckpointBoard>,
     pub clock: Arc<dyn Clock>,
     pub clock_mode: ClockMode,
     /// Shown by the status.
@@ -62,6 +65,8 @@ pub struct Controller {
     /// Held while versions change: by a commit, and by a takeover.
     pub(crate) changing: Mutex<()>,
     pub(crate) datasets: watch::Sender<Arc<Vec<IngestDataset>>>,
+    /// One rebuild at a time.
+    pub(crate) rebuilding: AtomicBool,
     pub(crate) started_at: Micros,
 }
 
@@ -71,7 +76,8 @@ impl Controller {
         let started_at = parts.clock.now();
         let datasets = watch::Sender::new(Arc::new(Vec::new()));
         let serving = ArcSwap::from_pointee(Serving::default());
-        let controller = Arc::new(Controller { parts, serving, changing: Mutex::new(()), datasets, started_at });
+        let (changing, rebuilding) = (Mutex::new(()), AtomicBool::new(false));
+        let controller = Arc::new(Controller { parts, serving, changing, datasets, rebuilding, started_at });
         controller.clone().resume().await?;
         Ok(controller)
     }

@@ -1,17 +1,24 @@
 //! ControlService over gRPC: the same views as the HTTP calls, as messages.
 
+use crate::checkpoints::CheckpointStatus;
 use crate::commit::{CommitRequest, state_name};
 use crate::controller::Controller;
 use crate::model::*;
+use crate::rebuild::{RebuildOutcome, TableDigests};
+use futures::stream::{BoxStream, Stream, StreamExt as _};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thyme_core::Error;
 use thyme_core::definition::{Metadata, Plan, PlanItem, StateItem};
 use thyme_proto::convert::time_to_wire;
 use thyme_proto::status::{to_status, to_status_of_all};
 use thyme_proto::v1;
 use thyme_proto::v1::control_service_server::{ControlService, ControlServiceServer};
+use tokio::sync::mpsc;
 use tonic::{Request, Response, Status};
 
+/// How often a rebuild says how far it is.
+const TELL_EVERY: Duration = Duration::from_millis(200);
 /// The largest message that is read: definitions travel with their modules.
 const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
@@ -105,12 +112,58 @@ impl ControlService for ControlGrpc {
         Ok(Response::new(v1::ListEventsResponse { events, next_cursor: next_cursor.unwrap_or_default() }))
     }
 
+    type RebuildStream = BoxStream<'static, Result<v1::RebuildResponse, Status>>;
+
+    async fn rebuild(&self, _: Request<v1::RebuildRequest>) -> Answer<Self::RebuildStream> {
+        Ok(Response::new(rebuild_stream(self.controller.clone()).boxed()))
+    }
+
     async fn get_status(&self, _: Request<v1::GetStatusRequest>) -> Answer<v1::GetStatusResponse> {
         Ok(Response::new(status_info(self.controller.status().map_err(refuse)?)))
     }
 }
 
 /// A commit goes on to its end even if the client hangs up: half a commit helps nobody.
+/// Progress now and then, at last the outcome. When the caller is gone the channel is closed, which ends the rebuild.
+fn rebuild_stream(controller: Arc<Controller>) -> impl Stream<Item = Result<v1::RebuildResponse, Status>> {
+    let (sender, receiver) = mpsc::channel(8);
+    tokio::spawn(async move {
+        let (progress, mut told) = (sender.clone(), None::<Instant>);
+        let tell = move |done_records, total_records| {
+            if told.is_none_or(|told| told.elapsed() >= TELL_EVERY) {
+                told = Some(Instant::now());
+                let response = v1::RebuildResponse { done_records, total_records, outcome: None };
+                // A caller that reads slowly misses some.
+                let _full = progress.try_send(Ok(response));
+            }
+            !progress.is_closed()
+        };
+        let last = match controller.rebuild(tell).await {
+            Ok(outcome) => Ok(v1::RebuildResponse { outcome: Some(rebuild_info(outcome)), ..Default::default() }),
+            Err(error) => Err(to_status(&error)),
+        };
+        // The caller may have gone away.
+        let _gone = sender.send(last).await;
+    });
+    futures::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+}
+
+fn rebuild_info(outcome: RebuildOutcome) -> v1::RebuildOutcome {
+    let table = |digests: TableDigests| v1::TableDigests {
+        equal: digests.state == digests.rebuilt,
+        table: digests.table,
+        state_digest: digests.state,
+        rebuilt_digest: digests.rebuilt,
+    };
+    v1::RebuildOutcome {
+        equal: outcome.equal,
+        state_digest: outcome.state,
+        rebuilt_digest: outcome.rebuilt,
+        tables: outcome.tables.into_iter().map(table).collect(),
+        position: outcome.position,
+    }
+}
+
 async fn run_to_end(controller: Arc<Controller>, request: CommitRequest) -> Result<crate::CommitResult, Status> {
     controller.commit_to_end(request).await.map_err(|errors| to_status_of_all(&errors))
 }
@@ -333,5 +386,23 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         lag: view.lag,
         data_dir: view.data_dir,
         roles: view.roles.into_iter().map(str::to_string).collect(),
+        checkpoints: view.checkpoints.map(checkpoint_info),
+    }
+}
+
+fn checkpoint_info(view: CheckpointStatus) -> v1::CheckpointStatus {
+    v1::CheckpointStatus {
+        url: view.url,
+        number: view.number,
+        taken_at: view.taken_at.map(time),
+        age_seconds: view.age_seconds,
+        size_bytes: view.size_bytes,
+        uploaded_bytes: view.uploaded_bytes,
+        duration_seconds: view.duration_seconds,
+        failures: view.failures,
+        trouble: view.trouble,
+        restored: view.restored,
+        unusable: view.unusable,
+        diverged: view.diverged,
     }
 }

@@ -3,17 +3,21 @@
 //! [`Controller`] is the one place where versions change. A commit is merged, compiled, planned and its modules loaded before
 //! anything is written; then its new state is built beside the old; and when that has caught up, one catalog write makes it live.
 
+mod checkpoints;
 mod commit;
 mod controller;
 pub mod grpc;
 mod listing;
 mod model;
+mod rebuild;
 mod rejected;
 #[cfg(test)]
 mod tests;
 mod version;
 
+pub use checkpoints::{CheckpointBoard, CheckpointStatus};
 pub use commit::{CommitRequest, CommitResult};
 pub use controller::{ControlParts, Controller, IngestDataset, IngestTarget};
 pub use model::*;
+pub use rebuild::{RebuildOutcome, TableDigests};
 pub use version::{Version, identities, job_spec};

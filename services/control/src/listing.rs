@@ -288,6 +288,7 @@ impl Controller {
             data_dir: self.parts.data_dir.clone(),
             roles: vec!["control", "ingest", "engine", "query"],
             trouble: trouble.map(|error| error.to_string()),
+            checkpoints: self.parts.checkpoints.status(self.now()),
         })
     }
 }

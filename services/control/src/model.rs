@@ -1,5 +1,6 @@
 //! What listings and the status show. The JSON of `/api/v1/*` is these types as they stand; gRPC carries the same fields.
 
+use crate::checkpoints::CheckpointStatus;
 use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
@@ -230,4 +231,6 @@ pub struct StatusView {
     pub roles: Vec<&'static str>,
     /// What keeps the engine from going on.
     pub trouble: Option<String>,
+    /// `None` where no checkpoints are taken.
+    pub checkpoints: Option<CheckpointStatus>,
 }

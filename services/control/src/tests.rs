@@ -127,6 +127,7 @@ impl Disk {
             query: query.clone(),
             ingest: ingest.clone(),
             sources: Arc::default(),
+            checkpoints: Arc::default(),
             clock: Arc::new(FixedClock),
             clock_mode: ClockMode::Wall,
             data_dir: "memory".to_string(),

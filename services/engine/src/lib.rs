@@ -10,11 +10,13 @@ mod engine;
 mod handle;
 mod offsets;
 mod poison;
+mod rebuild;
 mod runner;
 mod shard;
 mod spec;
 
 pub use engine::Engine;
 pub use handle::{BuildProgress, EngineHandle, ShardStatus};
+pub use rebuild::{Comparison, rebuild};
 pub use runner::RunningEngine;
 pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};

@@ -23,6 +23,8 @@ pub struct Config {
     pub query_addr: SocketAddr,
     pub clock: ClockMode,
     pub log: LogConfig,
+    /// `None`: no checkpoints are taken.
+    pub checkpoints: Option<CheckpointConfig>,
     pub ingest: IngestConfig,
     pub logging: LoggingConfig,
     pub query: QueryConfig,
@@ -34,6 +36,17 @@ pub enum LogConfig {
     /// In the data directory.
     Embedded,
     Kafka(KafkaSettings),
+}
+
+#[derive(Debug, Clone)]
+pub struct CheckpointConfig {
+    /// `file:///folder` or `s3://bucket/prefix`.
+    pub url: String,
+    /// Of an S3-compatible service that is not AWS.
+    pub s3_endpoint: Option<String>,
+    pub interval: Duration,
+    /// How many are kept.
+    pub keep: usize,
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +118,7 @@ impl Config {
             control_addr: reader.loopback("server.control_addr")?,
             query_addr: reader.loopback("server.query_addr")?,
             log: reader.log()?,
+            checkpoints: reader.checkpoints()?,
             clock: match reader.choice("server.clock", &["wall", "event"])?.as_str() {
                 "event" => ClockMode::Event,
                 _ => ClockMode::Wall,
@@ -259,6 +273,18 @@ impl Reader<'_> {
                     .hint("set log.url to kafka://host:port/PREFIX, or leave [log.kafka] out"))
             }
         }
+    }
+
+    fn checkpoints(&self) -> Result<Option<CheckpointConfig>> {
+        // Checked also where none are taken: a mistake should not show up only later.
+        let seconds = self.number("checkpoints.interval_s", 1, 7 * 24 * 3600)?;
+        let keep = self.number("checkpoints.keep", 1, 10_000)?;
+        let url = self.text("checkpoints.url");
+        if url.is_empty() {
+            return Ok(None);
+        }
+        let s3_endpoint = Some(self.text("checkpoints.endpoint")).filter(|endpoint| !endpoint.is_empty());
+        Ok(Some(CheckpointConfig { url, s3_endpoint, interval: Duration::from_secs(seconds as u64), keep }))
     }
 
     fn url(&self, key: &str, allowed: &[&str], later: &[&str]) -> Result<()> {

@@ -33,6 +33,18 @@ impl DataDir {
     pub fn state(&self) -> PathBuf {
         self.root.join("state")
     }
+    /// A copy of the state while it is uploaded.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.root.join("checkpoint")
+    }
+    /// A state that is being restored and does not count yet.
+    pub fn restoring(&self) -> PathBuf {
+        self.root.join("restoring")
+    }
+    /// What `thyme rebuild` works in.
+    pub fn rebuild(&self) -> PathBuf {
+        self.root.join("rebuild")
+    }
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
     }

@@ -1,12 +1,17 @@
 //! Readiness, and the gauges that are read at the moment of a scrape.
 
 use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use thyme_control::CheckpointBoard;
+use thyme_core::time::Clock;
 use thyme_engine::EngineHandle;
 use thyme_gateway::Health;
 
 pub struct ServerHealth {
     pub engine: EngineHandle,
     pub recorder: PrometheusHandle,
+    pub checkpoints: Arc<CheckpointBoard>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Health for ServerHealth {
@@ -18,6 +23,7 @@ impl Health for ServerHealth {
         if let Err(error) = self.read_gauges() {
             tracing::warn!(%error, "the engine's metrics could not be read");
         }
+        self.read_checkpoints();
         self.recorder.run_upkeep();
         self.recorder.render()
     }
@@ -28,6 +34,15 @@ impl Health for ServerHealth {
 }
 
 impl ServerHealth {
+    fn read_checkpoints(&self) {
+        let Some(status) = self.checkpoints.status(self.clock.now()) else { return };
+        if let Some(age) = status.age_seconds {
+            metrics::gauge!("thyme_checkpoint_age_seconds").set(age);
+            metrics::gauge!("thyme_checkpoint_size_bytes").set(status.size_bytes as f64);
+        }
+        metrics::gauge!("thyme_checkpoint_last_seconds").set(status.duration_seconds);
+    }
+
     fn read_gauges(&self) -> thyme_core::Result<()> {
         for shard in self.engine.status()? {
             let labels = [
@@ -66,6 +81,13 @@ pub fn describe_metrics() {
     describe_counter!("thyme_tick_records_total", "Log records worked off.");
     describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");
     describe_gauge!("thyme_lag_records", "Log records that wait to be applied.");
+    describe_counter!("thyme_checkpoints_total", "Checkpoints stored.");
+    describe_counter!("thyme_checkpoint_uploaded_bytes_total", "Bytes sent to the checkpoint store.");
+    describe_counter!("thyme_checkpoint_failures_total", "Checkpoints that could not be stored.");
+    describe_counter!("thyme_checkpoint_divergences_total", "Times that a state at the same place had another digest.");
+    describe_gauge!("thyme_checkpoint_age_seconds", "How long ago the state was as the newest checkpoint has it.");
+    describe_gauge!("thyme_checkpoint_size_bytes", "Bytes of the newest checkpoint.");
+    describe_gauge!("thyme_checkpoint_last_seconds", "How long it took to take and store the newest checkpoint.");
     describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
     describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");
 }

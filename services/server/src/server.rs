@@ -1,6 +1,9 @@
 //! [`Server`]: everything opened and wired, from the data directory to the two ports.
 
 use crate::adapters::{EngineWatch, IngestDeployer, RunBook};
+use crate::checkpoints;
+use crate::checkpoints::restore::{self, Restored};
+use crate::checkpoints::taker::{RunningTaker, Taker, report};
 use crate::clock::WallClock;
 use crate::config::{Config, LogConfig};
 use crate::data_dir::DataDir;
@@ -12,8 +15,8 @@ use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use thyme_catalog::SqliteCatalog;
-use thyme_control::{ControlParts, Controller, SourceBoard};
+use thyme_catalog::{Catalog, Severity, SqliteCatalog};
+use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
 use thyme_engine::{Engine, EngineOptions, RunningEngine};
@@ -35,6 +38,7 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     sources: Sources,
+    taker: Option<RunningTaker>,
     engine: RunningEngine,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqliteCatalog>,
@@ -54,23 +58,29 @@ impl Server {
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
 
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
+        let stored = config.checkpoints.as_ref().map(checkpoints::open).transpose()?;
+        for leftover in [data_dir.checkpoint(), data_dir.rebuild()] {
+            restore::remove(&leftover)?;
+        }
+        let (log_dir, log_config) = (data_dir.log(), config.log.clone());
+        let log = blocking(move || open_log(log_config, &log_dir)).await?;
+        let has_state = restore::has_state(&data_dir.state());
+        let restored = match &stored {
+            Some(stored) if !has_state => Some(restore::fetch(stored, log.as_ref(), &data_dir).await?),
+            _ => None,
+        };
         let catalog = Arc::new(SqliteCatalog::open(&data_dir.catalog()).await?);
-        let (log_dir, state_dir) = (data_dir.log(), data_dir.state());
+        if let Some(restored) = &restored {
+            restored.settle(catalog.as_ref()).await?;
+        }
         let options = EngineOptions { clock: config.clock, ..EngineOptions::default() };
-        let log_config = config.log.clone();
-        let opened = tokio::task::spawn_blocking(move || -> Result<_> {
-            let log: Arc<dyn EventLog> = match log_config {
-                LogConfig::Embedded => Arc::new(EmbeddedLog::open(&log_dir)?),
-                LogConfig::Kafka(settings) => {
-                    tracing::info!(brokers = settings.brokers, prefix = settings.prefix, "connecting to Kafka");
-                    Arc::new(KafkaLog::open(settings)?)
-                }
-            };
+        let (state_dir, its_log) = (data_dir.state(), log.clone());
+        let opened = blocking(move || {
             let state = StateStore::open(&state_dir, thyme_state::Options::default())?;
-            let engine = Engine::open(state.clone(), log.clone(), options)?.spawn()?;
-            Ok((log, state, engine))
+            let engine = Engine::open(state.clone(), its_log, options)?.spawn()?;
+            Ok((state, engine))
         });
-        let (log, state, engine) = opened.await.map_err(|error| Error::internal(error.to_string()))??;
+        let (state, engine) = opened.await?;
 
         let (run_log, run_writer) = if config.query.run_log {
             let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
@@ -94,22 +104,38 @@ impl Server {
         let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
         let ingestor = Arc::new(ingestor);
         let board = Arc::new(SourceBoard::default());
+        let saved = Arc::new(CheckpointBoard::default());
         let controller = Controller::open(ControlParts {
             catalog: catalog.clone(),
             log: log.clone(),
-            state,
+            state: state.clone(),
             engine: engine.handle.clone(),
             query: query.clone(),
             ingest: Arc::new(IngestDeployer(ingestor.clone())),
             sources: board.clone(),
+            checkpoints: saved.clone(),
             clock: clock.clone(),
             clock_mode: config.clock,
             data_dir: data_dir.root().display().to_string(),
         })
         .await?;
-        let sources = Sources::start(controller.ingest_datasets(), ingestor.clone(), catalog.clone(), board, clock);
+        if let Some(restored) = &restored {
+            checkpoints::catch_up::drop_unknown(&controller, &engine.handle, &state).await?;
+            tell(restored, catalog.as_ref(), &saved, clock.now()).await;
+        }
+        if !has_state {
+            checkpoints::catch_up::catch_up(&controller, &engine.handle, log.clone()).await?;
+        }
+        let (ingest, cursors) = (ingestor.clone(), catalog.clone());
+        let sources = Sources::start(controller.ingest_datasets(), ingest, cursors, board, clock.clone());
+        let taker = stored.zip(config.checkpoints.clone()).map(|(checkpoints, config)| {
+            saved.update(|status| status.url.clone_from(&config.url));
+            let (controller, catalog, board) = (controller.clone(), catalog.clone(), saved.clone());
+            let (directory, clock) = (data_dir.checkpoint(), clock.clone());
+            Taker { checkpoints, config, directory, state, controller, catalog, board, clock }.start()
+        });
 
-        let health = Arc::new(ServerHealth { engine: engine.handle.clone(), recorder });
+        let health = Arc::new(ServerHealth { engine: engine.handle.clone(), recorder, checkpoints: saved, clock });
         let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
         let control_addr = local(&control_listener)?;
@@ -119,7 +145,19 @@ impl Server {
             listen::serve(query_listener, parts.query_routes().await?, stopping),
         ];
         tracing::info!(control = %control_addr, query = %query_addr, data_dir = %data_dir.root().display(), "serving");
-        Ok(Server { control_addr, query_addr, stop, listeners, sources, engine, run_writer, catalog, log, data_dir })
+        Ok(Server {
+            control_addr,
+            query_addr,
+            stop,
+            listeners,
+            sources,
+            taker,
+            engine,
+            run_writer,
+            catalog,
+            log,
+            data_dir,
+        })
     }
 
     /// Where the data is.
@@ -132,6 +170,9 @@ impl Server {
         tracing::info!("stopping");
         self.stop.send_replace(true);
         self.sources.stop().await;
+        if let Some(taker) = self.taker.take() {
+            taker.stop().await;
+        }
         for listener in &mut self.listeners {
             if tokio::time::timeout(GRACE, &mut *listener).await.is_err() {
                 tracing::warn!("connections were still open after {} s and are cut", GRACE.as_secs());
@@ -154,6 +195,37 @@ impl Server {
         }
         self.catalog.close().await;
         Ok(())
+    }
+}
+
+fn open_log(config: LogConfig, directory: &std::path::Path) -> Result<Arc<dyn EventLog>> {
+    match config {
+        LogConfig::Embedded => Ok(Arc::new(EmbeddedLog::open(directory)?)),
+        LogConfig::Kafka(settings) => {
+            tracing::info!(brokers = settings.brokers, prefix = settings.prefix, "connecting to Kafka");
+            Ok(Arc::new(KafkaLog::open(settings)?))
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
+}
+
+/// Where the state came from, for the status and the event feed.
+async fn tell(restored: &Restored, catalog: &dyn Catalog, board: &CheckpointBoard, now: i64) {
+    let number = restored.manifest.as_ref().map(|manifest| manifest.number);
+    board.update(|status| {
+        status.restored = number;
+        status.unusable.clone_from(&restored.unusable);
+    });
+    for reason in &restored.unusable {
+        let message = format!("a damaged checkpoint was passed over: {reason}");
+        report(catalog, now, "checkpoint.unusable", Severity::Error, message).await;
+    }
+    if let Some(number) = number {
+        let message = format!("the data directory had no state: it was restored from checkpoint {number}");
+        report(catalog, now, "checkpoint.restored", Severity::Warning, message).await;
     }
 }
 

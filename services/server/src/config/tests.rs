@@ -100,3 +100,14 @@ fn a_missing_config_file_is_an_error() {
     let error = Config::load(Some(Path::new("no/such/file.toml")), [], &json!({})).unwrap_err();
     assert!(error.message().contains("no/such/file.toml"), "{error}");
 }
+
+#[test]
+fn checkpoints_are_off_unless_a_url_is_given() {
+    assert!(load("", &[], json!({})).unwrap().checkpoints.is_none());
+    let toml = "[checkpoints]\nurl = 's3://bucket/prefix'\ninterval_s = 60\n";
+    let given = load(toml, &[("THYME_CHECKPOINTS__KEEP", "7")], json!({})).unwrap().checkpoints.unwrap();
+    assert_eq!((given.url.as_str(), given.interval, given.keep), ("s3://bucket/prefix", Duration::from_secs(60), 7));
+    assert_eq!(given.s3_endpoint, None);
+    let error = load("[checkpoints]\nkeep = 0\n", &[], json!({})).unwrap_err();
+    assert!(error.message().starts_with("checkpoints.keep is '0'"), "{error}");
+}

@@ -1,6 +1,8 @@
 //! A whole server per test, asked over its real ports.
 
 #[cfg(test)]
+mod checkpoints;
+#[cfg(test)]
 mod commits;
 #[cfg(test)]
 mod http;

@@ -1,0 +1,221 @@
+//! The state once more, from the start of the log, to be compared with the one that answers: both must have the same digests.
+//!
+//! The log is only read. Nothing is created, sent or fenced, so that this runs beside the engine; and nothing is read beyond the
+//! place of the state that is compared.
+
+use crate::engine::Engine;
+use crate::spec::{EngineOptions, JobSpec};
+use async_trait::async_trait;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use thyme_core::position::PositionSet;
+use thyme_core::{Error, Result};
+use thyme_log::{Appended, Batch, CommitOutcome, EventLog, LogRecord, Producer};
+use thyme_state::{Snapshot, StateDigest, StateStore};
+use tokio::sync::watch;
+
+/// The digests of all tables of a job: of the state that was given, and of the one that was built anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Comparison {
+    pub state: StateDigest,
+    pub rebuilt: StateDigest,
+    /// Where in the log both are.
+    pub position: PositionSet,
+}
+
+impl Comparison {
+    pub fn is_equal(&self) -> bool {
+        self.state == self.rebuilt
+    }
+}
+
+/// One partition of a log that is read, up to where the state has read it.
+struct Stretch {
+    log_id: u32,
+    topic: String,
+    partition: u16,
+    end: u64,
+}
+
+/// Fills `fresh`, which must be empty, from the start of the log up to the place of `state`, which must stand still, and compares the
+/// tables of `spec`. `progress` is told how many records were read of how many, and says whether to go on.
+pub fn rebuild(
+    state: &Snapshot,
+    fresh: &Arc<StateStore>,
+    log: &Arc<dyn EventLog>,
+    spec: &JobSpec,
+    options: &EngineOptions,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> Result<Comparison> {
+    let stretches = stretches_of(state, spec)?;
+    let total: u64 = stretches.iter().map(|stretch| stretch.end).sum();
+    let ends = stretches.iter().map(|stretch| ((stretch.topic.clone(), stretch.partition), stretch.end)).collect();
+    let up_to: Arc<dyn EventLog> = Arc::new(UpTo { log: log.clone(), ends });
+    let options = EngineOptions { durable: false, ..options.clone() };
+    let mut engine = Engine::open(fresh.clone(), up_to, options)?;
+    engine.deploy(spec)?;
+    loop {
+        let records = engine.step()?;
+        let done = done_of(&fresh.snapshot(), &stretches)?;
+        if !progress(done, total) {
+            return Err(Error::unavailable("the rebuild was given up on"));
+        }
+        if records == 0 {
+            break;
+        }
+    }
+    compare(state, &fresh.snapshot(), spec, &stretches)
+}
+
+fn stretches_of(state: &Snapshot, spec: &JobSpec) -> Result<Vec<Stretch>> {
+    let mut found = Vec::new();
+    for job in &spec.datasets {
+        let own = std::iter::once((job.log_id, job.dataset.topic()));
+        let routes = job.routes.iter().map(|route| (route.log_id, route.route.topic.clone()));
+        for (log_id, topic) in own.chain(routes) {
+            for partition in 0..job.dataset.partitions {
+                let end = state.progress(log_id, partition)?.unwrap_or_default();
+                found.push(Stretch { log_id, topic: topic.clone(), partition, end });
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn done_of(fresh: &Snapshot, stretches: &[Stretch]) -> Result<u64> {
+    let mut done = 0;
+    for stretch in stretches {
+        done += fresh.progress(stretch.log_id, stretch.partition)?.unwrap_or_default();
+    }
+    Ok(done)
+}
+
+fn compare(state: &Snapshot, rebuilt: &Snapshot, spec: &JobSpec, stretches: &[Stretch]) -> Result<Comparison> {
+    let mut position = PositionSet::default();
+    for stretch in stretches {
+        position.set(stretch.log_id, stretch.partition, stretch.end);
+    }
+    let tables = tables_of(spec);
+    for (table, partitions) in &tables {
+        for partition in 0..*partitions {
+            let place = |snapshot: &Snapshot| snapshot.progress(*table, partition).map(Option::unwrap_or_default);
+            let (is, should) = (place(state)?, place(rebuilt)?);
+            if is != should {
+                return Err(Error::unavailable(format!(
+                    "a table is not as far as its log: table={table} partition={partition} table_at={is} log_at={should}"
+                ))
+                .hint("it is being built; try again when thyme status shows no build"));
+            }
+        }
+    }
+    let only_those = |digest: StateDigest| StateDigest {
+        tables: digest.tables.into_iter().filter(|(table, _)| tables.contains_key(table)).collect(),
+    };
+    Ok(Comparison { state: only_those(state.digest()?), rebuilt: only_those(rebuilt.digest()?), position })
+}
+
+/// Every table with the number of partitions of the log it is filled from.
+fn tables_of(spec: &JobSpec) -> BTreeMap<u32, u16> {
+    let mut tables = BTreeMap::new();
+    for job in &spec.datasets {
+        let pipelines = job.pipelines.iter().chain(job.routes.iter().flat_map(|route| &route.pipelines));
+        let ids = pipelines.map(|pipeline| pipeline.table.id).chain(job.raw_table.as_ref().map(|table| table.id));
+        tables.extend(ids.map(|id| (id, job.dataset.partitions)));
+    }
+    tables
+}
+
+/// A log that can only be read, and only up to a place.
+struct UpTo {
+    log: Arc<dyn EventLog>,
+    ends: HashMap<(String, u16), u64>,
+}
+
+fn only_read(what: &str) -> Error {
+    Error::internal(format!("a rebuild only reads the log: {what}"))
+}
+
+#[async_trait]
+impl EventLog for UpTo {
+    fn identity(&self) -> &str {
+        self.log.identity()
+    }
+
+    /// Those that the state was made from are there.
+    fn create_topic(&self, _topic: &str, _partitions: u16) -> Result<()> {
+        Ok(())
+    }
+
+    fn delete_topic(&self, topic: &str) -> Result<()> {
+        Err(only_read(&format!("deleting {topic}")))
+    }
+
+    fn topics(&self) -> Result<Vec<(String, u16)>> {
+        self.log.topics()
+    }
+
+    async fn append(&self, _batches: Vec<Batch>) -> Result<Vec<Appended>> {
+        Err(only_read("appending"))
+    }
+
+    fn read(
+        &self,
+        topic: &str,
+        partition: u16,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogRecord>> {
+        let end = self.ends.get(&(topic.to_string(), partition)).copied().unwrap_or_default();
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        let mut records = self.log.read(topic, partition, from, max_records, max_bytes)?;
+        let keep = records.partition_point(|record| record.offset < end);
+        records.truncate(keep);
+        Ok(records)
+    }
+
+    fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
+        self.log.end_offset(topic, partition)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.log.changes()
+    }
+
+    fn producer(&self, _transactional_id: &str) -> Result<Box<dyn Producer>> {
+        Ok(Box::new(Silent { log: self.log.clone() }))
+    }
+}
+
+/// A producer for which everything has been sent.
+struct Silent {
+    log: Arc<dyn EventLog>,
+}
+
+impl Producer for Silent {
+    fn committed(&mut self, _group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
+        self.log.end_offset(topic, partition).map(Some)
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        Err(only_read("a transaction"))
+    }
+
+    fn send(&mut self, batch: Batch) -> Result<()> {
+        Err(only_read(&format!("sending to {}", batch.topic)))
+    }
+
+    fn send_offset(&mut self, group: &str, _topic: &str, _partition: u16, _next: u64) -> Result<()> {
+        Err(only_read(&format!("an offset of {group}")))
+    }
+
+    fn commit(&mut self) -> CommitOutcome {
+        CommitOutcome::NotCommitted(only_read("a commit"))
+    }
+
+    fn abort(&mut self) -> Result<()> {
+        Ok(())
+    }
+}

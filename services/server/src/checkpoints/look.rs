@@ -1,0 +1,38 @@
+//! What a copy of the state says of itself.
+
+use std::path::Path;
+use thyme_checkpoint::{Facts, Manifest, Place};
+use thyme_core::time::Micros;
+use thyme_core::{Error, Result};
+use thyme_state::{Options, Snapshot, StateStore};
+
+/// The copy is read once from end to end: no blocks are kept.
+fn options() -> Options {
+    Options { block_cache_bytes: 8 << 20, row_cache_bytes: 1 << 20, ..Options::default() }
+}
+
+fn open(directory: &Path) -> Result<Snapshot> {
+    Ok(StateStore::open_read_only(directory, options())?.snapshot())
+}
+
+/// What the manifest of a copy says. Blocks; reads every row.
+pub fn facts_of(directory: &Path, commit: String, created_at: Micros) -> Result<Facts> {
+    let snapshot = open(directory)?;
+    let log = snapshot.log_identity()?.ok_or_else(|| Error::internal("the state does not know its log"))?;
+    let place = |(consumer, partition, next_offset)| Place { consumer, partition, next_offset };
+    let places = snapshot.all_progress()?.into_iter().map(place).collect();
+    let digest = snapshot.digest()?.total().to_string();
+    Ok(Facts { log, commit, created_at, digest, places })
+}
+
+/// Whether a restored directory is what its manifest says; `DataLoss` if not. Blocks; reads every row.
+pub fn verify(directory: &Path, manifest: &Manifest) -> Result<()> {
+    let found = facts_of(directory, manifest.facts.commit.clone(), manifest.facts.created_at)?;
+    if found == manifest.facts {
+        return Ok(());
+    }
+    Err(Error::data_loss(format!(
+        "checkpoint {} does not hold the state that its manifest names: digest={} manifest={}",
+        manifest.number, found.digest, manifest.facts.digest
+    )))
+}
