@@ -18,10 +18,10 @@ RUST_CRATES := --workspace --exclude thyme-python --exclude thyme-extract
 
 ifeq ($(KAFKA),off)
 SKIP_RUST := -- --skip on_kafka
-SKIP_PYTHON := --ignore-glob='*/test_kafka*.py'
+SKIP_PYTHON := --ignore-glob='*/test_kafka*.py' -k 'not on_kafka'
 endif
 
-.PHONY: help deps install serve demo kafka test test-rust test-python lint check bench soak crash clean
+.PHONY: help deps install serve demo kafka postgres test test-rust test-python lint check bench soak crash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ demo: install ## the main job on 336,776 real flights
 
 kafka: deps ## a Kafka broker on a free port, in the foreground
 	@tools/kafka.sh run $(KAFKA_PORT)
+
+postgres: deps ## a PostgreSQL server on a free port, in the foreground
+	@tools/postgres.sh run $(POSTGRES_PORT)
 
 test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")

@@ -1,22 +1,23 @@
 //! What Thyme remembers apart from events and state: definitions and their commits, allocated ids, published feature ids,
 //! source cursors, the event feed and query runs.
 //!
-//! [`Catalog`] is the trait; [`SqliteCatalog`] the default backend. One conformance suite runs on every backend. Text that others
-//! own (definitions, plans, cursors) is stored as it came: the catalog never looks into it.
+//! [`Catalog`] is the trait; [`SqlCatalog`] keeps it in a SQLite file or in PostgreSQL. One conformance suite runs on both. Text
+//! that others own (definitions, plans, cursors) is stored as it came: the catalog never looks into it.
 
+mod database;
 mod model;
+mod postgres;
 mod run_pages;
+mod sql;
 mod sqlite;
-
-#[cfg(test)]
-mod conformance;
 
 pub use model::{
     ActivityEvent, Commit, CommitStatus, NewActivityEvent, NewCommit, PublishedFeature, QueryRun, RunFilter, RunPage,
     Severity, new_id,
 };
+pub use postgres::{PostgresSettings, redacted};
 pub use run_pages::{NewRun, RunPages};
-pub use sqlite::SqliteCatalog;
+pub use sql::SqlCatalog;
 
 use async_trait::async_trait;
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ pub trait Catalog: Send + Sync {
     /// that one becomes `superseded` in the same transaction.
     async fn begin_commit(&self, commit: NewCommit, supersede: bool) -> Result<()>;
     /// The takeover: the commit becomes `live`, its predecessor `superseded`, and its feature ids are published.
-    /// `FailedPrecondition` if it is not building (any more).
+    /// Does nothing for a commit that is live; `FailedPrecondition` for one that is neither.
     async fn activate_commit(&self, id: &str, at: Micros, published: &[PublishedFeature]) -> Result<()>;
     /// A building commit could not be completed.
     async fn fail_commit(&self, id: &str, at: Micros, error: &str) -> Result<()>;
@@ -65,7 +66,9 @@ pub trait Catalog: Send + Sync {
     async fn events(&self, limit: u32, before: Option<i64>) -> Result<Vec<ActivityEvent>>;
 
     /// Adds runs and keeps the newest `keep` of all.
-    async fn add_runs(&self, runs: RunPages, keep: u64) -> Result<()>;
+    async fn add_runs(&self, runs: &RunPages, keep: u64) -> Result<()>;
+    /// The same after an error: adds nothing if the runs were added and only the answer was lost.
+    async fn add_runs_again(&self, runs: &RunPages, keep: u64) -> Result<()>;
     /// Newest first.
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage>;
     async fn run(&self, id: &str) -> Result<Option<QueryRun>>;

@@ -70,6 +70,7 @@ type Stored = (
 pub struct RunPages {
     pages: Vec<Page>,
     count: usize,
+    first_id: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -98,7 +99,15 @@ impl RunPages {
         let Some(page) = self.pages.last_mut() else { return Ok(()) };
         page.push(run)?;
         self.count += 1;
+        if self.first_id.is_none() {
+            self.first_id = Some(run.id.to_string());
+        }
         Ok(())
+    }
+
+    /// The id of the first run.
+    pub(crate) fn first_id(&self) -> Option<&str> {
+        self.first_id.as_deref()
     }
 
     /// How many runs there are.
@@ -111,10 +120,11 @@ impl RunPages {
     }
 
     /// The text of each page, and how many runs it has.
-    pub(crate) fn into_pages(self) -> impl Iterator<Item = Result<(String, usize)>> {
-        self.pages.into_iter().filter(|page| page.count > 0).map(|mut page| {
-            page.text.push(b']');
-            let text = String::from_utf8(page.text).map_err(|_| Error::internal("a page of query runs is no text"))?;
+    pub(crate) fn pages(&self) -> impl Iterator<Item = Result<(String, usize)>> {
+        self.pages.iter().filter(|page| page.count > 0).map(|page| {
+            let mut text = page.text.clone();
+            text.push(b']');
+            let text = String::from_utf8(text).map_err(|_| Error::internal("a page of query runs is no text"))?;
             Ok((text, page.count))
         })
     }

@@ -70,8 +70,7 @@ impl Controller {
         let begun = self.begin(commit_id.clone(), &request, candidate).await;
         if let Err(error) = begun {
             self.unload(commit_id).await;
-            // Whatever was half done is brought back to what the catalog says.
-            self.clone().resume().await.map_err(one)?;
+            self.resume_or_later().await;
             return Err(one(error));
         }
         self.advance().await.map_err(one)?;
@@ -80,6 +79,23 @@ impl Controller {
         }
         let commit = self.parts.catalog.commit(&commit_id).await.map_err(one)?;
         Ok(CommitResult { commit, plan })
+    }
+
+    /// Whatever was half done is brought back to what the catalog says, as soon as it says anything.
+    async fn resume_or_later(self: &Arc<Self>) {
+        let Err(error) = self.clone().resume().await else { return };
+        tracing::warn!(%error, "what serves is compared with the catalog later");
+        let controller = Arc::downgrade(self);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(TELL_EVERY).await;
+                let Some(controller) = controller.upgrade() else { return };
+                let _changing = controller.changing.lock().await;
+                if controller.clone().resume().await.is_ok() {
+                    return;
+                }
+            }
+        });
     }
 
     /// Everything that can be wrong with the definitions themselves, at once.
@@ -116,10 +132,14 @@ impl Controller {
     }
 
     /// A commit that is or will be what this one asks for. A build of other content is in the way unless it may be superseded.
-    async fn same_content(&self, candidate: &Candidate, supersede: bool) -> Result<Option<Commit>> {
+    async fn same_content(self: &Arc<Self>, candidate: &Candidate, supersede: bool) -> Result<Option<Commit>> {
         let catalog = &self.parts.catalog;
         let live = catalog.live_commit().await?;
         if let Some(building) = catalog.building_commit().await? {
+            if self.serving().building.as_ref().is_none_or(|known| *known.commit_id != *building.id) {
+                // Begun by another server, or by this one and the answer was lost.
+                self.clone().resume().await?;
+            }
             if building.content_hash == candidate.content_hash {
                 return Ok(Some(building));
             }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use thyme_catalog::{Catalog, SqliteCatalog};
+use thyme_catalog::{Catalog, SqlCatalog};
 use thyme_core::definition::Compiled;
 use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::time::{Clock, ClockMode, Micros};
@@ -84,7 +84,7 @@ impl IngestTarget for ToldIngest {
 
 /// What outlives a restart.
 struct Disk {
-    catalog: Arc<SqliteCatalog>,
+    catalog: Arc<SqlCatalog>,
     log: Arc<GatedLog>,
     state: Arc<StateStore>,
 }
@@ -99,7 +99,7 @@ struct Node {
 impl Disk {
     async fn new() -> Disk {
         let log = GatedLog { log: EmbeddedLog::in_memory().unwrap(), shut: AtomicBool::new(false) };
-        let catalog = Arc::new(SqliteCatalog::in_memory().await.unwrap());
+        let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
         Disk { catalog, log: Arc::new(log), state: StateStore::in_memory().unwrap() }
     }
 

@@ -45,9 +45,10 @@ pub struct RunBook {
 }
 
 impl RunBook {
-    async fn flush(&self) {
-        if let Some(log) = &self.log {
-            log.flush().await;
+    async fn flush(&self) -> Result<()> {
+        match &self.log {
+            Some(log) => log.flush().await,
+            None => Ok(()),
         }
     }
 }
@@ -55,11 +56,11 @@ impl RunBook {
 #[async_trait]
 impl RunHistory for RunBook {
     async fn list(&self, filter: &RunFilter) -> Result<RunPage> {
-        self.flush().await;
+        self.flush().await?;
         self.catalog.runs(filter).await
     }
     async fn get(&self, id: &str) -> Result<Option<QueryRun>> {
-        self.flush().await;
+        self.flush().await?;
         self.catalog.run(id).await
     }
 }
@@ -68,7 +69,7 @@ impl RunHistory for RunBook {
 #[async_trait]
 impl EraseListener for RunBook {
     async fn erased(&self, keys: &[Vec<Value>]) -> Result<()> {
-        self.flush().await;
+        self.flush().await?;
         for key in keys {
             let components: Vec<serde_json::Value> = key.iter().map(Value::to_json).collect();
             self.catalog.forget_entity(&components).await?;

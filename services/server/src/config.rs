@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use thyme_catalog::{PostgresSettings, redacted};
 use thyme_core::time::ClockMode;
 use thyme_core::{Error, ErrorKind, Result, suggest};
 use thyme_log::KafkaSettings;
@@ -25,6 +26,7 @@ pub struct Config {
     pub log: LogConfig,
     /// `None`: no checkpoints are taken.
     pub checkpoints: Option<CheckpointConfig>,
+    pub catalog: CatalogConfig,
     pub ingest: IngestConfig,
     pub logging: LoggingConfig,
     pub query: QueryConfig,
@@ -36,6 +38,14 @@ pub enum LogConfig {
     /// In the data directory.
     Embedded,
     Kafka(KafkaSettings),
+}
+
+/// Which catalog.
+#[derive(Debug, Clone)]
+pub enum CatalogConfig {
+    /// A file in the data directory.
+    Sqlite,
+    Postgres(Box<PostgresSettings>),
 }
 
 #[derive(Debug, Clone)]
@@ -112,13 +122,13 @@ impl Config {
 
     fn from_given(given: &BTreeMap<String, Given>) -> Result<Config> {
         let reader = Reader { given };
-        reader.url("catalog.url", &["sqlite"], &["postgres", "postgresql"])?;
         let config = Config {
             data_dir: PathBuf::from(reader.text("data_dir")),
             control_addr: reader.loopback("server.control_addr")?,
             query_addr: reader.loopback("server.query_addr")?,
             log: reader.log()?,
             checkpoints: reader.checkpoints()?,
+            catalog: reader.catalog()?,
             clock: match reader.choice("server.clock", &["wall", "event"])?.as_str() {
                 "event" => ClockMode::Event,
                 _ => ClockMode::Wall,
@@ -225,7 +235,9 @@ impl Reader<'_> {
 
     fn wrong(&self, key: &str, expected: &str) -> Error {
         let origin = self.given.get(key).map_or("the defaults", |given| given.origin.as_str());
-        Error::invalid(format!("{key} is '{}' in {origin}, expected {expected}", self.text(key))).field(key)
+        // What is wrong may be an address with a password.
+        let text = redacted(&self.text(key));
+        Error::invalid(format!("{key} is '{text}' in {origin}, expected {expected}")).field(key)
     }
 
     fn number(&self, key: &str, least: usize, most: usize) -> Result<usize> {
@@ -248,7 +260,7 @@ impl Reader<'_> {
     }
 
     fn log(&self) -> Result<LogConfig> {
-        self.url("log.url", &["embedded", "kafka"], &[])?;
+        self.url("log.url", &["embedded", "kafka"])?;
         let prefix = KAFKA_PROPERTIES.trim_end_matches('*');
         let properties: BTreeMap<String, String> = self
             .given
@@ -287,16 +299,22 @@ impl Reader<'_> {
         Ok(Some(CheckpointConfig { url, s3_endpoint, interval: Duration::from_secs(seconds as u64), keep }))
     }
 
-    fn url(&self, key: &str, allowed: &[&str], later: &[&str]) -> Result<()> {
+    fn catalog(&self) -> Result<CatalogConfig> {
+        self.url("catalog.url", &["sqlite", "postgres", "postgresql"])?;
+        match self.text("catalog.url").as_str() {
+            "sqlite:" => Ok(CatalogConfig::Sqlite),
+            url if url.starts_with("sqlite:") => {
+                Err(self.wrong("catalog.url", "sqlite: alone: the file is catalog.db in the data directory"))
+            }
+            url => PostgresSettings::parse(url).map(|settings| CatalogConfig::Postgres(Box::new(settings))),
+        }
+    }
+
+    fn url(&self, key: &str, allowed: &[&str]) -> Result<()> {
         let text = self.text(key);
         let scheme = text.split(':').next().unwrap_or_default();
         if allowed.contains(&scheme) {
             return Ok(());
-        }
-        if later.contains(&scheme) {
-            return Err(Error::new(ErrorKind::Unimplemented, format!("{key} = '{text}': {scheme} is not built yet"))
-                .field(key)
-                .hint(format!("leave it out for the default, {}:", allowed.join(" or "))));
         }
         Err(self.wrong(key, &format!("{}:", allowed.join(" or "))))
     }

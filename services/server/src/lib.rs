@@ -1,6 +1,7 @@
 //! The composition root: configuration, wiring, telemetry and [`run`].
 
 mod adapters;
+mod catalog;
 mod checkpoints;
 mod clock;
 pub mod config;

@@ -1,7 +1,6 @@
 //! [`Server`]: everything opened and wired, from the data directory to the two ports.
 
 use crate::adapters::{EngineWatch, IngestDeployer, RunBook};
-use crate::checkpoints;
 use crate::checkpoints::restore::{self, Restored};
 use crate::checkpoints::taker::{RunningTaker, Taker, report};
 use crate::clock::WallClock;
@@ -10,12 +9,12 @@ use crate::data_dir::DataDir;
 use crate::health::{ServerHealth, describe_metrics};
 use crate::run_log::RunLog;
 use crate::sources::Sources;
-use crate::{listen, telemetry};
+use crate::{catalog, checkpoints, listen, telemetry};
 use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use thyme_catalog::{Catalog, Severity, SqliteCatalog};
+use thyme_catalog::{Catalog, Severity, SqlCatalog};
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
@@ -41,7 +40,7 @@ pub struct Server {
     taker: Option<RunningTaker>,
     engine: RunningEngine,
     run_writer: Option<JoinHandle<()>>,
-    catalog: Arc<SqliteCatalog>,
+    catalog: Arc<SqlCatalog>,
     log: Arc<dyn EventLog>,
     /// Held to the end: the lock is the last to go.
     data_dir: DataDir,
@@ -69,7 +68,7 @@ impl Server {
             Some(stored) if !has_state => Some(restore::fetch(stored, log.as_ref(), &data_dir).await?),
             _ => None,
         };
-        let catalog = Arc::new(SqliteCatalog::open(&data_dir.catalog()).await?);
+        let catalog = Arc::new(catalog::open(&config.catalog, &data_dir).await?);
         if let Some(restored) = &restored {
             restored.settle(catalog.as_ref()).await?;
         }
@@ -239,7 +238,7 @@ struct Parts {
     controller: Arc<Controller>,
     query: Arc<QueryEngine>,
     ingestor: Arc<Ingestor>,
-    catalog: Arc<SqliteCatalog>,
+    catalog: Arc<SqlCatalog>,
     book: Arc<RunBook>,
     health: Arc<dyn Health>,
 }

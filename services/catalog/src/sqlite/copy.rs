@@ -1,15 +1,15 @@
 //! A copy of the catalog for a checkpoint: without query runs, which are many and of which nothing depends.
 
-use super::{SqliteCatalog, from_sqlx};
+use super::from_sqlx;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions};
 use sqlx::{Executor as _, query};
 use std::path::Path;
 use thyme_core::{Error, Result};
 
-pub(super) async fn copy_to(catalog: &SqliteCatalog, file: &Path) -> Result<()> {
+pub(crate) async fn copy_to(main: &SqlitePool, file: &Path) -> Result<()> {
     let failed = |error: sqlx::Error| from_sqlx(error).context(format!("copying the catalog to {}", file.display()));
     let name = file.to_str().ok_or_else(|| Error::invalid(format!("not a name for a file: {}", file.display())))?;
-    query("VACUUM INTO ?").bind(name).execute(&catalog.main).await.map_err(failed)?;
+    query("VACUUM INTO ?").bind(name).execute(main).await.map_err(failed)?;
     let options = SqliteConnectOptions::new().filename(file);
     let copy: SqlitePool = SqlitePoolOptions::new().max_connections(1).connect_with(options).await.map_err(failed)?;
     let emptied = async {
@@ -23,12 +23,12 @@ pub(super) async fn copy_to(catalog: &SqliteCatalog, file: &Path) -> Result<()> 
 
 #[cfg(test)]
 mod tests {
-    use crate::{Catalog as _, NewRun, RunFilter, RunPages, SqliteCatalog};
+    use crate::{Catalog as _, NewRun, RunFilter, RunPages, SqlCatalog};
 
     #[tokio::test]
     async fn a_copy_opens_with_all_but_the_runs() {
         let directory = tempfile::tempdir().unwrap();
-        let catalog = SqliteCatalog::open(&directory.path().join("catalog.db")).await.unwrap();
+        let catalog = SqlCatalog::sqlite(&directory.path().join("catalog.db")).await.unwrap();
         let ids = catalog.allocate_ids(&["log:A@1".to_string(), "log:B@1".to_string()]).await.unwrap();
         catalog.retire_ids(&["log:B@1".to_string()]).await.unwrap();
         catalog.save_cursor("A", "here", 5).await.unwrap();
@@ -49,12 +49,12 @@ mod tests {
             created_at: 7,
         };
         runs.push(&run).unwrap();
-        catalog.add_runs(runs, 10).await.unwrap();
+        catalog.add_runs(&runs, 10).await.unwrap();
         let file = directory.path().join("copy.db");
         assert!(catalog.copy_to(&file).await.unwrap());
         assert!(catalog.copy_to(&file).await.is_err(), "nothing is written over");
 
-        let copy = SqliteCatalog::open(&file).await.unwrap();
+        let copy = SqlCatalog::sqlite(&file).await.unwrap();
         assert_eq!(copy.cursor("A").await.unwrap().as_deref(), Some("here"));
         assert!(copy.runs(&RunFilter::default()).await.unwrap().runs.is_empty());
         assert_eq!(catalog.runs(&RunFilter::default()).await.unwrap().runs.len(), 1);

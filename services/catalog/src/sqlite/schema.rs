@@ -1,6 +1,6 @@
 //! The tables, as a list of steps; `PRAGMA user_version` says how many were taken.
 
-use super::from_sqlx;
+use crate::sqlite::from_sqlx;
 use sqlx::sqlite::SqlitePool;
 use sqlx::{Executor, Row};
 use thyme_core::{Error, Result};
@@ -103,7 +103,7 @@ pub(super) async fn migrate(pool: &SqlitePool) -> Result<()> {
 mod tests {
     use super::*;
     use crate::model::RunFilter;
-    use crate::{Catalog as _, RunPages, SqliteCatalog};
+    use crate::{Catalog as _, RunPages, SqlCatalog};
     use sqlx::sqlite::SqliteConnectOptions;
 
     #[tokio::test]
@@ -123,7 +123,7 @@ mod tests {
             pool.execute(insert.as_str()).await.unwrap();
         }
         pool.close().await;
-        let catalog = SqliteCatalog::open(&path).await.unwrap();
+        let catalog = SqlCatalog::sqlite(&path).await.unwrap();
         let runs = catalog.runs(&RunFilter::default()).await.unwrap().runs;
         assert_eq!(runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["r2", "r1"]);
         assert_eq!(runs[0].error.as_deref(), Some("say \"no\""));
@@ -131,7 +131,7 @@ mod tests {
         assert_eq!(runs[1].entity_ids, vec![serde_json::json!(1), serde_json::json!({"a": "x"})]);
         let (asked, watermark) = (runs[1].requested_timestamp, runs[1].watermark);
         assert_eq!((asked, watermark, runs[1].created_at), (Some(5), Some(-7), 1_700_000_000_000_000));
-        catalog.add_runs(RunPages::of(&runs[..1]).unwrap(), 2).await.unwrap();
+        catalog.add_runs(&RunPages::of(&runs[..1]).unwrap(), 2).await.unwrap();
         let kept = catalog.runs(&RunFilter::default()).await.unwrap().runs;
         assert_eq!(kept.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["r2", "r2"]);
     }

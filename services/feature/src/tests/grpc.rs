@@ -225,7 +225,7 @@ async fn runs_are_listed_as_the_catalog_keeps_them() {
         created_at: NOON,
     };
     let runs = [run("r1", "online"), run("r2", "batch"), run("r3", "online")];
-    stack.catalog.add_runs(RunPages::of(&runs).unwrap(), 100).await.unwrap();
+    stack.catalog.add_runs(&RunPages::of(&runs).unwrap(), 100).await.unwrap();
     let list = |cursor: String| v1::ListQueryRunsRequest {
         limit: 1,
         featureset: String::new(),

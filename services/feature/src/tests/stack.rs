@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use thyme_catalog::{Catalog, SqliteCatalog};
+use thyme_catalog::{Catalog, SqlCatalog};
 use thyme_core::aggregate::TableLayout;
 use thyme_core::definition::{Compiled, Definitions, compile};
 use thyme_core::time::{Clock, ClockMode, Micros};
@@ -122,7 +122,7 @@ impl Stack {
             clock: ClockMode::Wall,
             unavailable: BTreeMap::new(),
         });
-        let catalog: Arc<dyn Catalog> = Arc::new(SqliteCatalog::in_memory().await.unwrap());
+        let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::in_memory().await.unwrap());
         let listener = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Server::builder()

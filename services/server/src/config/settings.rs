@@ -35,7 +35,11 @@ pub const SETTINGS: &[Setting] = &[
         "copies of each Kafka topic: a number, or broker for the broker's own default",
     ),
     setting(KAFKA_PROPERTIES, "", "any property of librdkafka, such as \"security.protocol\""),
-    setting("catalog.url", "sqlite:", "the catalog; sqlite: keeps it in the data directory"),
+    setting(
+        "catalog.url",
+        "sqlite:",
+        "the catalog: sqlite: (in the data directory) or postgres://user:password@host:port/database",
+    ),
     setting(
         "checkpoints.url",
         "",

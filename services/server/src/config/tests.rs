@@ -96,6 +96,23 @@ fn kafka_properties_pass_through_from_every_place() {
 }
 
 #[test]
+fn the_catalog_is_a_file_or_a_database() {
+    assert!(matches!(load("", &[], json!({})).unwrap().catalog, CatalogConfig::Sqlite));
+    for scheme in ["postgres", "postgresql"] {
+        let url = format!("{scheme}://thyme:hunter2@db/features");
+        let config = load("", &[("THYME_CATALOG__URL", &url)], json!({})).unwrap();
+        assert!(format!("{config:?}").contains("postgres://thyme@db:5432/features"), "{config:?}");
+        assert!(!format!("{config:?}").contains("hunter2"), "{config:?}");
+    }
+    refused("[catalog]\nurl = 'sqlite:other.db'", &[], json!({}), &["catalog.url", "sqlite: alone"]);
+    refused("[catalog]\nurl = 'postgres://db'", &[], json!({}), &["names no database", "postgres://USER:PASSWORD"]);
+    for url in ["postgre://thyme:hunter2@db/features", "postgres://thyme:hunter2@db/features?ssl=on"] {
+        let error = load("", &[("THYME_CATALOG__URL", url)], json!({})).unwrap_err().to_string();
+        assert!(error.contains("catalog.url") && !error.contains("hunter2"), "{error}");
+    }
+}
+
+#[test]
 fn a_missing_config_file_is_an_error() {
     let error = Config::load(Some(Path::new("no/such/file.toml")), [], &json!({})).unwrap_err();
     assert!(error.message().contains("no/such/file.toml"), "{error}");

@@ -1,10 +1,11 @@
 //! What every catalog must do, run on each backend.
 
-use crate::*;
+use thyme_catalog::*;
+use thyme_core::time::Micros;
 
-const T0: Micros = 1_700_000_000_000_000;
+pub(crate) const T0: Micros = 1_700_000_000_000_000;
 
-fn commit_of(id: &str, hash: &str) -> NewCommit {
+pub(crate) fn commit_of(id: &str, hash: &str) -> NewCommit {
     NewCommit {
         id: id.to_string(),
         message: format!("commit {id}"),
@@ -17,8 +18,9 @@ fn commit_of(id: &str, hash: &str) -> NewCommit {
 }
 
 /// The suite. `catalog` is empty.
-async fn check_all(catalog: &dyn Catalog) {
+pub(crate) async fn check_all(catalog: &dyn Catalog) {
     check_commits(catalog).await;
+    check_text(catalog).await;
     check_ids(catalog).await;
     check_cursors(catalog).await;
     check_events(catalog).await;
@@ -51,6 +53,11 @@ async fn check_commits(catalog: &dyn Catalog) {
     assert_eq!((live.id.as_str(), live.finished_at, live.content_hash.as_str()), ("b", Some(T0 + 1), "h2"));
     assert_eq!(catalog.building_commit().await.unwrap(), None);
 
+    // The answer may have been lost.
+    catalog.activate_commit("b", T0 + 5, &[published("other")]).await.unwrap();
+    assert_eq!(catalog.live_commit().await.unwrap().unwrap(), live);
+    assert_eq!(catalog.published_features().await.unwrap(), vec![published("old")]);
+
     catalog.begin_commit(commit_of("c", "h3"), false).await.unwrap();
     catalog.fail_commit("c", T0 + 2, "no such package").await.unwrap();
     let failed = catalog.commit("c").await.unwrap().unwrap();
@@ -71,6 +78,20 @@ async fn check_commits(catalog: &dyn Catalog) {
     assert_eq!(rest.iter().map(|commit| commit.id.as_str()).collect::<Vec<_>>(), ["b", "a"]);
 }
 
+/// Text that no other character set, and not every database, keeps.
+async fn check_text(catalog: &dyn Catalog) {
+    let message = "naïve \u{1f9ea} 'quoted' \\ $1 ? \n";
+    let mut commit = commit_of("text", "h5");
+    commit.message = message.to_string();
+    commit.definitions = message.repeat(100_000);
+    catalog.begin_commit(commit.clone(), false).await.unwrap();
+    assert_eq!(catalog.commit("text").await.unwrap().unwrap().message, message);
+    assert_eq!(catalog.definitions("text").await.unwrap(), commit.definitions);
+    catalog.fail_commit("text", T0, "it said \0 and ended").await.unwrap();
+    let error = catalog.commit("text").await.unwrap().unwrap().error.unwrap();
+    assert!(error.starts_with("it said ") && error.ends_with(" and ended"), "{error:?}");
+}
+
 async fn check_ids(catalog: &dyn Catalog) {
     let names: Vec<String> = ["log:Order@1", "raw:Order@1"].map(String::from).to_vec();
     assert!(catalog.find_ids(&names).await.unwrap().is_empty());
@@ -78,6 +99,8 @@ async fn check_ids(catalog: &dyn Catalog) {
     assert_eq!(first.len(), 2);
     assert_ne!(first["log:Order@1"], first["raw:Order@1"]);
     assert_eq!(catalog.allocate_ids(&names).await.unwrap(), first);
+    let next = catalog.allocate_ids(&["log:Next@1".to_string()]).await.unwrap()["log:Next@1"];
+    assert_eq!(next, first["raw:Order@1"] + 1, "asking again uses no ids up");
     assert_eq!(catalog.find_ids(&names).await.unwrap(), first);
     catalog.retire_ids(&names[1..]).await.unwrap();
     assert_eq!(catalog.find_ids(&names).await.unwrap().len(), 1);
@@ -117,7 +140,7 @@ async fn check_events(catalog: &dyn Catalog) {
     assert_eq!(rest.iter().map(|event| event.event.subject.as_str()).collect::<Vec<_>>(), ["commit-0"]);
 }
 
-fn run_of(number: u64, featureset: &str, kind: &str) -> QueryRun {
+pub(crate) fn run_of(number: u64, featureset: &str, kind: &str) -> QueryRun {
     QueryRun {
         id: format!("run-{number}"),
         featureset: featureset.to_string(),
@@ -141,7 +164,7 @@ async fn check_runs(catalog: &dyn Catalog) {
             run_of(number, if number % 2 == 0 { "A" } else { "B" }, if number < 5 { "online" } else { "batch" })
         })
         .collect();
-    catalog.add_runs(RunPages::of(&runs).unwrap(), 100).await.unwrap();
+    catalog.add_runs(&RunPages::of(&runs).unwrap(), 100).await.unwrap();
     assert_eq!(catalog.run("run-3").await.unwrap(), Some(runs[3].clone()));
     assert_eq!(catalog.run("nothing").await.unwrap(), None);
 
@@ -164,61 +187,28 @@ async fn check_runs(catalog: &dyn Catalog) {
     assert_eq!(scrubbed.entity_ids, vec![serde_json::json!("u1"), serde_json::Value::Null]);
     assert_eq!(catalog.forget_entity(&[serde_json::json!("u")]).await.unwrap(), 0);
 
-    catalog.add_runs(RunPages::of(&[run_of(10, "A", "online")]).unwrap(), 3).await.unwrap();
+    catalog.add_runs(&RunPages::of(&[run_of(10, "A", "online")]).unwrap(), 3).await.unwrap();
     let kept = catalog.runs(&RunFilter::default()).await.unwrap();
     assert_eq!(kept.runs.iter().map(|run| run.id.as_str()).collect::<Vec<_>>(), ["run-10", "run-9", "run-8"]);
     assert_eq!(kept.next_cursor, None);
-}
 
-#[tokio::test]
-async fn sqlite_file_conforms() {
-    let directory = tempfile::tempdir().unwrap();
-    let catalog = SqliteCatalog::open(&directory.path().join("catalog.db")).await.unwrap();
-    check_all(&catalog).await;
-}
+    let pages = RunPages::of(&[run_of(11, "A", "online")]).unwrap();
+    for _ in 0..2 {
+        catalog.add_runs_again(&pages, 100).await.unwrap();
+    }
+    assert_eq!(catalog.runs(&RunFilter { limit: 2, ..RunFilter::default() }).await.unwrap().runs[1].id, "run-10");
 
-#[tokio::test]
-async fn sqlite_in_memory_conforms() {
-    check_all(&SqliteCatalog::in_memory().await.unwrap()).await;
-}
-
-#[tokio::test]
-async fn a_reopened_file_remembers() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("catalog.db");
-    let catalog = SqliteCatalog::open(&path).await.unwrap();
-    catalog.begin_commit(commit_of("a", "h1"), false).await.unwrap();
-    let ids = catalog.allocate_ids(&["log:A@1".to_string()]).await.unwrap();
-    catalog.close().await;
-    let catalog = SqliteCatalog::open(&path).await.unwrap();
-    assert_eq!(catalog.building_commit().await.unwrap().unwrap().id, "a");
-    assert_eq!(catalog.find_ids(&["log:A@1".to_string()]).await.unwrap(), ids);
-}
-
-#[tokio::test]
-async fn another_schema_version_is_refused_with_both_named() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("catalog.db");
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
-    let pool = sqlx::sqlite::SqlitePool::connect_with(options).await.unwrap();
-    sqlx::query("PRAGMA user_version = 99").execute(&pool).await.unwrap();
-    pool.close().await;
-    let error = SqliteCatalog::open(&path).await.err().unwrap();
-    assert_eq!(error.kind(), thyme_core::ErrorKind::FailedPrecondition);
-    assert!(error.message().contains("99") && error.message().contains("1 to 2"), "{error}");
-}
-
-#[tokio::test]
-async fn what_is_no_database_is_refused() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("catalog.db");
-    std::fs::write(&path, "this is not a database, and long enough to have a header ".repeat(20)).unwrap();
-    let error = SqliteCatalog::open(&path).await.err().unwrap();
-    assert_eq!(error.kind(), thyme_core::ErrorKind::DataLoss, "{error}");
-}
-
-#[test]
-fn new_ids_sort_by_time() {
-    assert!(new_id(T0) < new_id(T0 + 1_000));
-    assert_ne!(new_id(T0), new_id(T0));
+    let many: Vec<QueryRun> = (100..7_000).map(|number| run_of(number, "A", "online")).collect();
+    catalog.add_runs(&RunPages::of(&many).unwrap(), 6_000).await.unwrap();
+    let mut seen = Vec::new();
+    let mut filter = RunFilter { limit: 1_000, ..RunFilter::default() };
+    loop {
+        let page = catalog.runs(&filter).await.unwrap();
+        seen.extend(page.runs);
+        filter.cursor = page.next_cursor;
+        if filter.cursor.is_none() {
+            break;
+        }
+    }
+    assert!(seen.iter().rev().eq(&many[900..]), "{}", seen.len());
 }
