@@ -207,7 +207,7 @@ fn meaning(kind: &rocksdb::ErrorKind, text: &str) -> Error {
     let lower = text.to_lowercase();
     if lower.contains("no space left") || lower.contains("disk quota") || lower.contains("file too large") {
         return Error::new(ErrorKind::ResourceExhausted, format!("the disk of the state directory is full: {text}"))
-            .hint("free some space, then restart; nothing acknowledged is lost");
+            .hint("free at least 64 MB; the state goes on by itself then, and nothing acknowledged is lost");
     }
     if lower.contains("read-only file system") || lower.contains("permission denied") {
         return Error::precondition(format!("the state directory cannot be written: {text}"))
