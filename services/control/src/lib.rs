@@ -8,7 +8,9 @@ mod controller;
 pub mod grpc;
 mod listing;
 mod model;
+mod nodes;
 mod rejected;
+mod start;
 #[cfg(test)]
 mod tests;
 mod version;

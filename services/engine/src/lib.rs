@@ -17,4 +17,4 @@ mod spec;
 pub use engine::Engine;
 pub use handle::{BuildProgress, EngineHandle, ShardStatus};
 pub use runner::RunningEngine;
-pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};
+pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};

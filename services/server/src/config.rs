@@ -21,6 +21,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub control_addr: SocketAddr,
     pub query_addr: SocketAddr,
+    /// Only answers, out of a replica of the state; never owns the work on the log.
+    pub query_only: bool,
     pub clock: ClockMode,
     pub log: LogConfig,
     pub ingest: IngestConfig,
@@ -104,6 +106,7 @@ impl Config {
             data_dir: PathBuf::from(reader.text("data_dir")),
             control_addr: reader.loopback("server.control_addr")?,
             query_addr: reader.loopback("server.query_addr")?,
+            query_only: reader.choice("server.role", &["all", "query"])? == "query",
             log: reader.log()?,
             clock: match reader.choice("server.clock", &["wall", "event"])?.as_str() {
                 "event" => ClockMode::Event,
@@ -126,6 +129,15 @@ impl Config {
                 ),
             },
         };
+        if config.query_only && matches!(config.log, LogConfig::Embedded) {
+            return Err(Error::invalid(
+                "server.role = 'query' needs a log that servers can share, and log.url is not set",
+            )
+            .field("server.role")
+            .hint(
+                "set log.url to kafka://host:port/PREFIX and catalog.url to the catalog of the server that owns it",
+            ));
+        }
         let same = config.control_addr == config.query_addr && config.control_addr.port() != 0;
         if same {
             return Err(Error::invalid(format!(

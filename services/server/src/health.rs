@@ -1,17 +1,23 @@
 //! Readiness, and the gauges that are read at the moment of a scrape.
 
+use crate::nodes::Freshness;
 use metrics_exporter_prometheus::PrometheusHandle;
+use std::sync::Arc;
+use thyme_control::Controller;
 use thyme_engine::EngineHandle;
 use thyme_gateway::Health;
 
 pub struct ServerHealth {
     pub engine: EngineHandle,
+    pub controller: Arc<Controller>,
+    pub freshness: Arc<Freshness>,
     pub recorder: PrometheusHandle,
 }
 
 impl Health for ServerHealth {
     fn not_ready(&self) -> Option<String> {
-        self.engine.trouble().map(|error| format!("the engine does not go on: {error}"))
+        let trouble = self.engine.trouble().map(|error| format!("the engine does not go on: {error}"));
+        trouble.or_else(|| self.controller.being_built()).or_else(|| self.freshness.stale())
     }
 
     fn metrics(&self) -> String {
@@ -29,6 +35,9 @@ impl Health for ServerHealth {
 
 impl ServerHealth {
     fn read_gauges(&self) -> thyme_core::Result<()> {
+        if let Some(behind) = self.freshness.behind() {
+            metrics::gauge!("thyme_follower_behind_seconds").set(behind.as_secs_f64());
+        }
         for shard in self.engine.status()? {
             let labels = [
                 ("dataset", shard.dataset.clone()),
@@ -66,6 +75,7 @@ pub fn describe_metrics() {
     describe_counter!("thyme_tick_records_total", "Log records worked off.");
     describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");
     describe_gauge!("thyme_lag_records", "Log records that wait to be applied.");
+    describe_gauge!("thyme_follower_behind_seconds", "Seconds since this follower was last at the end of the log.");
     describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
     describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");
 }

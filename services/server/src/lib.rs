@@ -6,6 +6,7 @@ pub mod config;
 mod data_dir;
 mod health;
 mod listen;
+mod nodes;
 mod run_log;
 mod server;
 mod sources;

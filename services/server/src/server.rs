@@ -5,6 +5,7 @@ use crate::clock::WallClock;
 use crate::config::{Config, LogConfig};
 use crate::data_dir::DataDir;
 use crate::health::{ServerHealth, describe_metrics};
+use crate::nodes::{Freshness, Node, NodeParts};
 use crate::run_log::RunLog;
 use crate::sources::Sources;
 use crate::{listen, telemetry};
@@ -16,10 +17,10 @@ use thyme_catalog::SqliteCatalog;
 use thyme_control::{ControlParts, Controller, SourceBoard};
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
-use thyme_engine::{Engine, EngineOptions, RunningEngine};
+use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
 use thyme_gateway::{ControlGateway, Health, QueryGateway};
 use thyme_ingest::Ingestor;
-use thyme_log::{EmbeddedLog, EventLog, KafkaLog};
+use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
 use thyme_state::StateStore;
 use tokio::sync::watch;
@@ -30,11 +31,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A running server.
 pub struct Server {
-    pub control_addr: SocketAddr,
+    /// None where it takes no part in the work.
+    pub control_addr: Option<SocketAddr>,
     pub query_addr: SocketAddr,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
-    sources: Sources,
+    node: JoinHandle<()>,
     engine: RunningEngine,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqliteCatalog>,
@@ -49,14 +51,23 @@ impl Server {
         let recorder = telemetry::recorder()?;
         describe_metrics();
         let data_dir = DataDir::open(&config.data_dir)?;
-        let control_listener = listen::bind(config.control_addr, "server.control_addr").await?;
+        let control_listener = match config.query_only {
+            false => Some(listen::bind(config.control_addr, "server.control_addr").await?),
+            true => None,
+        };
         let query_listener = listen::bind(config.query_addr, "server.query_addr").await?;
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
 
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
         let catalog = Arc::new(SqliteCatalog::open(&data_dir.catalog()).await?);
         let (log_dir, state_dir) = (data_dir.log(), data_dir.state());
-        let options = EngineOptions { clock: config.clock, ..EngineOptions::default() };
+        // Who owns the work is decided when everything is there.
+        let options = EngineOptions { clock: config.clock, role: Role::Follower, ..EngineOptions::default() };
+        let control_addr = control_listener.as_ref().map(local).transpose()?;
+        let node = control_addr.map(|addr| -> Result<_> {
+            Ok(thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{addr}") })
+        });
+        let node = node.transpose()?;
         let log_config = config.log.clone();
         let opened = tokio::task::spawn_blocking(move || -> Result<_> {
             let log: Arc<dyn EventLog> = match log_config {
@@ -68,9 +79,13 @@ impl Server {
             };
             let state = StateStore::open(&state_dir, thyme_state::Options::default())?;
             let engine = Engine::open(state.clone(), log.clone(), options)?.spawn()?;
-            Ok((log, state, engine))
+            let member: Arc<dyn Member> = match node {
+                Some(node) => log.join(node)?.into(),
+                None => Arc::new(Onlooker::default()),
+            };
+            Ok((log, state, engine, member))
         });
-        let (log, state, engine) = opened.await.map_err(|error| Error::internal(error.to_string()))??;
+        let (log, state, engine, member) = opened.await.map_err(|error| Error::internal(error.to_string()))??;
 
         let (run_log, run_writer) = if config.query.run_log {
             let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
@@ -94,7 +109,7 @@ impl Server {
         let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
         let ingestor = Arc::new(ingestor);
         let board = Arc::new(SourceBoard::default());
-        let controller = Controller::open(ControlParts {
+        let controller = Controller::new(ControlParts {
             catalog: catalog.clone(),
             log: log.clone(),
             state,
@@ -105,21 +120,44 @@ impl Server {
             clock: clock.clone(),
             clock_mode: config.clock,
             data_dir: data_dir.root().display().to_string(),
-        })
+            member: member.clone(),
+        });
+        let freshness = Arc::new(Freshness::default());
+        let start_sources = {
+            let (controller, ingestor, catalog) = (controller.clone(), ingestor.clone(), catalog.clone());
+            move || {
+                let (ingestor, catalog) = (ingestor.clone(), catalog.clone());
+                Sources::start(controller.ingest_datasets(), ingestor, catalog, board.clone(), clock.clone())
+            }
+        };
+        let node = Node::start(
+            NodeParts {
+                engine: engine.handle.clone(),
+                controller: controller.clone(),
+                member,
+                start_sources: Box::new(start_sources),
+                freshness: freshness.clone(),
+            },
+            !config.query_only,
+        )
         .await?;
-        let sources = Sources::start(controller.ingest_datasets(), ingestor.clone(), catalog.clone(), board, clock);
 
-        let health = Arc::new(ServerHealth { engine: engine.handle.clone(), recorder });
+        let health = Arc::new(ServerHealth {
+            engine: engine.handle.clone(),
+            controller: controller.clone(),
+            freshness,
+            recorder,
+        });
         let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
-        let control_addr = local(&control_listener)?;
         let query_addr = local(&query_listener)?;
-        let listeners = vec![
-            listen::serve(control_listener, parts.control_routes().await?, stopping.clone()),
-            listen::serve(query_listener, parts.query_routes().await?, stopping),
-        ];
-        tracing::info!(control = %control_addr, query = %query_addr, data_dir = %data_dir.root().display(), "serving");
-        Ok(Server { control_addr, query_addr, stop, listeners, sources, engine, run_writer, catalog, log, data_dir })
+        let mut listeners = vec![listen::serve(query_listener, parts.query_routes().await?, stopping.clone())];
+        if let Some(listener) = control_listener {
+            listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
+        }
+        let node = tokio::spawn(node.run(stopping));
+        tracing::info!(control = ?control_addr, query = %query_addr, data_dir = %data_dir.root().display(), "serving");
+        Ok(Server { control_addr, query_addr, stop, listeners, node, engine, run_writer, catalog, log, data_dir })
     }
 
     /// Where the data is.
@@ -131,7 +169,9 @@ impl Server {
     pub async fn stop(mut self) -> Result<()> {
         tracing::info!("stopping");
         self.stop.send_replace(true);
-        self.sources.stop().await;
+        if let Err(error) = (&mut self.node).await {
+            tracing::error!(%error, "the node's part in the work ended badly");
+        }
         for listener in &mut self.listeners {
             if tokio::time::timeout(GRACE, &mut *listener).await.is_err() {
                 tracing::warn!("connections were still open after {} s and are cut", GRACE.as_secs());
@@ -192,7 +232,8 @@ impl Parts {
 
     async fn query_routes(&self) -> Result<Router> {
         let feature = thyme_feature::grpc::service(self.query.clone(), self.catalog.clone());
-        let flight = thyme_feature::flight::service(self.query.clone(), Some(self.ingestor.clone()));
+        let ingestor = (!self.config.query_only).then(|| self.ingestor.clone());
+        let flight = thyme_feature::flight::service(self.query.clone(), ingestor);
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
         reporter.set_service_status("thyme.v1.FeatureService", tonic_health::ServingStatus::Serving).await;
         let grpc = tonic::service::Routes::new(feature).add_service(flight).add_service(grpc_health);
