@@ -1,7 +1,7 @@
 //! [`Controller`]: holds what serves and what is being built, and keeps engine, query side and ingest in step with it.
 
 use crate::commit::LOOK_EVERY;
-use crate::model::SourceBoard;
+use crate::sources::SourceBoard;
 use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;

@@ -9,6 +9,7 @@ pub mod grpc;
 mod listing;
 mod model;
 mod rejected;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -16,4 +17,5 @@ mod version;
 pub use commit::{CommitRequest, CommitResult};
 pub use controller::{ControlParts, Controller, IngestDataset, IngestTarget};
 pub use model::*;
+pub use sources::SourceBoard;
 pub use version::{Version, identities, job_spec};

@@ -145,11 +145,17 @@ async fn poll_until_stopped(
     let every = every.and_then(|micros| u64::try_from(micros).ok()).map_or(DEFAULT_EVERY, Duration::from_micros);
     let mut source: Option<Box<dyn Source>> = None;
     let mut last_error = String::new();
+    let mut orders = shared.board.orders();
     while !*stopping.borrow() {
+        orders.mark_unchanged();
         let rest = match poll_once(&dataset, &definition, &mut source, &shared).await {
-            Ok(has_more) => {
+            Ok(next) => {
                 last_error.clear();
-                if has_more { Duration::ZERO } else { every }
+                match next {
+                    Next::AtOnce => Duration::ZERO,
+                    Next::Later => every,
+                    Next::WhenTold => Duration::MAX,
+                }
             }
             Err(error) => {
                 source = None;
@@ -169,9 +175,18 @@ async fn poll_until_stopped(
         };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
+            _ = orders.changed() => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
     }
+}
+
+/// When to poll again.
+enum Next {
+    AtOnce,
+    Later,
+    /// It is paused.
+    WhenTold,
 }
 
 /// One poll: rows to the log, then the cursor to the catalog.
@@ -180,8 +195,17 @@ async fn poll_once(
     definition: &SourceDef,
     source: &mut Option<Box<dyn Source>>,
     shared: &Shared,
-) -> Result<bool> {
+) -> Result<Next> {
     let identity = dataset.identity();
+    let _turn = shared.board.turn(&identity).await;
+    if shared.catalog.is_paused(&identity).await? {
+        *source = None;
+        shared.board.update(&dataset.name, |view| {
+            view.state = "paused".to_string();
+            view.error = None;
+        });
+        return Ok(Next::WhenTold);
+    }
     let saved = shared.catalog.cursor(&identity).await?;
     let cursor = saved.as_deref().map(str::as_bytes).map(<[u8]>::to_vec);
     let mut polled = match source.take() {
@@ -210,7 +234,7 @@ async fn poll_once(
         view.error = poll.pending.clone();
         view.last_poll = Some(Time(now));
     });
-    Ok(poll.has_more)
+    Ok(if poll.has_more { Next::AtOnce } else { Next::Later })
 }
 
 async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -> Result<u64> {
@@ -227,7 +251,7 @@ async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -
         reasons.push(reason);
     };
     for row in &poll.rejected {
-        let reason = format!("{} {}: {}", row.unit, row.number, row.reason);
+        let reason = format!("{}: {}", row.place, row.reason);
         dead(&mut encoder, &row.values, &row.id, reason, &row.sample);
     }
     for row in &poll.rows {

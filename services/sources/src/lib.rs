@@ -12,6 +12,8 @@ mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod file;
+pub mod postgres;
+mod settings;
 
 use thyme_core::definition::SourceDef;
 use thyme_core::record::EventId;
@@ -48,10 +50,8 @@ pub struct SourceRow {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct RejectedRow {
-    /// Where it stands: a line (from 1) or a row (from 1), as `unit` says.
-    pub number: u64,
-    /// `line` or `row`.
-    pub unit: &'static str,
+    /// Where it stands: `line 12`, `row 12` (both from 1), or its key in a table.
+    pub place: String,
     pub reason: Error,
     /// The beginning of its text.
     pub sample: String,
@@ -73,7 +73,7 @@ pub struct Connector {
     pub open: Open,
 }
 
-pub const CONNECTORS: &[Connector] = &[file::CONNECTOR];
+pub const CONNECTORS: &[Connector] = &[file::CONNECTOR, postgres::CONNECTOR];
 
 /// Checks the settings and makes the source of a dataset with these fields (in stored order). Touches nothing outside yet.
 pub fn open(source: &SourceDef, fields: &[Field]) -> Result<Box<dyn Source>> {

@@ -1,5 +1,5 @@
-//! For tests and benches: a real Kafka broker of one's own, started by `tools/kafka.sh`. It ends with the process that started it,
-//! however that ends.
+//! For tests and benches: a real Kafka broker or PostgreSQL server of one's own, started by `tools/kafka.sh` and
+//! `tools/postgres.sh`. It ends with the process that started it, however that ends.
 
 use std::io::{BufRead as _, BufReader, Error, Result, Write as _};
 use std::path::Path;
@@ -9,13 +9,7 @@ use std::sync::{Mutex, PoisonError};
 pub struct Broker {
     /// `127.0.0.1:PORT`.
     pub address: String,
-    pipes: Mutex<Pipes>,
-}
-
-struct Pipes {
-    _script: Child,
-    commands: ChildStdin,
-    answers: BufReader<ChildStdout>,
+    script: Script,
 }
 
 impl Broker {
@@ -26,50 +20,111 @@ impl Broker {
 
     /// A broker on a free port with further properties, each `name=value`. What failed is on standard error.
     pub fn start_with(properties: &[&str]) -> Result<Broker> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka.sh");
-        let mut script = Command::new(script)
-            .args(["serve", "0"])
-            .args(properties)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let (Some(commands), Some(answers)) = (script.stdin.take(), script.stdout.take()) else {
-            return Err(Error::other("tools/kafka.sh has no pipes"));
-        };
-        let mut pipes = Pipes { _script: script, commands, answers: BufReader::new(answers) };
-        let ready = pipes.answer()?;
-        let Some(address) = ready.strip_prefix("ready ") else {
-            return Err(Error::other(
-                "no Kafka broker: see above for the reason; `make test KAFKA=off` leaves these tests out",
-            ));
-        };
-        Ok(Broker { address: address.to_string(), pipes: Mutex::new(pipes) })
+        let arguments: Vec<&str> = ["0"].iter().chain(properties).copied().collect();
+        let missing = "no Kafka broker: see above for the reason; `make test KAFKA=off` leaves these tests out";
+        let (script, address) = Script::serve("kafka.sh", &arguments, missing)?;
+        Ok(Broker { address, script })
     }
 
     /// SIGKILL.
     pub fn kill(&self) -> Result<()> {
-        self.command("kill")
+        self.script.command("kill")
     }
 
     /// After a kill: the same port, the same data.
     pub fn restart(&self) -> Result<()> {
-        self.command("start")
+        self.script.command("start")
     }
 
     /// SIGSTOP.
     pub fn pause(&self) -> Result<()> {
-        self.command("pause")
+        self.script.command("pause")
     }
 
     pub fn resume(&self) -> Result<()> {
-        self.command("resume")
+        self.script.command("resume")
+    }
+}
+
+/// The superuser is `postgres` with the password `secret`.
+pub struct Postgres {
+    /// `127.0.0.1:PORT`.
+    pub address: String,
+    script: Script,
+}
+
+impl Postgres {
+    /// A server on a free port. What failed is on standard error.
+    pub fn start() -> Result<Postgres> {
+        let (script, address) = Script::serve("postgres.sh", &[], "no PostgreSQL: see above for the reason")?;
+        Ok(Postgres { address, script })
+    }
+
+    /// The address of a database, which need not exist, as the superuser.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres:secret@{}/{database}", self.address)
+    }
+
+    /// A statement on one line, as the superuser in the database `thyme`.
+    pub fn sql(&self, statement: &str) -> Result<()> {
+        self.script.tell(&format!("sql {statement}"), "sql")
+    }
+
+    /// SIGKILL to all its processes.
+    pub fn kill(&self) -> Result<()> {
+        self.script.command("kill")
+    }
+
+    /// After a kill: the same port, the same data.
+    pub fn restart(&self) -> Result<()> {
+        self.script.command("start")
+    }
+
+    /// SIGSTOP to all its processes.
+    pub fn pause(&self) -> Result<()> {
+        self.script.command("pause")
+    }
+
+    pub fn resume(&self) -> Result<()> {
+        self.script.command("resume")
+    }
+}
+
+/// A running script that is told what to do line by line, and ends with its standard input.
+struct Script {
+    pipes: Mutex<Pipes>,
+}
+
+struct Pipes {
+    _script: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Script {
+    /// The script once its server is there, and the address. `missing` is the error if there is none.
+    fn serve(name: &str, arguments: &[&str], missing: &str) -> Result<(Script, String)> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+        let mut script =
+            Command::new(path).arg("serve").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (Some(commands), Some(answers)) = (script.stdin.take(), script.stdout.take()) else {
+            return Err(Error::other(format!("tools/{name} has no pipes")));
+        };
+        let mut pipes = Pipes { _script: script, commands, answers: BufReader::new(answers) };
+        let ready = pipes.answer()?;
+        let Some(address) = ready.strip_prefix("ready ") else { return Err(Error::other(missing)) };
+        Ok((Script { pipes: Mutex::new(pipes) }, address.to_string()))
     }
 
     fn command(&self, command: &str) -> Result<()> {
+        self.tell(command, command)
+    }
+
+    fn tell(&self, command: &str, done: &str) -> Result<()> {
         let mut pipes = self.pipes.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(pipes.commands, "{command}")?;
         let answer = pipes.answer()?;
-        if answer == format!("done {command}") { Ok(()) } else { Err(Error::other(format!("{command}: '{answer}'"))) }
+        if answer == format!("done {done}") { Ok(()) } else { Err(Error::other(format!("{command}: '{answer}'"))) }
     }
 }
 

@@ -100,7 +100,7 @@ fn take_rows(source: &SourceFile, fields: &[Field], batch: &RecordBatch, first: 
                 let sample = sample(fields, &columns, row);
                 let id = source.id(place, sample.as_bytes());
                 let values = readable(&columns, row);
-                poll.rejected.push(RejectedRow { number: place + 1, unit: "row", reason, sample, values, id });
+                poll.rejected.push(RejectedRow { place: format!("row {}", place + 1), reason, sample, values, id });
             }
         }
     }

@@ -64,7 +64,8 @@ fn ids(poll: &Poll) -> Vec<i64> {
 
 /// Line numbers and reasons.
 fn rejects(poll: &Poll) -> Vec<(u64, &str)> {
-    poll.rejected.iter().map(|row| (row.number, row.reason.message())).collect()
+    let number = |place: &str| place.split_once(' ').unwrap().1.parse().unwrap();
+    poll.rejected.iter().map(|row| (number(&row.place), row.reason.message())).collect()
 }
 
 fn json_lines(rows: &[Vec<Value>]) -> String {

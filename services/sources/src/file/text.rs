@@ -173,7 +173,8 @@ impl Opened<'_> {
             Ok(None) => {}
             Err(reason) => {
                 let (sample, values) = (coerce::sample(record), readable());
-                poll.rejected.push(RejectedRow { number: cursor.line, unit: "line", reason, sample, values, id: id() });
+                let place = format!("line {}", cursor.line);
+                poll.rejected.push(RejectedRow { place, reason, sample, values, id: id() });
             }
         }
     }
