@@ -96,6 +96,7 @@ class DatasetDefinition:
     max_future: str | None = None
     dedup_window: str | None = None
     partitions: int | None = None
+    emit: bool = False
     metadata: Metadata = data_field(default_factory=Metadata)
     location: Location | None = None
     pipelines: list[PipelineDefinition] = data_field(default_factory=list)
@@ -118,6 +119,7 @@ def dataset(cls: Class | None = None, **arguments: Any) -> Class | Callable[[Cla
         max_future: how far ahead of its arrival an event time may be (default one day).
         dedup_window: how long event ids are remembered (default 7 days of arrival time).
         partitions: number of log partitions.
+        emit: whether the pipeline that fills it writes each row to a topic for other consumers (default False).
         description, owner, tags, project, deprecated, replacement: shown in the catalog.
 
     Raises:
@@ -146,8 +148,6 @@ def _declare(cls: Class, arguments: dict[str, Any], local_names: dict[str, objec
     metadata = take_metadata(where, arguments, location, cls)
     if arguments.get("history") is not None:
         raise not_in_this_release(f"{where}: history=", "leave it out: everything is kept", location)
-    if arguments.get("emit"):
-        raise not_in_this_release(f"{where}: emit=True", None, location)
     lengths = {
         name: None if arguments.get(name) is None else checked_duration(arguments[name], name, location)
         for name in ("max_lateness", "max_future", "dedup_window")
@@ -159,6 +159,7 @@ def _declare(cls: Class, arguments: dict[str, Any], local_names: dict[str, objec
         index=checked_flag(where, "index", arguments.get("index", False), location),
         fields=_fields(cls, local_names, location),
         partitions=_partitions(where, arguments.get("partitions"), location),
+        emit=checked_flag(where, "emit", arguments.get("emit", False), location),
         metadata=metadata,
         location=location,
         **lengths,

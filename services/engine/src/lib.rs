@@ -6,6 +6,7 @@
 mod accept;
 mod consume;
 mod dedup;
+mod emit;
 mod engine;
 mod handle;
 mod offsets;
@@ -16,4 +17,4 @@ mod spec;
 pub use engine::Engine;
 pub use handle::{BuildProgress, EngineHandle, ShardStatus};
 pub use runner::RunningEngine;
-pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};
+pub use spec::{DatasetJob, EmitJob, EngineOptions, JobSpec, PipelineJob, RouteJob};

@@ -1,11 +1,13 @@
 //! Two machines, each with an engine and a state of its own, on one simulated broker that loses, delays and refuses: they crash,
 //! stand still, come back as zombies and take over from each other. In the end each state, and what a `read_committed` reader
-//! sees of the repartition log, is what a brute force over the dataset's log says. `SEEDS` sets the number of runs.
+//! sees of the repartition log and of the topics of the aggregated datasets, is what a brute force over the dataset's log says.
+//! `SEEDS` sets the number of runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
 
 mod common;
 
+use common::emitted::check_emitted;
 use common::*;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -51,7 +53,7 @@ impl Simulation {
         let machine = || Machine { state: StateStore::in_memory().unwrap(), engine: None };
         broker.create_topic(TOPIC, PARTITIONS).unwrap();
         Simulation {
-            world: World::new(),
+            world: World::emitting(),
             log: broker.clone(),
             broker,
             chance: Chance::new(seed ^ 0x5eed),
@@ -243,6 +245,7 @@ impl Simulation {
     fn check(&self) {
         let kept = self.accepted();
         self.check_outputs(&kept);
+        check_emitted(&self.log, &self.world, &kept);
         for machine in &self.machines {
             self.check_state(&machine.state, &kept);
         }

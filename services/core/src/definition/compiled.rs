@@ -38,6 +38,8 @@ pub struct CompiledDataset {
     pub max_future: i64,
     pub dedup_window: i64,
     pub partitions: u16,
+    /// Whether the pipeline that fills it writes a row per accepted event to a topic ([`super::Emission`]).
+    pub emit: bool,
     /// Pipelines that fill it, as `Dataset.pipeline`; empty for a raw dataset.
     pub pipelines: Vec<String>,
     /// Aggregated field -> the pipeline and output that produce it; empty for a raw dataset.

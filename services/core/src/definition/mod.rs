@@ -10,6 +10,7 @@ mod dag;
 mod datasets;
 mod diff;
 mod diff_features;
+mod emission;
 mod features;
 mod featuresets;
 mod findings;
@@ -27,6 +28,7 @@ pub use compiled::{
 };
 pub use dag::{FeaturePlan, PlannedCall, PlannedRead, Slot};
 pub use diff::{PublishedIds, diff};
+pub use emission::{Emission, EmittedRow};
 pub use merge::merge;
 pub use plan::{Plan, PlanItem, Renamed, StateItem};
 pub use program::{Evaluated, KeyProgram, RowProgram};
@@ -92,6 +94,9 @@ pub struct DatasetDef {
     pub dedup_window: Option<String>,
     #[serde(default)]
     pub partitions: Option<u16>,
+    /// Whether the pipeline that fills it writes its rows to a topic for other consumers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emit: bool,
     #[serde(default)]
     pub source: Option<SourceDef>,
     #[serde(default)]

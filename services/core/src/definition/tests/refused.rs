@@ -72,6 +72,12 @@ fn datasets() {
             &["features.py:4: dataset 'Order': partitions must be from 1 to 256, got 257"],
         ),
         (
+            &[("Order/emit", "true")],
+            &[
+                "features.py:4: dataset 'Order': emit has no meaning on a dataset that no pipeline fills (hint: its log already is a topic with its events: leave emit out)",
+            ],
+        ),
+        (
             &[("UserStats/max_lateness", "\"1h\""), ("UserStats/partitions", "4")],
             &[
                 "features.py:14: dataset 'UserStats': max_lateness has no meaning on a dataset that pipelines fill (hint: set it on the dataset that they read)",
