@@ -56,6 +56,27 @@ def test_arrows_point_down():
     assert [arrow for arrow in arrows if LEVELS[arrow[0]] <= LEVELS[arrow[1]]] == []
 
 
+def features(*selection):
+    """Each crate of a build with the features it gets there, as `cargo tree` prints them."""
+    done = subprocess.run(
+        ["cargo", "tree", *selection, "--prefix", "none", "--format", "{p} {f}", "--no-dedupe"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {line.strip() for line in done.stdout.splitlines() if line.strip()}
+
+
+def test_the_wheel_compiles_nothing_twice():
+    """A crate that the tests and the wheel both use has the same features in both, so `make test` compiles it once."""
+    tests = features("--workspace", "--exclude=thyme-python", "--exclude=thyme-extract", "--edges=normal,dev")
+    wheel = features("--package=thyme-python", "--edges=normal")
+    in_tests = {line.split()[0] for line in tests}
+    assert len(wheel & tests) > 200
+    assert {line for line in wheel - tests if line.split()[0] in in_tests} == set()
+
+
 def test_failpoints_are_for_tests():
     """Nothing that is built into the product can make a crash point do anything."""
     callers = subprocess.run(

@@ -11,7 +11,6 @@ mod last;
 mod last_k;
 mod layout;
 mod operator;
-#[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 mod partial;
 mod percentile;

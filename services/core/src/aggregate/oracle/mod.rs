@@ -1,5 +1,6 @@
 //! What an aggregate must be, computed the most naive way: filter all events, sort them, and do schoolbook arithmetic on exact
-//! rationals. Shares no arithmetic with the real thing; for tests only.
+//! rationals. Shares no arithmetic with the real thing. Only tests call it; it is no feature of the crate, because crates with other
+//! features are compiled a second time for the wheel.
 
 mod rational;
 
