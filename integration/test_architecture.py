@@ -10,7 +10,8 @@ ROOT = Path(__file__).parent.parent
 
 OWNERS = {
     "rocksdb": {"thyme-state"},
-    "sqlx": {"thyme-catalog"},
+    # The catalog has tables of its own; a source reads those of others, as text.
+    "sqlx": {"thyme-catalog", "thyme-sources"},
     "object_store": {"thyme-checkpoint"},
     "rdkafka": {"thyme-log"},
     "pyo3": {"thyme-extract", "thyme-python"},

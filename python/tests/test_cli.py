@@ -29,7 +29,10 @@ def server():
         "ListFeaturesets": featuresets,
         "ListDatasets": datasets,
         "ListPipelines": pipelines,
-        "ListSources": lambda _: _proto.ListSourcesResponse(),
+        "ListSources": lambda _: _proto.ListSourcesResponse(sources=[source("failed", "cannot reach PostgreSQL")]),
+        "TestSource": tried_source,
+        "PauseSource": lambda request: _proto.PauseSourceResponse(source=paused(request.dataset)),
+        "ResetSource": lambda request: _proto.ResetSourceResponse(source=paused(request.dataset)),
         "ListRejected": rejected,
         "GetFeatures": features,
         "BatchGetFeatures": batch,
@@ -76,6 +79,24 @@ def status(_):
             duration_seconds=0.5, failures=2, trouble="the store cannot be reached", unusable=["checkpoint 8"],
         ),
     )  # fmt: skip
+
+
+def source(state, error=""):
+    return _proto.SourceInfo(
+        dataset="Order", kind="postgres", state=state, rows=7, rejected=1, error=error, last_poll=NOON,
+    )  # fmt: skip
+
+
+def tried_source(request):
+    rows = ['{"id":1,"ts":"2024-01-15T12:00:00Z","note":null}', '{"id":2,"ts":"2024-01-15T12:00:01Z","note":"a"}']
+    unfit = _proto.UnfitRowInfo(place="row id=3", reason="field 'id': expected int, got '1.5'", sample="id=1.5")
+    return _proto.TestSourceResponse(rows_json=rows[: request.limit], rejected=[unfit], has_more=True)
+
+
+def paused(dataset):
+    if dataset != "Order":
+        raise Refusal(5, f"unknown dataset '{dataset}'", "not_found", "dataset", "did you mean 'Order'?")
+    return source("paused")
 
 
 def rebuild(_):
@@ -313,6 +334,12 @@ COMMANDS = {
     "serve-role-of-its-own": ["serve", "--role", "query"],
     "serve-role-unknown": ["serve", "--role", "querry"],
     "inspect-unknown": ["inspect", "Ordr"],
+    "sources-list": ["sources", "list"],
+    "sources-test": ["sources", "test", "Order", "-n", "2"],
+    "sources-test-json": ["sources", "test", "Order", "--json"],
+    "sources-pause": ["sources", "pause", "Order"],
+    "sources-pause-json": ["sources", "pause", "Order", "--json"],
+    "sources-reset-unknown": ["sources", "reset", "Ordr"],
     "init": ["init", "shop"],
     "init-again": ["init", "."],
 }

@@ -15,6 +15,7 @@ from thyme import (
     ExpDecaySum,
     FileSource,
     LastK,
+    PostgresSource,
     Secret,
     Sum,
     TopK,
@@ -213,6 +214,14 @@ SOURCES = [
         "dataset Stats is filled by a pipeline and takes no source",
     ),
     (lambda: source(FileSource("a.csv"), cursor="tz")(make_order()), "dataset Order has no field 'tz' for cursor"),
+    (lambda: PostgresSource(""), "PostgresSource: table must be a text, got ''"),
+    (lambda: PostgresSource("orders", hots="db"), "PostgresSource has no argument 'hots' (hint: did you mean 'host'?)"),
+    (lambda: PostgresSource("orders", port="5432"), "PostgresSource: port must be from 1 to 65535, got '5432'"),
+    (lambda: PostgresSource("orders", password="x"), "PostgresSource: a password is not written into a definition"),
+    (
+        lambda: PostgresSource("orders", sslmode="required"),
+        "PostgresSource: unknown sslmode 'required' (hint: did you mean 'require'?)",
+    ),
     (lambda: Secret(env=""), "Secret names an environment variable"),
 ]
 
@@ -343,10 +352,10 @@ def test_a_pipeline_on_an_aggregated_dataset_is_refused():
 
 
 def test_sources_of_later_releases_say_so():
-    for name in ("KafkaSource", "PostgresSource", "S3Source"):
+    for name in ("KafkaSource", "IcebergSource", "S3Source"):
         with pytest.raises(NotInThisReleaseError, match=f"{name} is not available in this release"):
             getattr(thyme, name)
-    with pytest.raises(ImportError, match="FileSource is"):
+    with pytest.raises(ImportError, match="FileSource and PostgresSource are"):
         from thyme import KafkaSource  # noqa: F401
     with pytest.raises(AttributeError):
         thyme.NoSuchThing  # noqa: B018

@@ -17,8 +17,10 @@ from thyme.expressions import Expr, col, lit, when
 from thyme.extractor import extractor, extractor_inputs, extractor_outputs
 from thyme.featureset import feature, featureset
 from thyme.pipeline import inputs, pipeline
+from thyme.postgres_source import PostgresSource
+from thyme.secret import Secret
 from thyme.sources import LATER as _SOURCES_LATER
-from thyme.sources import FileSource, Secret, source
+from thyme.sources import FileSource, source
 from thyme.version import __version__
 
 if TYPE_CHECKING:
@@ -28,10 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApproxPercentile", "AsyncClient", "Avg", "Client", "Count", "CountDistinct", "ExpDecaySum", "Expr", "FileSource",
-    "First", "FirstK", "Last", "LastK", "Max", "Min", "Secret", "Stddev", "Sum", "ThymeDefinitionError", "ThymeError",
-    "ThymeResult", "TopK", "TopKEntry", "Variance", "__version__", "col", "concat", "dataset", "extractor",
-    "extractor_inputs", "extractor_outputs", "feature", "featureset", "field", "greatest", "inputs", "least", "lit",
-    "pipeline", "source", "when",
+    "First", "FirstK", "Last", "LastK", "Max", "Min", "PostgresSource", "Secret", "Stddev", "Sum",
+    "ThymeDefinitionError", "ThymeError", "ThymeResult", "TopK", "TopKEntry", "Variance", "__version__", "col",
+    "concat", "dataset", "extractor", "extractor_inputs", "extractor_outputs", "feature", "featureset", "field",
+    "greatest", "inputs", "least", "lit", "pipeline", "source", "when",
 ]  # fmt: skip
 
 _LAZY = {"Client": "thyme.client", "AsyncClient": "thyme.aio", "ThymeResult": "thyme.result"}
@@ -48,7 +50,7 @@ def __getattr__(name: str) -> Any:
 
         raise NotInThisReleaseError(
             f"{name} is not available in this release ({__version__})",
-            hint="FileSource is; rows from anywhere else can be sent with thyme.Client().log(...)",
+            hint="FileSource and PostgresSource are; rows from anywhere else can be sent with thyme.Client().log(...)",
             field=name,
         )
     from thyme.suggest import suggestion

@@ -175,6 +175,24 @@ class AsyncClient:
         could not be read; with the reason, and at most `limit` of each kind."""
         return await self._send(control_calls.rejected(dataset, limit))
 
+    async def test_source(self, dataset: str, limit: int = 5) -> dict[str, Any]:
+        """The first rows of a dataset's source as they would be published; none is. `rejected` has those that do not
+        fit the dataset, with place and reason. Raises if the source cannot be read."""
+        return await self._send(control_calls.test_source(dataset, limit))
+
+    async def pause_source(self, dataset: str) -> dict[str, Any]:
+        """When it returns, no more rows of the dataset's source are published until it is resumed, restarts or not."""
+        return await self._send(control_calls.change_source("pause", dataset))
+
+    async def resume_source(self, dataset: str) -> dict[str, Any]:
+        """A paused source goes on where it was."""
+        return await self._send(control_calls.change_source("resume", dataset))
+
+    async def reset_source(self, dataset: str) -> dict[str, Any]:
+        """The dataset's source is read from its beginning again. Its rows keep their ids: those that were published
+        within the dataset's `dedup_window` do not count twice, older ones do."""
+        return await self._send(control_calls.change_source("reset", dataset))
+
     async def close(self) -> None:
         """Closes the connections."""
         self._operations.close()

@@ -108,6 +108,25 @@ def rejected(dataset: str, limit: int) -> Call:
     return Call("ListRejected", request, _rejected, control=True)
 
 
+def test_source(dataset: str, limit: int) -> Call:
+    """The first rows of a dataset's source, none of which is published."""
+    request = _proto.TestSourceRequest(dataset=dataset, limit=limit)
+    return Call("TestSource", request, _tested, control=True, timeout=60.0)
+
+
+def change_source(action: str, dataset: str) -> Call:
+    """`pause`, `resume` or `reset` the source of a dataset."""
+    method = f"{action.capitalize()}Source"
+    request = getattr(_proto, f"{method}Request")(dataset=dataset)
+    return Call(method, request, _member("source"), control=True, timeout=60.0)
+
+
+def _tested(response: Any) -> dict[str, Any]:
+    found = plain(response)
+    found["rows"] = [json.loads(row) for row in found.pop("rows_json")]
+    return {"rows": found.pop("rows"), **found}
+
+
 def _rejected(response: Any) -> list[dict[str, Any]]:
     found = []
     for message in response.rows:

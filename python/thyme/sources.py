@@ -1,4 +1,4 @@
-"""`@source`: where the rows of a dataset come from. This release reads files."""
+"""`@source`: where the rows of a dataset come from. This release reads files and tables of PostgreSQL."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from thyme.errors import Location, ThymeDefinitionError
 from thyme.location import caller_location
 from thyme.metadata import NAMES as METADATA_NAMES
 from thyme.metadata import Metadata, take_metadata
+from thyme.postgres_source import PostgresSource
 from thyme.suggest import suggestion
 
 Class = TypeVar("Class", bound=type)
@@ -28,24 +29,8 @@ _FORMATS = {
     ".pq": "parquet",
 }
 LATER = (
-    "KafkaSource", "KinesisSource", "PostgresSource", "IcebergSource", "S3Source", "BigQuerySource", "SnowflakeSource"
+    "KafkaSource", "KinesisSource", "IcebergSource", "S3Source", "BigQuerySource", "SnowflakeSource"
 )  # fmt: skip
-
-
-class Secret:
-    """A value that the server takes from its own environment, never from a commit: `Secret(env="DB_PASSWORD")`."""
-
-    def __init__(self, *, env: str) -> None:
-        if not isinstance(env, str) or not env:
-            raise ThymeDefinitionError(f"Secret names an environment variable, got {env!r}", location=caller_location())
-        self.env = env
-
-    def to_json(self) -> dict[str, str]:
-        """The reference, not the value."""
-        return {"env": self.env}
-
-    def __repr__(self) -> str:
-        return f"Secret(env={self.env!r})"
 
 
 class FileSource:
@@ -88,7 +73,7 @@ class FileSource:
 class SourceDefinition:
     """A source as declared."""
 
-    connector: FileSource
+    connector: FileSource | PostgresSource
     cursor: str | None = None
     every: str | None = None
     max_lateness: str | None = None
@@ -101,8 +86,8 @@ def source(connector: Any = None, **arguments: Any) -> Callable[[Class], Class]:
     """Attaches a source to a dataset: `@source(FileSource("orders.jsonl"), max_lateness="1h")` above `@dataset`.
 
     Args:
-        connector: a `FileSource`.
-        cursor: the field by which a polled source advances.
+        connector: a `FileSource` or a `PostgresSource`.
+        cursor: the field in whose order a table is read.
         every: how often it is looked at, such as `"5s"`.
         max_lateness: wins over the dataset's own.
         cdc: `"append"`: each row is an event.
@@ -113,7 +98,7 @@ def source(connector: Any = None, **arguments: Any) -> Callable[[Class], Class]:
     """
     location = caller_location()
     refuse_unknown("@source", {name: 0 for name in arguments if name not in _ARGUMENTS}, _ARGUMENTS, location)
-    if not isinstance(connector, FileSource):
+    if not isinstance(connector, (FileSource, PostgresSource)):
         raise ThymeDefinitionError(
             f"@source takes a connector, got {connector!r}",
             hint='write @source(FileSource("orders.jsonl"))',

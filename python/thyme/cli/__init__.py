@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from thyme.cli import catalog, data, definitions, explain, offline, project, query, runs, server
+from thyme.cli import catalog, data, definitions, explain, offline, project, query, runs, server, sources
 
 app = typer.Typer(
     name="thyme",
@@ -21,6 +21,7 @@ app = typer.Typer(
 for _group in (project, server, definitions, data, query, offline, explain, catalog):
     _group.register(app)
 app.add_typer(runs.app, name="runs")
+app.add_typer(sources.app, name="sources")
 
 
 def main() -> None:

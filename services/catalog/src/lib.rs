@@ -60,6 +60,17 @@ pub trait Catalog: Send + Sync {
     async fn cursor(&self, source: &str) -> Result<Option<String>>;
     async fn save_cursor(&self, source: &str, cursor: &str, at: Micros) -> Result<()>;
     async fn remove_cursor(&self, source: &str) -> Result<()>;
+    /// Whether a source rests until somebody resumes it.
+    async fn is_paused(&self, source: &str) -> Result<bool> {
+        Ok(self.cursor(&pause_entry(source)).await?.is_some())
+    }
+    /// Over restarts, until it is resumed. Its cursor stays.
+    async fn pause(&self, source: &str, at: Micros) -> Result<()> {
+        self.save_cursor(&pause_entry(source), "paused", at).await
+    }
+    async fn resume(&self, source: &str) -> Result<()> {
+        self.remove_cursor(&pause_entry(source)).await
+    }
 
     async fn add_event(&self, event: NewActivityEvent) -> Result<()>;
     /// Newest first, those older than `before` (an event's `id`).
@@ -81,4 +92,9 @@ pub trait Catalog: Send + Sync {
     async fn copy_to(&self, _file: &Path) -> Result<bool> {
         Ok(false)
     }
+}
+
+/// A pause is an entry beside the cursors: no dataset's identity has a colon.
+fn pause_entry(source: &str) -> String {
+    format!("paused:{source}")
 }

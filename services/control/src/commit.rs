@@ -1,6 +1,7 @@
 //! A commit from JSON to takeover: merge, compile, plan, load modules, allocate, build, take over.
 
 use crate::controller::{Controller, Serving, load_extractors};
+use crate::sources::check_sources;
 use crate::version::{Version, identities, job_spec};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
@@ -110,6 +111,7 @@ impl Controller {
         };
         let merged = merge(&current_definitions, &change, &request.remove)?;
         let compiled = Arc::new(compile(&merged)?);
+        check_sources(&compiled)?;
         let mut published = PublishedIds::new();
         for feature in self.parts.catalog.published_features().await.map_err(|error| vec![error])? {
             published.insert((feature.featureset, feature.id), feature.name);

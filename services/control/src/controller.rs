@@ -2,7 +2,7 @@
 
 use crate::checkpoints::CheckpointBoard;
 use crate::commit::LOOK_EVERY;
-use crate::model::SourceBoard;
+use crate::sources::SourceBoard;
 use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;

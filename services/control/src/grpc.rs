@@ -94,6 +94,27 @@ impl ControlService for ControlGrpc {
         Ok(Response::new(v1::ListSourcesResponse { sources }))
     }
 
+    async fn test_source(&self, request: Request<v1::TestSourceRequest>) -> Answer<v1::TestSourceResponse> {
+        let v1::TestSourceRequest { dataset, limit } = request.into_inner();
+        let view = self.controller.test_source(&dataset, limit).await.map_err(refuse)?;
+        Ok(Response::new(test_info(view)))
+    }
+
+    async fn pause_source(&self, request: Request<v1::PauseSourceRequest>) -> Answer<v1::PauseSourceResponse> {
+        let view = self.controller.pause_source(&request.into_inner().dataset).await.map_err(refuse)?;
+        Ok(Response::new(v1::PauseSourceResponse { source: Some(source_info(view)) }))
+    }
+
+    async fn resume_source(&self, request: Request<v1::ResumeSourceRequest>) -> Answer<v1::ResumeSourceResponse> {
+        let view = self.controller.resume_source(&request.into_inner().dataset).await.map_err(refuse)?;
+        Ok(Response::new(v1::ResumeSourceResponse { source: Some(source_info(view)) }))
+    }
+
+    async fn reset_source(&self, request: Request<v1::ResetSourceRequest>) -> Answer<v1::ResetSourceResponse> {
+        let view = self.controller.reset_source(&request.into_inner().dataset).await.map_err(refuse)?;
+        Ok(Response::new(v1::ResetSourceResponse { source: Some(source_info(view)) }))
+    }
+
     async fn list_rejected(&self, request: Request<v1::ListRejectedRequest>) -> Answer<v1::ListRejectedResponse> {
         let v1::ListRejectedRequest { dataset, limit } = request.into_inner();
         let rows = self.controller.rejected(&dataset, limit).map_err(refuse)?;
@@ -327,6 +348,16 @@ fn source_info(view: SourceView) -> v1::SourceInfo {
         last_poll: view.last_poll.map(time),
         metadata: Some(metadata_info(view.metadata)),
         settings_json: serde_json::to_string(&view.settings).unwrap_or_default(),
+    }
+}
+
+fn test_info(view: SourceTestView) -> v1::TestSourceResponse {
+    let unfit = |row: UnfitRowView| v1::UnfitRowInfo { place: row.place, reason: row.reason, sample: row.sample };
+    v1::TestSourceResponse {
+        rows_json: view.rows.iter().map(ToString::to_string).collect(),
+        rejected: view.rejected.into_iter().map(unfit).collect(),
+        pending: view.pending.unwrap_or_default(),
+        has_more: view.has_more,
     }
 }
 

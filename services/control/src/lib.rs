@@ -11,6 +11,7 @@ mod listing;
 mod model;
 mod rebuild;
 mod rejected;
+mod sources;
 #[cfg(test)]
 mod tests;
 mod version;
@@ -20,4 +21,5 @@ pub use commit::{CommitRequest, CommitResult};
 pub use controller::{ControlParts, Controller, IngestDataset, IngestTarget};
 pub use model::*;
 pub use rebuild::{RebuildOutcome, TableDigests};
+pub use sources::{SourceBoard, SourceGate};
 pub use version::{Version, identities, job_spec};

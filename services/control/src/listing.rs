@@ -103,10 +103,6 @@ impl Controller {
         found.into_values().collect()
     }
 
-    pub fn sources(&self) -> Vec<SourceView> {
-        self.parts.sources.list()
-    }
-
     pub fn jobs(&self) -> Result<Vec<JobView>> {
         let serving = self.serving();
         let trouble = self.parts.engine.trouble().map(|error| error.to_string());

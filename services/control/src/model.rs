@@ -1,7 +1,6 @@
 //! What listings and the status show. The JSON of `/api/v1/*` is these types as they stand; gRPC carries the same fields.
 
 use crate::checkpoints::CheckpointStatus;
-use parking_lot::Mutex;
 use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use thyme_core::definition::Metadata;
@@ -104,7 +103,7 @@ pub struct FeaturesetView {
 pub struct SourceView {
     pub dataset: String,
     pub kind: String,
-    /// `running`, `waiting` or `failed`.
+    /// `running`, `waiting`, `failed` or `paused`.
     pub state: String,
     pub cursor: String,
     pub rows: u64,
@@ -116,28 +115,25 @@ pub struct SourceView {
     pub settings: BTreeMap<String, serde_json::Value>,
 }
 
-/// What the sources say of themselves.
-#[derive(Default)]
-pub struct SourceBoard {
-    sources: Mutex<BTreeMap<String, SourceView>>,
+/// The first rows of a source, as they would be published.
+#[derive(Debug, Clone, Serialize)]
+pub struct SourceTestView {
+    /// Each an object.
+    pub rows: Vec<serde_json::Value>,
+    pub rejected: Vec<UnfitRowView>,
+    /// Why not all of what is there can be read yet.
+    pub pending: Option<String>,
+    pub has_more: bool,
 }
 
-impl SourceBoard {
-    /// Adds or changes the entry of a dataset.
-    pub fn put(&self, view: SourceView) {
-        self.sources.lock().insert(view.dataset.clone(), view);
-    }
-    pub fn update(&self, dataset: &str, change: impl FnOnce(&mut SourceView)) {
-        if let Some(view) = self.sources.lock().get_mut(dataset) {
-            change(view);
-        }
-    }
-    pub fn remove(&self, dataset: &str) {
-        self.sources.lock().remove(dataset);
-    }
-    pub fn list(&self) -> Vec<SourceView> {
-        self.sources.lock().values().cloned().collect()
-    }
+/// A row of a source that does not fit the dataset.
+#[derive(Debug, Clone, Serialize)]
+pub struct UnfitRowView {
+    /// `line 12`.
+    pub place: String,
+    pub reason: String,
+    /// The beginning of its text.
+    pub sample: String,
 }
 
 /// A row that did not become an event.

@@ -39,6 +39,10 @@ pub fn control_routes(gateway: Arc<ControlGateway>) -> Router {
         .route("/api/v1/pipelines", get(pipelines))
         .route("/api/v1/featuresets", get(featuresets))
         .route("/api/v1/sources", get(sources))
+        .route("/api/v1/sources/{dataset}/test", post(test_source))
+        .route("/api/v1/sources/{dataset}/pause", post(pause_source))
+        .route("/api/v1/sources/{dataset}/resume", post(resume_source))
+        .route("/api/v1/sources/{dataset}/reset", post(reset_source))
         .route("/api/v1/rejected", get(rejected))
         .route("/api/v1/jobs", get(jobs))
         .route("/api/v1/events", get(events))
@@ -132,6 +136,29 @@ async fn featuresets(State(gateway): Shared, Query(pairs): Pairs) -> Answered {
 
 async fn sources(State(gateway): Shared, Query(pairs): Pairs) -> Answered {
     list("sources", &gateway.controller.sources(), pairs)
+}
+
+/// `limit?`: the first rows of the dataset's source, none of which is published.
+async fn test_source(State(gateway): Shared, Path(dataset): Path<String>, Query(pairs): Pairs) -> Answered {
+    let mut fields = Fields::of_query(pairs)?;
+    let limit = fields.number("limit")?.unwrap_or_default();
+    fields.finish()?;
+    Ok(render::json(&gateway.controller.test_source(&dataset, limit).await?))
+}
+
+async fn pause_source(State(gateway): Shared, Path(dataset): Path<String>, Query(pairs): Pairs) -> Answered {
+    Fields::of_query(pairs)?.finish()?;
+    Ok(render::json(&json!({"source": gateway.controller.pause_source(&dataset).await?})))
+}
+
+async fn resume_source(State(gateway): Shared, Path(dataset): Path<String>, Query(pairs): Pairs) -> Answered {
+    Fields::of_query(pairs)?.finish()?;
+    Ok(render::json(&json!({"source": gateway.controller.resume_source(&dataset).await?})))
+}
+
+async fn reset_source(State(gateway): Shared, Path(dataset): Path<String>, Query(pairs): Pairs) -> Answered {
+    Fields::of_query(pairs)?.finish()?;
+    Ok(render::json(&json!({"source": gateway.controller.reset_source(&dataset).await?})))
 }
 
 /// `dataset`, `limit?`: its rows that did not become events.

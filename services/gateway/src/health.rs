@@ -20,7 +20,7 @@ pub trait Health: Send + Sync {
     fn version(&self) -> String;
 }
 
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 25] = [
     "/features",
     "/features/batch",
     "/features/offline",
@@ -42,6 +42,10 @@ const PATHS: [&str; 21] = [
     "/metrics",
     "/query-runs/{id}",
     "/api/v1/commits/{id}",
+    "/api/v1/sources/{dataset}/test",
+    "/api/v1/sources/{dataset}/pause",
+    "/api/v1/sources/{dataset}/resume",
+    "/api/v1/sources/{dataset}/reset",
 ];
 
 pub fn health_routes(health: Arc<dyn Health>) -> Router {

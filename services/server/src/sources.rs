@@ -14,7 +14,7 @@ use thyme_core::window::parse_duration;
 use thyme_core::{Result, Value};
 use thyme_ingest::Ingestor;
 use thyme_ingest::rows::{Ids, RowEncoder, Unreadable};
-use thyme_sources::{Poll, Source};
+use thyme_sources::{Place, Poll, Source};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -145,8 +145,24 @@ async fn poll_until_stopped(
     let every = every.and_then(|micros| u64::try_from(micros).ok()).map_or(DEFAULT_EVERY, Duration::from_micros);
     let mut source: Option<Box<dyn Source>> = None;
     let mut last_error = String::new();
+    let gate = shared.board.gate(&dataset.identity());
+    let mut orders = gate.orders();
     while !*stopping.borrow() {
-        let rest = match poll_once(&dataset, &definition, &mut source, &shared).await {
+        let turn = gate.turn().await;
+        // What is being read when somebody gives an order is not published: it is read again.
+        let read = tokio::select! {
+            read = read_once(&dataset, &definition, &mut source, &shared) => Some(read),
+            _ = orders.changed() => None,
+            _ = stopping.wait_for(|stop| *stop) => None,
+        };
+        let polled = match read {
+            None => continue,
+            Some(Ok(Some(read))) => take(&dataset, read, &shared).await,
+            Some(Ok(None)) => Ok(false),
+            Some(Err(error)) => Err(error),
+        };
+        drop(turn);
+        let rest = match polled {
             Ok(has_more) => {
                 last_error.clear();
                 if has_more { Duration::ZERO } else { every }
@@ -169,26 +185,41 @@ async fn poll_until_stopped(
         };
         tokio::select! {
             () = tokio::time::sleep(rest) => {}
+            _ = orders.changed() => {}
             _ = stopping.wait_for(|stop| *stop) => {}
         }
     }
 }
 
-/// One poll: rows to the log, then the cursor to the catalog.
-async fn poll_once(
+/// What a poll found, and the cursor it began with.
+struct Read {
+    poll: Poll,
+    saved: Option<String>,
+}
+
+/// Changes nothing, so it may be given up anywhere. `None` if the source is paused.
+async fn read_once(
     dataset: &Arc<CompiledDataset>,
     definition: &SourceDef,
     source: &mut Option<Box<dyn Source>>,
     shared: &Shared,
-) -> Result<bool> {
+) -> Result<Option<Read>> {
     let identity = dataset.identity();
+    if shared.catalog.is_paused(&identity).await? {
+        *source = None;
+        shared.board.update(&dataset.name, |view| {
+            view.state = "paused".to_string();
+            view.error = None;
+        });
+        return Ok(None);
+    }
     let saved = shared.catalog.cursor(&identity).await?;
     let cursor = saved.as_deref().map(str::as_bytes).map(<[u8]>::to_vec);
     let mut polled = match source.take() {
         Some(source) => source,
         None => thyme_sources::open(definition, &dataset.fields)?,
     };
-    // Files are read on a thread that may block.
+    // On a thread that may block.
     let read = tokio::task::spawn_blocking(move || {
         let poll = polled.poll(cursor.as_deref(), POLL_ROWS);
         (polled, poll)
@@ -196,11 +227,17 @@ async fn poll_once(
     let (polled, poll) = read.await.map_err(|error| thyme_core::Error::internal(error.to_string()))?;
     let poll = poll?;
     *source = Some(polled);
+    Ok(Some(Read { poll, saved }))
+}
+
+/// Rows to the log, then the cursor to the catalog. Whether another poll is worth while at once.
+async fn take(dataset: &Arc<CompiledDataset>, read: Read, shared: &Shared) -> Result<bool> {
+    let Read { poll, saved } = read;
     let accepted = publish(dataset, &poll, shared).await?;
     let cursor =
         String::from_utf8(poll.cursor).map_err(|_| thyme_core::Error::internal("a source's cursor is not text"))?;
     if saved.as_deref() != Some(cursor.as_str()) {
-        shared.catalog.save_cursor(&identity, &cursor, shared.clock.now()).await?;
+        shared.catalog.save_cursor(&dataset.identity(), &cursor, shared.clock.now()).await?;
     }
     let now = shared.clock.now();
     shared.board.update(&dataset.name, |view| {
@@ -220,15 +257,16 @@ async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -
     let target = shared.ingestor.target(&dataset.name)?;
     let mut encoder = shared.ingestor.encoder(&target, Ids::None);
     let mut reasons = Vec::new();
-    let mut dead = |encoder: &mut RowEncoder<'_>, values: &[Value], id: &EventId, reason: String, text: &str| {
+    let dead = |encoder: &mut RowEncoder<'_>, values: &[Value], id: &EventId, reason: &str, text: &str| {
         let key: Option<Vec<Value>> =
             dataset.key_columns.iter().map(|&column| values.get(column).filter(|v| !v.is_null()).cloned()).collect();
-        encoder.unreadable(Unreadable { id, reason: &reason, key: key.as_deref(), text });
-        reasons.push(reason);
+        encoder.unreadable(Unreadable { id, reason, key: key.as_deref(), text });
     };
     for row in &poll.rejected {
-        let reason = format!("{} {}: {}", row.unit, row.number, row.reason);
-        dead(&mut encoder, &row.values, &row.id, reason, &row.sample);
+        let reason = format!("{}: {}", row.place, row.reason);
+        dead(&mut encoder, &row.values, &row.id, &reason, &row.sample);
+        // The feed gets no key: an erase does not reach it.
+        reasons.push(if matches!(row.place, Place::Key(_)) { row.reason.to_string() } else { reason });
     }
     for row in &poll.rows {
         let named: BTreeMap<String, Value> =
@@ -238,7 +276,8 @@ async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -
         // What reads as a row and still is none, such as one of the year 20000.
         for rejected in encoder.take_rejected() {
             let reason = format!("row {}: {}", String::from_utf8_lossy(id), rejected.reason);
-            dead(&mut encoder, &row.values, &row.id, reason, "");
+            dead(&mut encoder, &row.values, &row.id, &reason, "");
+            reasons.push(reason);
         }
     }
     let receipt = shared.ingestor.append(&target, encoder.finish()).await?;

@@ -13,7 +13,7 @@ mod jsonl;
 mod parquet;
 mod text;
 
-use crate::{Connector, Poll, Source};
+use crate::{Connector, Poll, Source, settings};
 use std::path::PathBuf;
 use thyme_core::definition::SourceDef;
 use thyme_core::record::EventId;
@@ -50,11 +50,7 @@ struct SourceFile {
 }
 
 fn open(source: &SourceDef, fields: &[Field]) -> Result<Box<dyn Source>> {
-    let setting = |name: &str| match source.settings.get(name) {
-        None | Some(serde_json::Value::Null) => Ok(None),
-        Some(serde_json::Value::String(text)) => Ok(Some(text.as_str())),
-        Some(other) => Err(Error::definition(format!("setting '{name}' is a text, got {other}")).field(name)),
-    };
+    let setting = |name: &str| settings::text(source, name);
     let path = setting("path")?.filter(|path| !path.is_empty());
     let path = path.ok_or_else(|| Error::definition("a file source needs a path").field("path"))?;
     let names = || FORMATS.iter().map(|(name, _, _)| *name);

@@ -12,7 +12,10 @@ mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod file;
+pub mod postgres;
+mod settings;
 
+use std::fmt;
 use thyme_core::definition::SourceDef;
 use thyme_core::record::EventId;
 use thyme_core::schema::Field;
@@ -48,10 +51,7 @@ pub struct SourceRow {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct RejectedRow {
-    /// Where it stands: a line (from 1) or a row (from 1), as `unit` says.
-    pub number: u64,
-    /// `line` or `row`.
-    pub unit: &'static str,
+    pub place: Place,
     pub reason: Error,
     /// The beginning of its text.
     pub sample: String,
@@ -59,6 +59,27 @@ pub struct RejectedRow {
     pub values: Vec<Value>,
     /// Tells a row that is reported again after a crash.
     pub id: EventId,
+}
+
+/// Where a row stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// Of a text, from 1.
+    Line(u64),
+    /// Of a file, from 1.
+    Row(u64),
+    /// Of a table, by its key: `id=7`. The key is data.
+    Key(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Line(number) => write!(formatter, "line {number}"),
+            Place::Row(number) => write!(formatter, "row {number}"),
+            Place::Key(key) => write!(formatter, "row {key}"),
+        }
+    }
 }
 
 /// Checks the settings and makes a source of rows with these fields.
@@ -73,7 +94,7 @@ pub struct Connector {
     pub open: Open,
 }
 
-pub const CONNECTORS: &[Connector] = &[file::CONNECTOR];
+pub const CONNECTORS: &[Connector] = &[file::CONNECTOR, postgres::CONNECTOR];
 
 /// Checks the settings and makes the source of a dataset with these fields (in stored order). Touches nothing outside yet.
 pub fn open(source: &SourceDef, fields: &[Field]) -> Result<Box<dyn Source>> {

@@ -114,8 +114,23 @@ async fn check_cursors(catalog: &dyn Catalog) {
     catalog.save_cursor("Order@1", "{\"offset\":7}", T0).await.unwrap();
     catalog.save_cursor("Order@1", "{\"offset\":9}", T0 + 1).await.unwrap();
     assert_eq!(catalog.cursor("Order@1").await.unwrap().as_deref(), Some("{\"offset\":9}"));
+    check_pauses(catalog).await;
     catalog.remove_cursor("Order@1").await.unwrap();
     assert_eq!(catalog.cursor("Order@1").await.unwrap(), None);
+}
+
+/// `Order@1` has a cursor, `Item@1` has none.
+async fn check_pauses(catalog: &dyn Catalog) {
+    catalog.resume("Order@1").await.unwrap();
+    catalog.pause("Order@1", T0).await.unwrap();
+    catalog.pause("Order@1", T0 + 1).await.unwrap();
+    catalog.pause("Item@1", T0).await.unwrap();
+    assert!(catalog.is_paused("Order@1").await.unwrap());
+    assert_eq!(catalog.cursor("Order@1").await.unwrap().as_deref(), Some("{\"offset\":9}"));
+    assert_eq!(catalog.cursor("Item@1").await.unwrap(), None);
+    catalog.resume("Order@1").await.unwrap();
+    assert!(!catalog.is_paused("Order@1").await.unwrap());
+    assert!(catalog.is_paused("Item@1").await.unwrap());
 }
 
 async fn check_events(catalog: &dyn Catalog) {

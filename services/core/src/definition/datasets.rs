@@ -16,6 +16,9 @@ const DEFAULT_MAX_FUTURE: i64 = DAY;
 /// How long event ids are remembered, unless the dataset says otherwise.
 const DEFAULT_DEDUP_WINDOW: i64 = 7 * DAY;
 
+/// Kinds of sources, what people call them, and the setting that each needs. The connectors check the rest.
+const SOURCES: [(&str, &str, &str); 2] = [("file", "file", "path"), ("postgres", "PostgreSQL", "table")];
+
 /// The dataset, if nothing is wrong with it. `pipelines` are the names of those that fill it.
 pub(super) fn compile_dataset(
     definition: &DatasetDef,
@@ -171,14 +174,17 @@ fn check_source(source: &SourceDef, dataset: &DatasetDef, is_raw: bool, findings
     if !is_raw {
         about.wrong("a dataset that pipelines fill takes no source");
     }
-    if source.kind != "file" {
-        about.report(
+    match SOURCES.iter().find(|(kind, ..)| *kind == source.kind) {
+        None => about.report(
             Error::definition(format!("sources of kind '{}' are not in this release", source.kind))
                 .field("kind")
-                .hint("use FileSource"),
-        );
-    } else if source.settings.get("path").and_then(|path| path.as_str()).is_none_or(str::is_empty) {
-        about.report(Error::definition("a file source needs a path").field("path"));
+                .hint("use FileSource or PostgresSource"),
+        ),
+        Some((_, name, needed)) => {
+            if source.settings.get(*needed).and_then(|given| given.as_str()).is_none_or(str::is_empty) {
+                about.report(Error::definition(format!("a {name} source needs a {needed}")).field(*needed));
+            }
+        }
     }
     match source.cdc.as_str() {
         "append" => {}

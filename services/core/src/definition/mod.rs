@@ -103,9 +103,9 @@ pub struct DatasetDef {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SourceDef {
-    /// Connector name: `file`.
+    /// Connector name: `file` or `postgres`.
     pub kind: String,
-    /// The connector's own settings, for `file`: `path`, `format` (`jsonl`, `csv`, `parquet`).
+    /// The connector's own settings, for `file`: `path`, `format` (`jsonl`, `csv`, `parquet`). A secret is `{"env": NAME}`.
     pub settings: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
     pub cursor: Option<String>,

@@ -86,3 +86,78 @@ async fn a_growing_file_is_followed_and_every_line_counts_once() {
     assert_eq!(left.as_array().unwrap().len(), 1, "{left}");
     server.server.stop().await.unwrap();
 }
+
+async fn state_of(server: &TestServer) -> String {
+    server.get("/api/v1/sources").await.ok()["sources"][0]["state"].as_str().unwrap().to_string()
+}
+
+async fn accepted_and_duplicates(server: &TestServer) -> (u64, u64) {
+    let counts = &server.get("/api/v1/status").await.ok()["datasets"][0]["counts"];
+    (counts["accepted"].as_u64().unwrap(), counts["duplicates"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_source_rests_over_a_restart_and_a_reset_one_counts_nothing_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("orders.jsonl");
+    let data_dir = directory.path().join("data");
+    append(&path, &lines(0, 20));
+    let server = TestServer::start(&data_dir).await;
+    server.commit(&definitions(&path)).await;
+    wait_accepted(&server, 20).await;
+    let paused = server.post("/api/v1/sources/Order/pause", &json!({})).await.ok();
+    assert_eq!(paused["source"]["state"], json!("paused"), "{paused}");
+    append(&path, &lines(20, 30));
+    let tested = server.post("/api/v1/sources/Order/test?limit=3", &json!({})).await.ok();
+    assert_eq!(tested["rows"].as_array().unwrap().len(), 3);
+    assert_eq!((&tested["rows"][0]["user_id"], &tested["has_more"]), (&json!("u0"), &json!(true)));
+    assert_eq!(tested["rejected"], json!([]));
+    server.server.stop().await.unwrap();
+
+    let server = TestServer::start(&data_dir).await;
+    while state_of(&server).await != "paused" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    // Longer than it polls every.
+    tokio::time::sleep(std::time::Duration::from_millis(1200)).await;
+    assert_eq!(accepted_and_duplicates(&server).await, (20, 0));
+    server.post("/api/v1/sources/Order/resume", &json!({})).await.ok();
+    wait_accepted(&server, 30).await;
+    assert_eq!(accepted_and_duplicates(&server).await, (30, 0));
+
+    server.post("/api/v1/sources/Order/reset", &json!({})).await.ok();
+    while accepted_and_duplicates(&server).await != (30, 30) {
+        assert_eq!(accepted_and_duplicates(&server).await.0, 30);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let events = server.get("/api/v1/events").await.ok();
+    let seen = |name: &str| events.as_array().unwrap().iter().any(|event| event["event_type"] == name);
+    assert!(seen("source.paused") && seen("source.resumed") && seen("source.reset"), "{events}");
+    server.server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn orders_to_a_source_that_cannot_be_followed() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("orders.jsonl");
+    let server = TestServer::start(&directory.path().join("data")).await;
+    server.commit(&definitions(&path)).await;
+    let unknown = server.post("/api/v1/sources/Ordr/pause", &json!({})).await.problem(404, "not_found");
+    assert!(unknown.to_string().contains("did you mean 'Order'?"), "{unknown}");
+    let none = server.post("/api/v1/sources/UserStats/reset", &json!({})).await.problem(409, "failed_precondition");
+    assert!(none.to_string().contains("dataset 'UserStats' has no source"), "{none}");
+    let missing = server.post("/api/v1/sources/Order/test", &json!({})).await.problem(404, "not_found");
+    assert!(missing.to_string().contains("cannot read"), "{missing}");
+    append(&path, "{\"user_id\": \"u0\", \"ts\": \"never\", \"amount\": 1, \"category\": \"toys\"}\n");
+    let tested = server.post("/api/v1/sources/Order/test", &json!({})).await.ok();
+    assert_eq!((&tested["rows"], &tested["rejected"][0]["place"]), (&json!([]), &json!("line 1")));
+    server.post("/api/v1/sources/Order/test?limit=x", &json!({})).await.problem(400, "invalid_argument");
+    let mut written = definitions(&path);
+    written["datasets"][0]["source"] = json!({
+        "kind": "postgres", "settings": {"table": "orders", "password": "hunter2"}, "cdc": "append",
+    });
+    let refused = server.post("/api/v1/commit", &json!({"definitions": written})).await;
+    assert!(refused.status == 422 && refused.text().contains("a secret is not written into a definition"));
+    assert!(!refused.text().contains("hunter2"), "{}", refused.text());
+    server.server.stop().await.unwrap();
+}

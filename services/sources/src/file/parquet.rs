@@ -3,7 +3,7 @@
 use super::SourceFile;
 use super::cursor::{self, ParquetCursor};
 use crate::columns::Column;
-use crate::{Poll, RejectedRow, SourceRow, coerce};
+use crate::{Place, Poll, RejectedRow, SourceRow, coerce};
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use ::parquet::errors::ParquetError;
@@ -100,7 +100,7 @@ fn take_rows(source: &SourceFile, fields: &[Field], batch: &RecordBatch, first: 
                 let sample = sample(fields, &columns, row);
                 let id = source.id(place, sample.as_bytes());
                 let values = readable(&columns, row);
-                poll.rejected.push(RejectedRow { number: place + 1, unit: "row", reason, sample, values, id });
+                poll.rejected.push(RejectedRow { place: Place::Row(place + 1), reason, sample, values, id });
             }
         }
     }

@@ -4,7 +4,7 @@ mod bad_rows;
 mod kinds;
 
 use crate::conformance::{self, Origin};
-use crate::{Poll, Source};
+use crate::{Place, Poll, Source};
 use arrow::array::{ArrayRef, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -64,7 +64,11 @@ fn ids(poll: &Poll) -> Vec<i64> {
 
 /// Line numbers and reasons.
 fn rejects(poll: &Poll) -> Vec<(u64, &str)> {
-    poll.rejected.iter().map(|row| (row.number, row.reason.message())).collect()
+    let number = |place: &Place| match place {
+        Place::Line(number) | Place::Row(number) => *number,
+        Place::Key(key) => panic!("{key} in a file"),
+    };
+    poll.rejected.iter().map(|row| (number(&row.place), row.reason.message())).collect()
 }
 
 fn json_lines(rows: &[Vec<Value>]) -> String {

@@ -2,7 +2,7 @@
 
 use super::SourceFile;
 use super::cursor::{self, TextCursor};
-use crate::{Poll, RejectedRow, SourceRow, coerce};
+use crate::{Place, Poll, RejectedRow, SourceRow, coerce};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use thyme_core::schema::Field;
@@ -173,7 +173,8 @@ impl Opened<'_> {
             Ok(None) => {}
             Err(reason) => {
                 let (sample, values) = (coerce::sample(record), readable());
-                poll.rejected.push(RejectedRow { number: cursor.line, unit: "line", reason, sample, values, id: id() });
+                let place = Place::Line(cursor.line);
+                poll.rejected.push(RejectedRow { place, reason, sample, values, id: id() });
             }
         }
     }

@@ -104,8 +104,12 @@ fn sources() {
         (
             &[("Order/source/kind", "\"kafka\"")],
             &[
-                "features.py:4: source of dataset 'Order': sources of kind 'kafka' are not in this release (hint: use FileSource)",
+                "features.py:4: source of dataset 'Order': sources of kind 'kafka' are not in this release (hint: use FileSource or PostgresSource)",
             ],
+        ),
+        (
+            &[("Order/source/kind", "\"postgres\""), ("Order/source/settings", "{}")],
+            &["features.py:4: source of dataset 'Order': a PostgreSQL source needs a table"],
         ),
         (
             &[("Order/source/cdc", "\"upsert\"")],

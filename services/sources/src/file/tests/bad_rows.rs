@@ -27,7 +27,7 @@ fn bad_json_lines_are_rejected_and_the_rest_is_read() {
     assert_eq!(poll.rows.len(), bad.len() + 1);
     assert_eq!(poll.rejected.len(), bad.len());
     for (index, (row, (line, reason))) in poll.rejected.iter().zip(bad).enumerate() {
-        assert_eq!((row.number, row.unit), (3 * index as u64 + 2, "line"));
+        assert_eq!(row.place, Place::Line(3 * index as u64 + 2));
         assert!(row.reason.message().starts_with(reason), "{} is not about {reason}", row.reason);
         assert_eq!(row.sample, line);
     }
@@ -50,7 +50,7 @@ fn a_json_integer_is_a_float_where_one_is_declared() {
 fn a_line_that_is_no_text_is_rejected() {
     let content = [GOOD.as_bytes(), b"{\"id\": \xff}\n", GOOD.as_bytes()].concat();
     let poll = Sample::new("rows.jsonl", content).poll(None).unwrap();
-    assert_eq!((poll.rows.len(), poll.rejected[0].number), (2, 2));
+    assert_eq!((poll.rows.len(), &poll.rejected[0].place), (2, &Place::Line(2)));
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn cells_that_are_no_values_are_rejected_with_their_row() {
         (4, "field 'x' is null"),
     ];
     assert_eq!(rejects(&poll), reasons);
-    assert_eq!((poll.rejected[0].unit, poll.rejected[2].sample.as_str()), ("row", "x=null"));
+    assert_eq!((&poll.rejected[0].place, poll.rejected[2].sample.as_str()), (&Place::Row(2), "x=null"));
     let poll = polled(array, "float", true).unwrap();
     assert_eq!(rejects(&poll), reasons[1..2], "a missing number that a data frame wrote as NaN is null");
     let large: ArrayRef = Arc::new(UInt64Array::from(vec![u64::MAX, 1]));
