@@ -1,10 +1,11 @@
-"""The server with its catalog in a real PostgreSQL: kept over restarts, killed with it, refused at the start."""
+"""The server with its catalog in a real PostgreSQL: kept over restarts, away and back, what is refused at the start."""
 
 from __future__ import annotations
 
 import json
 import random
 import shutil
+import time
 import urllib.request
 
 import pytest
@@ -13,6 +14,7 @@ from harness import SOAK
 from load import Load, check_rows
 from postgres_server import Postgres
 from shop import SOURCE, USERS, rows
+from thyme import errors
 
 ROUNDS = 10 if SOAK else 2
 
@@ -35,6 +37,27 @@ def postgres():
 
 def on(postgres, database):
     return {"THYME_CATALOG__URL": postgres.url(database)}
+
+
+def all_runs(client) -> list[str]:
+    """The ids of the query runs that are recorded."""
+    found, cursor = [], ""
+    while True:
+        page = client.runs(limit=1000, cursor=cursor)
+        found += [run["id"] for run in page["runs"]]
+        cursor = page.get("next_cursor") or ""
+        if not cursor:
+            return found
+
+
+def recorded_runs(server, expected: int) -> int:
+    """How many query runs are recorded in the end, each once."""
+    deadline = time.monotonic() + 60
+    with server.client(retry_for=60) as client:
+        while len(found := all_runs(client)) < expected and time.monotonic() < deadline:
+            time.sleep(0.2)
+    assert len(set(found)) == len(found)
+    return len(found)
 
 
 def test_what_is_committed_is_there_after_a_kill(make_server, postgres):
@@ -90,6 +113,43 @@ def test_a_data_directory_with_a_catalog_of_its_own_is_refused(make_server, post
     server.env.update(on(postgres, "thyme"))
     refused = server.serve_to_end()
     assert refused.returncode != 0 and "made with another catalog, sqlite:" in refused.stderr, refused.stderr
+
+
+@pytest.mark.parametrize(("stop", "go"), [("kill", "start"), ("pause", "resume")])
+def test_while_postgres_is_away_rows_and_questions_go_on(make_server, stop, go):
+    postgres = Postgres()
+    try:
+        server = make_server(env=on(postgres, "thyme")).start()
+        assert server.commit(SOURCE).returncode == 0
+        load = Load(server, random.Random(5), retry_for=0)
+        asked = 0
+        load.pause(0.2, 0.5)
+        postgres.tell(stop)
+        with server.client(retry_for=0) as client:
+            until = time.monotonic() + 3
+            while time.monotonic() < until:
+                client.query("UserFeatures", USERS[asked % len(USERS)])
+                asked += 1
+            assert client.status()["state"]
+            with pytest.raises(errors.UnavailableError) as listed:
+                client.runs()
+            assert postgres.address in str(listed.value)
+        refused = server.commit(CHANGED)
+        told = refused.stdout + refused.stderr
+        assert refused.returncode == 7, told
+        assert postgres.address in told and "PostgreSQL runs there" in told and "secret" not in told, told
+        postgres.tell(go)
+        assert recorded_runs(server, asked) == asked
+        done = server.commit(CHANGED)
+        assert done.returncode == 0, done.stderr
+        load.finish(timeout=120)
+        load.check()
+        server.stop()
+        log = server.log_file.read_text(encoding="utf-8")
+        assert "query runs wait for the catalog" in log and "were not recorded" not in log
+        assert "panicked" not in log and "secret" not in log
+    finally:
+        postgres.close()
 
 
 def test_killed_together_with_postgres_it_comes_back(make_server):
