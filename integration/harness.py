@@ -10,6 +10,9 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +63,28 @@ class Server:
             self.process = subprocess.Popen(
                 self.command(*arguments), cwd=self.directory, stdout=log, stderr=log, env=self.env
             )
+        if "query" in arguments:
+            self.wait_ready()
+            return self
         with self.client(retry_for=120) as client:
             client.status()
         return self
+
+    def not_ready(self) -> str | None:
+        """What `/readyz` has against asking this server; `None` where it may be asked."""
+        try:
+            with urllib.request.urlopen(f"http://{self.queries}/readyz", timeout=30):
+                return None
+        except urllib.error.HTTPError as refused:
+            return refused.read().decode()
+        except OSError as error:
+            return str(error)
+
+    def wait_ready(self, timeout: float = 120) -> None:
+        deadline = time.monotonic() + timeout
+        while reason := self.not_ready():
+            assert time.monotonic() < deadline, reason
+            time.sleep(0.1)
 
     def serve_to_end(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """For a server that should refuse to start."""

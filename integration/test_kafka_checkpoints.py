@@ -28,6 +28,8 @@ def test_another_machine_goes_on_where_the_first_one_ended(make_server, tmp_path
             # State and catalog: all that there was.
             shutil.rmtree(server.directory / "data")
             server.start()
+            # Its name is a new one, so that it owns the work only when the broker has given up the old one.
+            server.wait_ready()
             assert server.data("status")["checkpoints"]["restored"] is not None
         load.pause(1.0, 1.0)
         load.finish(timeout=300)

@@ -331,7 +331,7 @@ COMMANDS = {
     "inspect": ["inspect"],
     "inspect-dataset": ["inspect", "Order"],
     "inspect-featureset": ["inspect", "UserFeatures"],
-    "serve-role-of-its-own": ["serve", "--role", "query"],
+    "serve-role-of-its-own": ["serve", "--role", "engine"],
     "serve-role-unknown": ["serve", "--role", "querry"],
     "inspect-unknown": ["inspect", "Ordr"],
     "sources-list": ["sources", "list"],

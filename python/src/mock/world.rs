@@ -112,6 +112,7 @@ fn version(compiled: Compiled) -> Version {
         new_identities: ids.keys().cloned().collect(),
         compiled: Arc::new(compiled),
         ids,
+        goal: None,
     }
 }
 

@@ -38,7 +38,7 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="text or json, on stderr.")] = None,
     log_level: Annotated[str | None, typer.Option(help="error, warn, info, debug or trace.")] = None,
     role: Annotated[
-        list[str] | None, typer.Option("--role", metavar="ROLE", help="control, ingest, engine, query [all]. Repeat.")
+        list[str] | None, typer.Option("--role", metavar="ROLE", help="query (a replica that only answers), or all [all].")
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting. Repeat.")
@@ -46,8 +46,8 @@ def serve(
     as_json: Json = False,
 ) -> None:
     """Run the server: control, ingest, engine and queries in one process, until it is told to stop."""
-    _check_roles(role)
     flags: dict[str, Any] = {"data_dir": None if data_dir is None else str(data_dir)}
+    _put(flags, "server.role", _role(role))
     _put(flags, "server.control_addr", control_addr)
     _put(flags, "server.query_addr", query_addr)
     _put(flags, "server.clock", clock)
@@ -63,16 +63,19 @@ def serve(
     _native.serve(json.dumps({"config_file": None if config is None else str(config), "flags": flags}))
 
 
-def _check_roles(given: list[str] | None) -> None:
-    """One process has all roles in this release."""
+def _role(given: list[str] | None) -> str | None:
+    """A process has all roles, or is a replica that answers queries."""
     roles = {name.strip() for text in given or [] for name in text.split(",")} - {"all"}
     for name in sorted(roles - set(ROLES)):
         raise UsageError(f"unknown role '{name}'", hint=suggestion(name, [*ROLES, "all"]), field="--role")
+    if roles == {"query"}:
+        return "query"
     if roles and roles != set(ROLES):
         message = f"a process with only the role{'s' if len(roles) > 1 else ''} {', '.join(sorted(roles))}"
         raise UsageError(
-            f"{message} is not available in this release", hint="leave --role out: one process has all", field="--role"
+            f"{message} is not available in this release", hint="leave --role out for all of them, or say --role query", field="--role"
         )
+    return "all" if given else None
 
 
 @reports_errors

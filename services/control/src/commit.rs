@@ -55,6 +55,7 @@ impl Controller {
     /// Idempotent by content. Returns once the commit is live, or once its build is under way.
     pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<CommitResult, Vec<Error>> {
         let _changing = self.changing.lock().await;
+        self.check_leads().map_err(|error| vec![error])?;
         let candidate = self.check(&request).await?;
         let commit_id: Arc<str> = new_id(self.now()).into();
         if request.dry_run {
@@ -202,7 +203,8 @@ impl Controller {
             self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
             self.unload(superseded.commit_id.clone()).await;
         }
-        let version = Version { commit_id: commit_id.clone(), compiled: candidate.compiled, ids, new_identities };
+        let version =
+            Version { commit_id: commit_id.clone(), compiled: candidate.compiled, ids, new_identities, goal: None };
         let version = Arc::new(version);
         let detail = serde_json::json!({"built": version.builds().len()});
         let message = match request.message.as_str() {
@@ -243,8 +245,7 @@ impl Controller {
     pub(crate) async fn advance(&self) -> Result<()> {
         let serving = self.serving();
         let Some(building) = &serving.building else { return Ok(()) };
-        let caught_up = |id: u32| self.parts.engine.build_progress(id).caught_up;
-        if !building.builds().iter().all(|(_, id)| caught_up(*id)) {
+        if !building.is_built(&self.parts.engine) {
             return Ok(());
         }
         let published: Vec<PublishedFeature> = published_by(&building.compiled);
@@ -277,10 +278,20 @@ impl Controller {
                 tokio::time::sleep(LOOK_EVERY).await;
                 let Some(controller) = controller.upgrade() else { return };
                 let _changing = controller.changing.lock().await;
-                if controller.serving().building.as_ref().is_none_or(|version| version.commit_id != watched) {
+                let is_over = controller.serving().building.as_ref().is_none_or(|version| version.commit_id != watched);
+                if is_over || !controller.leads() {
                     return;
                 }
-                if let Err(error) = controller.advance().await {
+                // What is live already and this node has come to is served as after any start.
+                let is_live = controller.serving().building.as_ref().is_some_and(|version| version.goal.is_some());
+                let is_whole = is_live
+                    && controller.serving().building.iter().all(|version| version.is_built(&controller.parts.engine));
+                let moved = match (is_live, is_whole) {
+                    (true, true) => controller.clone().resume().await,
+                    (true, false) => Ok(()),
+                    (false, _) => controller.advance().await,
+                };
+                if let Err(error) = moved {
                     tracing::error!(%error, "the takeover failed and will be tried again");
                     tokio::time::sleep(TELL_EVERY).await;
                 }

@@ -1,7 +1,6 @@
 //! [`Controller`]: holds what serves and what is being built, and keeps engine, query side and ingest in step with it.
 
 use crate::checkpoints::CheckpointBoard;
-use crate::commit::LOOK_EVERY;
 use crate::sources::SourceBoard;
 use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
@@ -13,7 +12,7 @@ use thyme_core::definition::{Compiled, CompiledDataset, Definitions, compile};
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{Error, Result};
 use thyme_engine::EngineHandle;
-use thyme_log::EventLog;
+use thyme_log::{EventLog, Member};
 use thyme_query::{Deployment, QueryEngine};
 use thyme_state::StateStore;
 use tokio::sync::{Mutex, watch};
@@ -36,6 +35,8 @@ pub struct ControlParts {
     pub log: Arc<dyn EventLog>,
     pub state: Arc<StateStore>,
     pub engine: EngineHandle,
+    /// Tells who owns the work where this node does not.
+    pub member: Arc<dyn Member>,
     pub query: Arc<QueryEngine>,
     pub ingest: Arc<dyn IngestTarget>,
     pub sources: Arc<SourceBoard>,
@@ -44,6 +45,8 @@ pub struct ControlParts {
     pub clock_mode: ClockMode,
     /// Shown by the status.
     pub data_dir: String,
+    /// The state was empty or restored when this process began: it may be behind what was answered out of another before.
+    pub state_is_new: bool,
 }
 
 /// The versions of the moment.
@@ -62,6 +65,8 @@ impl Serving {
 pub struct Controller {
     pub(crate) parts: ControlParts,
     pub(crate) serving: ArcSwap<Serving>,
+    /// Whether this node owns the work (see `nodes.rs`).
+    pub(crate) leads: AtomicBool,
     /// Held while versions change: by a commit, and by a takeover.
     pub(crate) changing: Mutex<()>,
     pub(crate) datasets: watch::Sender<Arc<Vec<IngestDataset>>>,
@@ -71,15 +76,13 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Brings back what the catalog says: the live commit serves again, and one that was being built goes on.
-    pub async fn open(parts: ControlParts) -> Result<Arc<Controller>> {
+    /// Nothing serves yet: [`Controller::lead`] or [`Controller::follow`] brings back what the catalog says.
+    pub fn new(parts: ControlParts) -> Arc<Controller> {
         let started_at = parts.clock.now();
         let datasets = watch::Sender::new(Arc::new(Vec::new()));
         let serving = ArcSwap::from_pointee(Serving::default());
-        let (changing, rebuilding) = (Mutex::new(()), AtomicBool::new(false));
-        let controller = Arc::new(Controller { parts, serving, changing, datasets, rebuilding, started_at });
-        controller.clone().resume().await?;
-        Ok(controller)
+        let (changing, rebuilding, leads) = (Mutex::new(()), AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Controller { parts, serving, leads, changing, datasets, rebuilding, started_at })
     }
 
     pub(crate) fn now(&self) -> Micros {
@@ -95,56 +98,7 @@ impl Controller {
         self.datasets.subscribe()
     }
 
-    /// Reads live and building commit from the catalog and makes everything equal to them.
-    pub(crate) async fn resume(self: Arc<Self>) -> Result<()> {
-        let catalog = &self.parts.catalog;
-        let live = match catalog.live_commit().await? {
-            None => None,
-            Some(commit) => {
-                self.drop_leftovers(&commit).await?;
-                Some(Arc::new(self.load_version(&commit).await?))
-            }
-        };
-        let building = match catalog.building_commit().await? {
-            None => None,
-            Some(commit) => Some(Arc::new(self.load_version(&commit).await?)),
-        };
-        for version in live.iter().chain(&building) {
-            self.load_extractors_for_serving(version).await;
-        }
-        let resumes = building.is_some();
-        if let Some(live) = &live {
-            self.rebuild_old_forms(live, building.as_ref()).await?;
-        }
-        self.serve(Serving { live, building }).await?;
-        if resumes {
-            self.clone().watch_build();
-        }
-        Ok(())
-    }
-
-    /// Tables that an older build kept in another form are built anew from the log. The version served them whole before, so
-    /// it does not serve until they are whole again.
-    async fn rebuild_old_forms(&self, live: &Arc<Version>, building: Option<&Arc<Version>>) -> Result<()> {
-        let pipelines = live.compiled.pipelines.values().filter(|pipeline| pipeline.plan.layout.form() > 1);
-        let (tables, old): (Vec<String>, Vec<String>) =
-            pipelines.map(|pipeline| (pipeline.table_identity(), pipeline.table_identity_of_old())).unzip();
-        let old: Vec<String> = self.parts.catalog.find_ids(&old).await?.into_keys().collect();
-        if old.is_empty() {
-            return Ok(());
-        }
-        tracing::info!(tables = ?old, "tables of an older form are built anew from the log");
-        let versions: Vec<&Version> = [Some(live), building].into_iter().flatten().map(Arc::as_ref).collect();
-        self.parts.engine.deploy(job_spec(&versions)?).await?;
-        let ids: Vec<u32> = tables.iter().filter_map(|identity| live.ids.get(identity).copied()).collect();
-        while !ids.iter().all(|id| self.parts.engine.build_progress(*id).caught_up) {
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-        // Only now: if this is cut short, the next start finds the old tables and does it again.
-        self.drop_identities(&old).await
-    }
-
-    async fn load_version(&self, commit: &Commit) -> Result<Version> {
+    pub(crate) async fn load_version(&self, commit: &Commit) -> Result<Version> {
         let text = self.parts.catalog.definitions(&commit.id).await?;
         let definitions: Definitions = serde_json::from_str(&text).map_err(|error| {
             Error::data_loss(format!("the definitions of commit {} do not parse: {error}", commit.id))
@@ -162,11 +116,12 @@ impl Controller {
             identity != pipeline.table_identity() && commit.new_identities.contains(&identity)
         });
         new_identities.extend(renamed.map(|pipeline| pipeline.table_identity()));
-        Ok(Version { commit_id: commit.id.as_str().into(), compiled: Arc::new(compiled), ids, new_identities })
+        let commit_id = commit.id.as_str().into();
+        Ok(Version { commit_id, compiled: Arc::new(compiled), ids, new_identities, goal: None })
     }
 
     /// A node that cannot load a module serves the rest.
-    async fn load_extractors_for_serving(&self, version: &Arc<Version>) {
+    pub(crate) async fn load_extractors_for_serving(&self, version: &Arc<Version>) {
         let report =
             load_extractors(self.parts.query.clone(), version.commit_id.clone(), version.compiled.clone()).await;
         for error in report.errors {
@@ -207,22 +162,22 @@ impl Controller {
         Ok(())
     }
 
-    fn progress_in_words(&self, building: &Version) -> String {
+    pub(crate) fn progress_in_words(&self, building: &Version) -> String {
         let (mut done, mut total) = (0, 0);
+        if let Some(goal) = building.goal.as_ref().filter(|goal| !goal.0.is_empty()) {
+            let applied = self.parts.engine.applied();
+            for ((log, partition), end) in &goal.0 {
+                done += applied.get(*log, *partition).unwrap_or_default().min(*end);
+                total += end;
+            }
+            return format!("{done} of {total} records read");
+        }
         for (_, id) in building.builds() {
             let progress = self.parts.engine.build_progress(id);
             done += progress.done;
             total += progress.total;
         }
         format!("{done} of {total} records read")
-    }
-
-    /// State and logs that a takeover dropped, if it was cut short before it had done so.
-    async fn drop_leftovers(&self, live: &Commit) -> Result<()> {
-        let plan: thyme_core::definition::Plan = serde_json::from_str(&live.plan)
-            .map_err(|error| Error::data_loss(format!("the plan of commit {} does not parse: {error}", live.id)))?;
-        let dropped: Vec<String> = plan.dropped.into_iter().map(|item| item.identity).collect();
-        self.drop_identities(&dropped).await
     }
 
     /// Deletes state, logs and ids of identities that nothing runs any more, in this order, so that one cut short is done again.

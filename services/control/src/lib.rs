@@ -9,9 +9,11 @@ mod controller;
 pub mod grpc;
 mod listing;
 mod model;
+mod nodes;
 mod rebuild;
 mod rejected;
 mod sources;
+mod start;
 #[cfg(test)]
 mod tests;
 mod version;

@@ -282,7 +282,8 @@ impl Controller {
             position: self.parts.engine.applied().encode(),
             lag: states.values().map(|state| state.lag).sum(),
             data_dir: self.parts.data_dir.clone(),
-            roles: vec!["control", "ingest", "engine", "query"],
+            // A follower applies the log too, but the work is another's.
+            roles: if self.leads() { vec!["control", "ingest", "engine", "query"] } else { vec!["ingest", "query"] },
             trouble: trouble.map(|error| error.to_string()),
             checkpoints: self.parts.checkpoints.status(self.now()),
         })

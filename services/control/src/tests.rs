@@ -1,6 +1,8 @@
 //! Commits over the real engine, log, state and catalog, all in memory. The log has a gate: while it is shut reading fails, so
 //! a build stays where it is for as long as a test looks at it.
 
+mod nodes;
+
 use crate::*;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -14,8 +16,8 @@ use thyme_core::definition::Compiled;
 use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{ErrorKind, Result, Value, key};
-use thyme_engine::{Engine, EngineOptions, RunningEngine};
-use thyme_log::{Appended, Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
+use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
+use thyme_log::{Alone, Appended, Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
 use thyme_query::{AlwaysApplied, Given, NoExtractors, NoRuns, QueryEngine, QueryOptions, QueryParts, Question};
 use thyme_state::StateStore;
 use tokio::sync::watch;
@@ -108,10 +110,17 @@ impl Disk {
     }
 
     async fn start(&self) -> Node {
-        let options = EngineOptions { durable: false, ..EngineOptions::default() };
-        let engine = Engine::open(self.state.clone(), self.log.clone(), options).unwrap().spawn().unwrap();
+        let node = self.open(self.state.clone(), Role::Owner);
+        node.controller.lead().await.unwrap();
+        node
+    }
+
+    /// A node that neither leads nor follows yet.
+    fn open(&self, state: Arc<StateStore>, role: Role) -> Node {
+        let options = EngineOptions { durable: false, role, ..EngineOptions::default() };
+        let engine = Engine::open(state.clone(), self.log.clone(), options).unwrap().spawn().unwrap();
         let query = Arc::new(QueryEngine::new(QueryParts {
-            state: self.state.clone(),
+            state: state.clone(),
             extractors: Arc::new(NoExtractors),
             clock: Arc::new(FixedClock),
             runs: Arc::new(NoRuns),
@@ -119,10 +128,10 @@ impl Disk {
             options: QueryOptions::default(),
         }));
         let ingest = Arc::new(ToldIngest::default());
-        let controller = Controller::open(ControlParts {
+        let controller = Controller::new(ControlParts {
             catalog: self.catalog.clone(),
             log: self.log.clone(),
-            state: self.state.clone(),
+            state,
             engine: engine.handle.clone(),
             query: query.clone(),
             ingest: ingest.clone(),
@@ -131,9 +140,9 @@ impl Disk {
             clock: Arc::new(FixedClock),
             clock_mode: ClockMode::Wall,
             data_dir: "memory".to_string(),
-        })
-        .await
-        .unwrap();
+            state_is_new: false,
+            member: Arc::new(Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() })),
+        });
         Node { controller, query, ingest, engine }
     }
 

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::TableLayout;
 use thyme_core::definition::{Compiled, CompiledDataset, CompiledPipeline};
+use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
-use thyme_engine::{DatasetJob, JobSpec, PipelineJob, RouteJob};
+use thyme_engine::{DatasetJob, EngineHandle, JobSpec, PipelineJob, RouteJob};
 use thyme_query::ServedTable;
 use thyme_state::Table;
 
@@ -17,6 +18,9 @@ pub struct Version {
     pub ids: BTreeMap<String, u32>,
     /// What was not there before this commit.
     pub new_identities: Vec<String>,
+    /// Where the logs ended when this node began to build a version that is live already: what its state must have reached
+    /// before it serves.
+    pub goal: Option<PositionSet>,
 }
 
 /// The catalog identities of all logs and tables that these definitions need.
@@ -98,6 +102,12 @@ impl Version {
             .datasets
             .get(&pipeline.input)
             .ok_or_else(|| Error::internal(format!("pipeline {} reads no dataset", pipeline.name)))
+    }
+
+    /// Whether this node's state has all that this version needs to serve.
+    pub fn is_built(&self, engine: &EngineHandle) -> bool {
+        let has_reached_goal = self.goal.as_ref().is_none_or(|goal| engine.is_applied(goal));
+        has_reached_goal && self.builds().iter().all(|(_, id)| engine.build_progress(*id).caught_up)
     }
 
     /// The ids of the tables that must have been built before this version may serve, by identity.

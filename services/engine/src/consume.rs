@@ -72,6 +72,11 @@ pub enum MemberKind {
 /// Progress of routers is kept under the repartition log's id with this bit set: the id itself is that log's own reader.
 pub const ROUTER_BIT: u32 = 1 << 31;
 
+/// Whether progress is a router's.
+pub fn is_router(consumer: u32) -> bool {
+    consumer & ROUTER_BIT != 0
+}
+
 impl Member {
     pub fn table(&self) -> Option<&Table> {
         match &self.kind {

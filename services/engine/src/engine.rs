@@ -6,7 +6,7 @@ use crate::consume::{Member, MemberKind, ROUTER_BIT};
 use crate::handle::{Applied, EngineHandle, Shared};
 use crate::offsets::{RouterPlace, check_identity};
 use crate::shard::{Advance, Shard};
-use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};
+use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
 use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
@@ -21,7 +21,10 @@ pub struct Engine {
     state: Arc<StateStore>,
     log: Arc<dyn EventLog>,
     options: EngineOptions,
+    role: Role,
     producer: Option<Box<dyn Producer>>,
+    /// What was deployed last.
+    spec: JobSpec,
     shards: Vec<Shard>,
     targets: PositionSet,
     greatest_event_time: Option<i64>,
@@ -29,19 +32,27 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without work; [`Engine::deploy`] gives it some. Fences every earlier engine on the same log first. Refuses a
-    /// state that was made from another log.
+    /// An engine without work; [`Engine::deploy`] gives it some. An owner fences every earlier one on the same log first. Refuses
+    /// a state that was made from another log.
     pub fn open(state: Arc<StateStore>, log: Arc<dyn EventLog>, options: EngineOptions) -> Result<Engine> {
         check_identity(&state, log.as_ref())?;
-        let producer = log.producer(&options.producer_id)?;
-        pass(Point::Fenced)?;
+        let role = options.role;
+        let producer = match role {
+            Role::Owner => Some(log.producer(&options.producer_id)?),
+            Role::Follower => None,
+        };
+        if producer.is_some() {
+            pass(Point::Fenced)?;
+        }
         let greatest_event_time = state.snapshot().greatest_event_time()?;
         let shared = Arc::new(Shared::new(state.clone(), log.clone()));
         Ok(Engine {
             state,
             log,
             options,
-            producer: Some(producer),
+            role,
+            producer,
+            spec: JobSpec::default(),
             shards: Vec::new(),
             targets: PositionSet::default(),
             greatest_event_time,
@@ -60,9 +71,8 @@ impl Engine {
         let snapshot = self.state.snapshot();
         let mut shards = Vec::new();
         for job in &spec.datasets {
-            self.log.create_topic(&job.dataset.topic(), job.dataset.partitions)?;
-            for route in &job.routes {
-                self.log.create_topic(&route.route.topic, job.dataset.partitions)?;
+            if self.role == Role::Owner {
+                self.create_topics(job)?;
             }
             for partition in 0..job.dataset.partitions {
                 shards.push(self.own_shard(&snapshot, job, partition)?);
@@ -80,7 +90,39 @@ impl Engine {
             self.targets.set(shard.log_id, shard.partition, shard.next);
         }
         self.shards = shards;
+        self.spec = spec.clone();
         self.publish();
+        Ok(())
+    }
+
+    /// Makes a follower the owner, or an owner a follower. An owner fences every earlier one before it does anything else, and learns
+    /// from the log what was sent; whoever was owner goes on as a replica. Called again after an error.
+    pub fn set_role(&mut self, role: Role) -> Result<()> {
+        if self.role == role {
+            return Ok(());
+        }
+        self.producer = match role {
+            Role::Owner => Some(self.log.producer(&self.options.producer_id)?),
+            Role::Follower => None,
+        };
+        let before = std::mem::replace(&mut self.role, role);
+        let spec = self.spec.clone();
+        let deployed = self.deploy(&spec);
+        if deployed.is_err() {
+            self.role = before;
+        }
+        deployed
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    fn create_topics(&self, job: &DatasetJob) -> Result<()> {
+        self.log.create_topic(&job.dataset.topic(), job.dataset.partitions)?;
+        for route in &job.routes {
+            self.log.create_topic(&route.route.topic, job.dataset.partitions)?;
+        }
         Ok(())
     }
 
@@ -93,8 +135,12 @@ impl Engine {
         for pipeline in &job.pipelines {
             members.push(pipeline_member(snapshot, pipeline, partition)?);
         }
-        for route in &job.routes {
-            members.push(self.router(snapshot, job, route, partition)?);
+        let next = snapshot.progress(job.log_id, partition)?.unwrap_or_default();
+        // A follower has no outputs; how far they are it learns when it becomes the owner.
+        if self.role == Role::Owner {
+            for route in &job.routes {
+                members.push(self.router(snapshot, job, route, partition, next)?);
+            }
         }
         Ok(Shard {
             dataset: job.dataset.clone(),
@@ -102,7 +148,7 @@ impl Engine {
             topic: job.dataset.topic(),
             partition,
             is_repartition: false,
-            next: snapshot.progress(job.log_id, partition)?.unwrap_or_default(),
+            next,
             acceptance: snapshot.acceptance(job.log_id, partition)?.unwrap_or_default(),
             counters: snapshot.counters(CounterScope::Log(job.log_id), partition)?,
             erased: snapshot.all_erased(job.log_id, partition)?.into_iter().collect(),
@@ -111,7 +157,14 @@ impl Engine {
         })
     }
 
-    fn router(&mut self, snapshot: &Snapshot, job: &DatasetJob, route: &RouteJob, partition: u16) -> Result<Member> {
+    fn router(
+        &mut self,
+        snapshot: &Snapshot,
+        job: &DatasetJob,
+        route: &RouteJob,
+        partition: u16,
+        shard_next: u64,
+    ) -> Result<Member> {
         let topic = job.dataset.topic();
         // By id, not by name: a route that was dropped and is added again starts anew.
         let group = format!("thyme-router-{}", route.log_id);
@@ -127,7 +180,11 @@ impl Engine {
             group: group.clone(),
             committed,
         };
-        Ok(Member { consumer, next, kind })
+        // A crash between the log and the state leaves a gap of a tick, which is worked off again for the counters. What is wider was
+        // sent by others while this state only followed.
+        let sent = committed.min(shard_next);
+        let is_own_gap = sent <= next + self.options.tick_records as u64;
+        Ok(Member { consumer, next: if is_own_gap { next } else { sent }, kind })
     }
 
     /// The producer; a new one if the last must not be used any more. A new one first fences the old, then every router learns

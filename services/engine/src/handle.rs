@@ -3,7 +3,7 @@
 use crate::consume::ROUTER_BIT;
 use crate::runner::Command;
 use crate::shard::Shard;
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, Role};
 use parking_lot::{Mutex, RwLock};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -108,11 +108,14 @@ impl Applied {
             progress.caught_up &= place.next == place.shard_next;
         }
         if let Some((repartition_log, own_log)) = places.first().and_then(|place| place.repartition) {
-            let router = self.build_progress(repartition_log | ROUTER_BIT);
-            progress.done += router.done;
-            progress.total += router.total;
+            // A follower has no router: others fill the log.
+            if self.members.contains_key(&(repartition_log | ROUTER_BIT)) {
+                let router = self.build_progress(repartition_log | ROUTER_BIT);
+                progress.done += router.done;
+                progress.total += router.total;
+                progress.caught_up &= router.caught_up;
+            }
             let targets = self.targets.0.iter().filter(|((log, _), _)| *log == own_log);
-            progress.caught_up &= router.caught_up;
             for ((_, partition), next) in targets {
                 progress.caught_up &= self.has_routed(own_log, *partition, *next);
             }
@@ -247,6 +250,22 @@ impl EngineHandle {
         Ok(found)
     }
 
+    /// Records of the datasets' logs that wait to be applied, those that are on their way through a repartition log too; `None`
+    /// while the log cannot be asked. At the end of a repartition log may be a broker's markers, which nobody works off.
+    pub fn lag(&self) -> Option<u64> {
+        let places = self.shared.applied.read().shards.clone();
+        let (mut lag, mut ends) = (0, PositionSet::default());
+        for place in places.iter().filter(|place| !place.is_repartition) {
+            let end = self.shared.log.end_offset(&place.topic, place.partition).ok()?;
+            lag += end.saturating_sub(place.next);
+            if end > 0 {
+                ends.set(place.log_id, place.partition, end);
+            }
+        }
+        let is_on_its_way = lag == 0 && !self.is_applied(&ends);
+        Some(if is_on_its_way { 1 } else { lag })
+    }
+
     /// How far every log has been applied: what a position of everything is.
     pub fn applied(&self) -> PositionSet {
         PositionSet(self.shared.applied.read().logs.clone())
@@ -265,6 +284,11 @@ impl EngineHandle {
     /// Deletes the state of consumers that run no more.
     pub async fn drop_state(&self, consumers: Vec<u32>) -> Result<()> {
         self.command(|done| Command::DropState(consumers, done)).await
+    }
+
+    /// Makes a follower the owner, or an owner a follower (see `Engine::set_role`).
+    pub async fn set_role(&self, role: Role) -> Result<()> {
+        self.command(|done| Command::SetRole(role, done)).await
     }
 
     async fn command(&self, make: impl FnOnce(tokio::sync::oneshot::Sender<Result<()>>) -> Command) -> Result<()> {

@@ -15,8 +15,9 @@ mod runner;
 mod shard;
 mod spec;
 
+pub use consume::is_router;
 pub use engine::Engine;
 pub use handle::{BuildProgress, EngineHandle, ShardStatus};
 pub use rebuild::{Comparison, rebuild};
 pub use runner::RunningEngine;
-pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, RouteJob};
+pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};

@@ -2,7 +2,7 @@
 
 use crate::engine::Engine;
 use crate::handle::EngineHandle;
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, Role};
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 pub(crate) enum Command {
     Deploy(JobSpec, oneshot::Sender<Result<()>>),
     DropState(Vec<u32>, oneshot::Sender<Result<()>>),
+    SetRole(Role, oneshot::Sender<Result<()>>),
 }
 
 /// After a failed round, wait this long, doubling up to the second figure.
@@ -95,6 +96,7 @@ impl Engine {
             let (result, done) = match command {
                 Command::Deploy(spec, done) => (self.deploy(&spec), done),
                 Command::DropState(consumers, done) => (self.drop_state(&consumers), done),
+                Command::SetRole(role, done) => (self.set_role(role), done),
             };
             if done.send(result).is_err() {
                 tracing::warn!("nobody waits for the engine's answer any more");

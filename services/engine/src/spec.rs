@@ -40,6 +40,16 @@ pub struct RouteJob {
     pub pipelines: Vec<PipelineJob>,
 }
 
+/// Whether an engine's outputs are its own to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Makes topics, sends what routers make, and fences every earlier owner.
+    #[default]
+    Owner,
+    /// Applies the same logs to a state of its own and writes nothing to them: a replica.
+    Follower,
+}
+
 /// How the engine runs; nothing here changes a value, except the clock mode, which switches the far-future rule.
 #[derive(Debug, Clone)]
 pub struct EngineOptions {
@@ -49,8 +59,10 @@ pub struct EngineOptions {
     pub tick_records: usize,
     /// Whether a tick is synced to disk before it becomes visible (off only in memory).
     pub durable: bool,
-    /// Name of the transactional producer: one per engine process.
+    /// Name of the transactional producer: one per log, so that one owner fences another.
     pub producer_id: String,
+    /// What the engine begins as.
+    pub role: Role,
 }
 
 impl Default for EngineOptions {
@@ -60,6 +72,7 @@ impl Default for EngineOptions {
             tick_records: 8192,
             durable: true,
             producer_id: "thyme-engine".to_string(),
+            role: Role::Owner,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Two machines, each with an engine and a state of its own, on one simulated broker that loses, delays and refuses: they crash,
-//! stand still, come back as zombies and take over from each other. In the end each state, and what a `read_committed` reader
+//! stand still, come back as zombies, follow each other and take over from each other. In the end each state, and what a `read_committed` reader
 //! sees of the repartition log, is what a brute force over the dataset's log says. `SEEDS` sets the number of runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
@@ -13,7 +13,7 @@ use thyme_core::Value;
 use thyme_core::key::encode_key;
 use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, decode_row};
-use thyme_engine::{Engine, EngineOptions};
+use thyme_engine::{Engine, EngineOptions, Role};
 use thyme_log::chance::Chance;
 use thyme_log::simulated::{Faults, SimulatedLog};
 use thyme_log::{EventLog, LogRecord};
@@ -67,8 +67,9 @@ impl Simulation {
             let which = self.chance.below(MACHINES);
             let done = match self.chance.below(100) {
                 0..20 => self.send(),
-                20..94 if self.machines[which].engine.is_some() => self.step(which),
-                20..96 => self.start(which),
+                20..91 if self.machines[which].engine.is_some() => self.step(which),
+                20..93 => self.start(which),
+                93..96 => self.change_role(which),
                 96..99 => self.crash(which),
                 _ => self.lose_disk(which),
             };
@@ -125,18 +126,36 @@ impl Simulation {
 
     /// Starts a machine, or the one that runs anew.
     fn start(&mut self, which: usize) -> String {
+        let role = if self.chance.below(3) == 0 { Role::Follower } else { Role::Owner };
+        self.start_as(which, role)
+    }
+
+    fn start_as(&mut self, which: usize, role: Role) -> String {
         let tick_records = self.chance.below(20) + 1;
         let machine = &mut self.machines[which];
         machine.engine = None;
-        let options = EngineOptions { tick_records, durable: false, ..EngineOptions::default() };
+        let options = EngineOptions { tick_records, durable: false, role, ..EngineOptions::default() };
         let opened = Engine::open(machine.state.clone(), self.log.clone(), options)
             .and_then(|mut engine| engine.deploy(&self.world.spec(true)).map(|()| engine));
         match opened {
             Ok(engine) => {
                 machine.engine = Some(engine);
-                format!("{which} started with ticks of {tick_records}")
+                format!("{which} started as {role:?} with ticks of {tick_records}")
             }
             Err(error) => format!("{which} did not start: {error}"),
+        }
+    }
+
+    /// A follower is promoted, an owner stands down; the other machine may not know of it yet.
+    fn change_role(&mut self, which: usize) -> String {
+        let Some(engine) = &mut self.machines[which].engine else { return format!("{which} is down") };
+        let role = match engine.role() {
+            Role::Owner => Role::Follower,
+            Role::Follower => Role::Owner,
+        };
+        match engine.set_role(role) {
+            Ok(()) => format!("{which} became {role:?}"),
+            Err(error) => format!("{which} did not become {role:?}: {error}"),
         }
     }
 
@@ -157,7 +176,9 @@ impl Simulation {
             self.crash(which);
         }
         for which in 0..MACHINES {
-            let started = self.start(which);
+            // The first sends what is left; the second may do no more than follow.
+            let follows = which > 0 && self.chance.below(2) == 0;
+            let started = self.start_as(which, if follows { Role::Follower } else { Role::Owner });
             let engine = self.machines[which].engine.as_mut().unwrap_or_else(|| panic!("{started}"));
             engine.run_to_end().unwrap();
             self.crash(which);
@@ -302,6 +323,9 @@ fn the_storm_blows() {
         "append answers nothing",
         "fenced:",
         "lost its disk",
+        "became Follower",
+        "became Owner",
+        "did not become",
     ] {
         assert!(traces.iter().any(|line| line.contains(part)), "never: {part}");
     }

@@ -10,6 +10,7 @@ pub mod chance;
 pub mod conformance;
 pub mod embedded;
 pub mod kafka;
+pub mod membership;
 pub mod model;
 pub mod simulated;
 
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 
 pub use embedded::EmbeddedLog;
 pub use kafka::{KafkaLog, KafkaSettings};
+pub use membership::{Alone, Member, Node, Onlooker};
 
 /// Name and value, in order; a name may repeat.
 pub type Headers = Vec<(String, Bytes)>;
@@ -116,6 +118,11 @@ pub trait EventLog: Send + Sync {
 
     /// A transactional producer. Fences every earlier one with the same id: their commits end as `NotCommitted`.
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>>;
+
+    /// Takes part in the group of nodes that would own the work on this log. A log that only one process can hold has one.
+    fn join(&self, node: Node) -> Result<Box<dyn Member>> {
+        Ok(Box::new(Alone::new(node)))
+    }
 
     /// Finishes what waits and lets go of what the log holds. Later calls may fail.
     fn close(&self) {}

@@ -22,6 +22,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     pub control_addr: SocketAddr,
     pub query_addr: SocketAddr,
+    /// Only answers, out of a replica of the state; never owns the work on the log.
+    pub query_only: bool,
     pub clock: ClockMode,
     pub log: LogConfig,
     /// `None`: no checkpoints are taken.
@@ -126,6 +128,7 @@ impl Config {
             data_dir: PathBuf::from(reader.text("data_dir")),
             control_addr: reader.loopback("server.control_addr")?,
             query_addr: reader.loopback("server.query_addr")?,
+            query_only: reader.choice("server.role", &["all", "query"])? == "query",
             log: reader.log()?,
             checkpoints: reader.checkpoints()?,
             catalog: reader.catalog()?,
@@ -150,6 +153,7 @@ impl Config {
                 ),
             },
         };
+        config.check_role()?;
         let same = config.control_addr == config.query_addr && config.control_addr.port() != 0;
         if same {
             return Err(Error::invalid(format!(
@@ -160,6 +164,19 @@ impl Config {
             .hint("give each its own port"));
         }
         Ok(config)
+    }
+
+    /// A replica shares log and catalog with the server that owns the work.
+    fn check_role(&self) -> Result<()> {
+        let missing = match (&self.log, &self.catalog) {
+            _ if !self.query_only => return Ok(()),
+            (LogConfig::Embedded, _) => "a log that servers can share, and log.url is not set",
+            (_, CatalogConfig::Sqlite) => "a catalog that servers can share, and catalog.url is not set",
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(format!("server.role = 'query' needs {missing}")).field("server.role").hint(
+            "set log.url (kafka://host:port/PREFIX) and catalog.url (postgres://…) to those of the server that owns the work",
+        ))
     }
 }
 

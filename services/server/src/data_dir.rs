@@ -45,6 +45,23 @@ impl DataDir {
     pub fn rebuild(&self) -> PathBuf {
         self.root.join("rebuild")
     }
+    /// What this node is called among others; made up when the directory is new.
+    pub fn node_id(&self) -> Result<String> {
+        let path = self.root.join("NODE");
+        match std::fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => Ok(text.trim().to_string()),
+            Ok(_) => self.name_node(&path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.name_node(&path),
+            Err(error) => Err(unusable(&self.root, &error)),
+        }
+    }
+
+    fn name_node(&self, path: &Path) -> Result<String> {
+        let id = uuid::Uuid::now_v7().to_string();
+        std::fs::write(path, format!("{id}\n")).map_err(|error| unusable(&self.root, &error))?;
+        Ok(id)
+    }
+
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
     }

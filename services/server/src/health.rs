@@ -1,14 +1,17 @@
 //! Readiness, and the gauges that are read at the moment of a scrape.
 
+use crate::nodes::Freshness;
 use metrics_exporter_prometheus::PrometheusHandle;
 use std::sync::Arc;
-use thyme_control::CheckpointBoard;
+use thyme_control::{CheckpointBoard, Controller};
 use thyme_core::time::Clock;
 use thyme_engine::EngineHandle;
 use thyme_gateway::Health;
 
 pub struct ServerHealth {
     pub engine: EngineHandle,
+    pub controller: Arc<Controller>,
+    pub freshness: Arc<Freshness>,
     pub recorder: PrometheusHandle,
     pub checkpoints: Arc<CheckpointBoard>,
     pub clock: Arc<dyn Clock>,
@@ -16,7 +19,8 @@ pub struct ServerHealth {
 
 impl Health for ServerHealth {
     fn not_ready(&self) -> Option<String> {
-        self.engine.trouble().map(|error| format!("the engine does not go on: {error}"))
+        let trouble = self.engine.trouble().map(|error| format!("the engine does not go on: {error}"));
+        trouble.or_else(|| self.controller.being_built()).or_else(|| self.freshness.stale())
     }
 
     fn metrics(&self) -> String {
@@ -44,6 +48,9 @@ impl ServerHealth {
     }
 
     fn read_gauges(&self) -> thyme_core::Result<()> {
+        if let Some(behind) = self.freshness.behind() {
+            metrics::gauge!("thyme_follower_behind_seconds").set(behind.as_secs_f64());
+        }
         for shard in self.engine.status()? {
             let labels = [
                 ("dataset", shard.dataset.clone()),
@@ -88,6 +95,7 @@ pub fn describe_metrics() {
     describe_gauge!("thyme_checkpoint_age_seconds", "How long ago the state was as the newest checkpoint has it.");
     describe_gauge!("thyme_checkpoint_size_bytes", "Bytes of the newest checkpoint.");
     describe_gauge!("thyme_checkpoint_last_seconds", "How long it took to take and store the newest checkpoint.");
+    describe_gauge!("thyme_follower_behind_seconds", "Seconds since this follower was last at the end of the log.");
     describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
     describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");
 }

@@ -8,6 +8,8 @@ pub mod config;
 mod data_dir;
 mod health;
 mod listen;
+mod nodes;
+mod routes;
 mod run_log;
 mod server;
 mod sources;

@@ -7,10 +7,11 @@ use crate::clock::WallClock;
 use crate::config::{Config, LogConfig};
 use crate::data_dir::DataDir;
 use crate::health::{ServerHealth, describe_metrics};
+use crate::nodes::{Freshness, Node, NodeParts};
+use crate::routes::Parts;
 use crate::run_log::RunLog;
 use crate::sources::Sources;
 use crate::{catalog, checkpoints, listen, telemetry};
-use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +19,9 @@ use thyme_catalog::{Catalog, Severity, SqlCatalog};
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
-use thyme_engine::{Engine, EngineOptions, RunningEngine};
-use thyme_gateway::{ControlGateway, Health, QueryGateway};
+use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
 use thyme_ingest::Ingestor;
-use thyme_log::{EmbeddedLog, EventLog, KafkaLog};
+use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
 use thyme_state::StateStore;
 use tokio::sync::watch;
@@ -32,11 +32,12 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// A running server.
 pub struct Server {
-    pub control_addr: SocketAddr,
+    /// None where it takes no part in the work.
+    pub control_addr: Option<SocketAddr>,
     pub query_addr: SocketAddr,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
-    sources: Sources,
+    node: JoinHandle<()>,
     taker: Option<RunningTaker>,
     engine: RunningEngine,
     run_writer: Option<JoinHandle<()>>,
@@ -52,7 +53,10 @@ impl Server {
         let recorder = telemetry::recorder()?;
         describe_metrics();
         let data_dir = DataDir::open(&config.data_dir)?;
-        let control_listener = listen::bind(config.control_addr, "server.control_addr").await?;
+        let control_listener = match config.query_only {
+            false => Some(listen::bind(config.control_addr, "server.control_addr").await?),
+            true => None,
+        };
         let query_listener = listen::bind(config.query_addr, "server.query_addr").await?;
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
 
@@ -72,14 +76,24 @@ impl Server {
         if let Some(restored) = &restored {
             restored.settle(catalog.as_ref()).await?;
         }
-        let options = EngineOptions { clock: config.clock, ..EngineOptions::default() };
+        // Who owns the work is decided when everything is there.
+        let options = EngineOptions { clock: config.clock, role: Role::Follower, ..EngineOptions::default() };
+        let control_addr = control_listener.as_ref().map(local).transpose()?;
+        let place = match control_addr {
+            Some(addr) => Some(thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{addr}") }),
+            None => None,
+        };
         let (state_dir, its_log) = (data_dir.state(), log.clone());
         let opened = blocking(move || {
             let state = StateStore::open(&state_dir, thyme_state::Options::default())?;
-            let engine = Engine::open(state.clone(), its_log, options)?.spawn()?;
-            Ok((state, engine))
+            let engine = Engine::open(state.clone(), its_log.clone(), options)?.spawn()?;
+            let member: Arc<dyn Member> = match place {
+                Some(place) => its_log.join(place)?.into(),
+                None => Arc::new(Onlooker::default()),
+            };
+            Ok((state, engine, member))
         });
-        let (state, engine) = opened.await?;
+        let (state, engine, member) = opened.await?;
 
         let (run_log, run_writer) = if config.query.run_log {
             let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
@@ -104,7 +118,7 @@ impl Server {
         let ingestor = Arc::new(ingestor);
         let board = Arc::new(SourceBoard::default());
         let saved = Arc::new(CheckpointBoard::default());
-        let controller = Controller::open(ControlParts {
+        let controller = Controller::new(ControlParts {
             catalog: catalog.clone(),
             log: log.clone(),
             state: state.clone(),
@@ -116,17 +130,33 @@ impl Server {
             clock: clock.clone(),
             clock_mode: config.clock,
             data_dir: data_dir.root().display().to_string(),
-        })
+            member: member.clone(),
+            state_is_new: !has_state,
+        });
+        let freshness = Arc::new(Freshness::default());
+        let start_sources = {
+            let (controller, ingestor, catalog) = (controller.clone(), ingestor.clone(), catalog.clone());
+            let clock = clock.clone();
+            move || {
+                let (ingestor, catalog) = (ingestor.clone(), catalog.clone());
+                Sources::start(controller.ingest_datasets(), ingestor, catalog, board.clone(), clock.clone())
+            }
+        };
+        let node = Node::start(
+            NodeParts {
+                engine: engine.handle.clone(),
+                controller: controller.clone(),
+                member,
+                start_sources: Box::new(start_sources),
+                freshness: freshness.clone(),
+            },
+            !config.query_only,
+        )
         .await?;
         if let Some(restored) = &restored {
-            checkpoints::catch_up::drop_unknown(&controller, &engine.handle, &state).await?;
+            restore::drop_unknown(&controller, &engine.handle, &state).await?;
             tell(restored, catalog.as_ref(), &saved, clock.now()).await;
         }
-        if !has_state {
-            checkpoints::catch_up::catch_up(&controller, &engine.handle, log.clone()).await?;
-        }
-        let (ingest, cursors) = (ingestor.clone(), catalog.clone());
-        let sources = Sources::start(controller.ingest_datasets(), ingest, cursors, board, clock.clone());
         let taker = stored.zip(config.checkpoints.clone()).map(|(checkpoints, config)| {
             saved.update(|status| status.url.clone_from(&config.url));
             let (controller, catalog, board) = (controller.clone(), catalog.clone(), saved.clone());
@@ -134,22 +164,29 @@ impl Server {
             Taker { checkpoints, config, directory, state, controller, catalog, board, clock }.start()
         });
 
-        let health = Arc::new(ServerHealth { engine: engine.handle.clone(), recorder, checkpoints: saved, clock });
+        let health = Arc::new(ServerHealth {
+            engine: engine.handle.clone(),
+            controller: controller.clone(),
+            freshness,
+            recorder,
+            checkpoints: saved,
+            clock,
+        });
         let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
-        let control_addr = local(&control_listener)?;
         let query_addr = local(&query_listener)?;
-        let listeners = vec![
-            listen::serve(control_listener, parts.control_routes().await?, stopping.clone()),
-            listen::serve(query_listener, parts.query_routes().await?, stopping),
-        ];
-        tracing::info!(control = %control_addr, query = %query_addr, data_dir = %data_dir.root().display(), "serving");
+        let mut listeners = vec![listen::serve(query_listener, parts.query_routes().await?, stopping.clone())];
+        if let Some(listener) = control_listener {
+            listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
+        }
+        let node = tokio::spawn(node.run(stopping));
+        tracing::info!(control = control_addr.map(|addr| addr.to_string()), query = %query_addr, data_dir = %data_dir.root().display(), "serving");
         Ok(Server {
             control_addr,
             query_addr,
             stop,
             listeners,
-            sources,
+            node,
             taker,
             engine,
             run_writer,
@@ -168,9 +205,11 @@ impl Server {
     pub async fn stop(mut self) -> Result<()> {
         tracing::info!("stopping");
         self.stop.send_replace(true);
-        self.sources.stop().await;
         if let Some(taker) = self.taker.take() {
             taker.stop().await;
+        }
+        if let Err(error) = (&mut self.node).await {
+            tracing::error!(%error, "the node's part in the work ended badly");
         }
         for listener in &mut self.listeners {
             if tokio::time::timeout(GRACE, &mut *listener).await.is_err() {
@@ -230,64 +269,4 @@ async fn tell(restored: &Restored, catalog: &dyn Catalog, board: &CheckpointBoar
 
 fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr> {
     listener.local_addr().map_err(|error| Error::internal(format!("a listener without an address: {error}")))
-}
-
-/// What the routes are made of.
-struct Parts {
-    config: Config,
-    controller: Arc<Controller>,
-    query: Arc<QueryEngine>,
-    ingestor: Arc<Ingestor>,
-    catalog: Arc<SqlCatalog>,
-    book: Arc<RunBook>,
-    health: Arc<dyn Health>,
-}
-
-impl Parts {
-    async fn control_routes(&self) -> Result<Router> {
-        let control = thyme_control::grpc::service(self.controller.clone());
-        let ingest = thyme_ingest::grpc::service(self.ingestor.clone());
-        let (reporter, grpc_health) = tonic_health::server::health_reporter();
-        reporter.set_service_status("thyme.v1.ControlService", tonic_health::ServingStatus::Serving).await;
-        reporter.set_service_status("thyme.v1.IngestService", tonic_health::ServingStatus::Serving).await;
-        let grpc = tonic::service::Routes::new(control).add_service(ingest).add_service(grpc_health);
-        let gateway = ControlGateway {
-            controller: self.controller.clone(),
-            ingestor: self.ingestor.clone(),
-            max_bytes: self.config.ingest.max_bytes,
-            max_rows: self.config.ingest.max_rows,
-        };
-        let services = ["thyme.v1.ControlService", "thyme.v1.IngestService"];
-        self.finish(grpc, &services, thyme_gateway::control_routes(Arc::new(gateway)))
-    }
-
-    async fn query_routes(&self) -> Result<Router> {
-        let feature = thyme_feature::grpc::service(self.query.clone(), self.catalog.clone());
-        let flight = thyme_feature::flight::service(self.query.clone(), Some(self.ingestor.clone()));
-        let (reporter, grpc_health) = tonic_health::server::health_reporter();
-        reporter.set_service_status("thyme.v1.FeatureService", tonic_health::ServingStatus::Serving).await;
-        let grpc = tonic::service::Routes::new(feature).add_service(flight).add_service(grpc_health);
-        let gateway = QueryGateway {
-            query: self.query.clone(),
-            runs: self.book.clone(),
-            max_bytes: self.config.ingest.max_bytes,
-        };
-        self.finish(grpc, &["thyme.v1.FeatureService"], thyme_gateway::query_routes(Arc::new(gateway)))
-    }
-
-    /// `services` are those that reflection lists, beside health; in both its versions, since stock clients speak either.
-    fn finish(&self, grpc: tonic::service::Routes, services: &[&str], http: Router) -> Result<Router> {
-        let reflection = || {
-            let builder = tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(thyme_proto::FILE_DESCRIPTOR_SET)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-                .with_service_name("grpc.health.v1.Health");
-            services.iter().fold(builder, |builder, name| builder.with_service_name(*name))
-        };
-        let wrong = |error| Error::internal(format!("building the reflection service: {error}"));
-        let grpc = grpc.add_service(reflection().build_v1().map_err(wrong)?);
-        let grpc = grpc.add_service(reflection().build_v1alpha().map_err(wrong)?).into_axum_router();
-        let health = thyme_gateway::health_routes(self.health.clone());
-        Ok(http.merge(health).merge(grpc).fallback(thyme_gateway::not_found))
-    }
 }

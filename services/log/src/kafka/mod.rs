@@ -5,6 +5,7 @@ mod context;
 mod cursor;
 mod errors;
 mod groups;
+mod member;
 mod producer;
 mod pump;
 mod reader;
@@ -15,6 +16,7 @@ mod worker;
 #[cfg(test)]
 mod settings_tests;
 
+use crate::membership::{Member, Node};
 use crate::{Appended, Batch, EventLog, LogRecord, Producer};
 use append::Appender;
 use async_trait::async_trait;
@@ -219,6 +221,10 @@ impl EventLog for KafkaLog {
 
     fn changes(&self) -> watch::Receiver<u64> {
         self.connection.changes.subscribe()
+    }
+
+    fn join(&self, node: Node) -> Result<Box<dyn Member>> {
+        Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
     }
 
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {

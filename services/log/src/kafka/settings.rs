@@ -156,6 +156,21 @@ impl KafkaSettings {
         self.consumer("offsets", group, &[])
     }
 
+    /// Takes part in the group of nodes; called by its address, so that the others can tell where it is.
+    pub fn member(&self, group: &str, id: &str, url: &str) -> ClientConfig {
+        let fixed = [
+            ("client.id", url),
+            ("group.id", group),
+            ("group.instance.id", id),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            // The topic is empty and stays so.
+            ("auto.offset.reset", "latest"),
+            ("enable.auto.commit", "false"),
+            ("allow.auto.create.topics", "false"),
+        ];
+        self.client("member", &[("session.timeout.ms", "10000")], &fixed)
+    }
+
     fn consumer(&self, role: &str, group: &str, defaults: &[(&str, &str)]) -> ClientConfig {
         let fixed = [
             ("group.id", group),

@@ -5,6 +5,7 @@ use super::errors::{code_of, translate};
 use super::settings::KafkaSettings;
 use parking_lot::RwLock;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,11 @@ pub struct Topics {
 impl Topics {
     pub fn new(settings: Arc<KafkaSettings>, admin: AdminClient<Context>) -> Topics {
         Topics { settings, admin, known: RwLock::default() }
+    }
+
+    /// For questions about the cluster.
+    pub fn client(&self) -> &Client<Context> {
+        self.admin.inner()
     }
 
     /// All topics below the prefix, asked anew.

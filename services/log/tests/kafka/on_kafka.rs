@@ -1,6 +1,7 @@
 //! Against a real broker, one for all tests of this binary; each test has a prefix of its own.
 
 mod faults;
+mod members;
 mod refusals;
 
 use bytes::Bytes;

@@ -19,10 +19,19 @@ fn open(directory: &Path) -> Result<Snapshot> {
 pub fn facts_of(directory: &Path, commit: String, created_at: Micros) -> Result<Facts> {
     let snapshot = open(directory)?;
     let log = snapshot.log_identity()?.ok_or_else(|| Error::internal("the state does not know its log"))?;
-    let place = |(consumer, partition, next_offset)| Place { consumer, partition, next_offset };
-    let places = snapshot.all_progress()?.into_iter().map(place).collect();
     let digest = snapshot.digest()?.total().to_string();
-    Ok(Facts { log, commit, created_at, digest, places })
+    Ok(Facts { log, commit, created_at, digest, places: places_of(&snapshot)? })
+}
+
+/// How far everything is that reads a log.
+pub fn places_of(snapshot: &Snapshot) -> Result<Vec<Place>> {
+    let place = |(consumer, partition, next_offset)| Place { consumer, partition, next_offset };
+    Ok(snapshot.all_progress()?.into_iter().map(place).collect())
+}
+
+/// The places of logs and tables only: a follower has no routers.
+pub fn tables_of(places: Vec<Place>) -> Vec<Place> {
+    places.into_iter().filter(|place| !thyme_engine::is_router(place.consumer)).collect()
 }
 
 /// Whether a restored directory is what its manifest says; `DataLoss` if not. Blocks; reads every row.

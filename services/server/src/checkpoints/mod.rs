@@ -2,7 +2,6 @@
 //! ([`restore`]). What they are is in `docs/decisions/0010-checkpoints.md`, how the server uses them in
 //! `docs/decisions/0011-checkpoints-in-the-server.md`.
 
-pub mod catch_up;
 mod look;
 pub mod restore;
 pub mod taker;

@@ -3,12 +3,16 @@
 
 use super::{CATALOG, look};
 use crate::data_dir::DataDir;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thyme_catalog::Catalog;
 use thyme_checkpoint::{Checkpoints, Manifest};
+use thyme_control::Controller;
 use thyme_core::{Error, ErrorKind, Result};
+use thyme_engine::EngineHandle;
 use thyme_log::EventLog;
+use thyme_state::StateStore;
 
 /// A state on its way into the data directory. Until [`Restored::settle`] nothing counts, and the next start begins again.
 pub struct Restored {
@@ -93,6 +97,19 @@ impl Restored {
         let synced = std::fs::File::open(parent).and_then(|directory| directory.sync_all());
         synced.map_err(|error| disk_failed(parent, &error))
     }
+}
+
+/// Deletes tables that a checkpoint has and no definition knows any more: they were dropped after it was taken, and their ids are
+/// nobody's.
+pub async fn drop_unknown(controller: &Controller, engine: &EngineHandle, state: &Arc<StateStore>) -> Result<()> {
+    let serving = controller.serving();
+    let known: BTreeSet<u32> = serving.versions().iter().flat_map(|version| version.ids.values().copied()).collect();
+    let unknown: Vec<u32> = state.snapshot().tables()?.into_iter().filter(|id| !known.contains(id)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(tables = ?unknown, "tables of the checkpoint that nothing defines any more are dropped");
+    engine.drop_state(unknown).await
 }
 
 pub fn remove(directory: &Path) -> Result<()> {

@@ -101,8 +101,11 @@ impl Taker {
         self.config.interval.saturating_sub(age)
     }
 
-    /// Takes one. Before the first commit there is nothing to take.
+    /// Takes one. Before the first commit there is nothing to take, and a follower leaves it to the owner.
     async fn take(&self) -> Result<()> {
+        if !self.controller.leads() {
+            return self.compare().await;
+        }
         let Some(live) = self.controller.serving().live.clone() else { return Ok(()) };
         let started = Instant::now();
         let facts = self.copy(live.commit_id.to_string()).await?;
@@ -141,6 +144,28 @@ impl Taker {
         if !is_diverged {
             // Of two states that differ one is wrong, and nobody knows yet which: nothing is deleted.
             self.checkpoints.prune(self.config.keep, GRACE, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// A follower that is just where the newest checkpoint is must hold the same.
+    async fn compare(&self) -> Result<()> {
+        let Some(newest) = self.checkpoints.newest().await? else { return Ok(()) };
+        self.board.update(|status| show(status, &newest));
+        self.recovered().await;
+        let live = self.controller.serving().live.clone();
+        let is_same = live.is_some_and(|live| *live.commit_id == *newest.facts.commit);
+        if !is_same
+            || look::tables_of(look::places_of(&self.state.snapshot())?) != look::tables_of(newest.facts.places.clone())
+        {
+            return Ok(());
+        }
+        let own = self.copy(newest.facts.commit.clone()).await?;
+        let is_there = look::tables_of(own.places) == look::tables_of(newest.facts.places.clone());
+        if is_there && own.digest != newest.facts.digest {
+            self.diverged(&newest).await;
+        } else if is_there {
+            self.board.update(|status| status.current_at = Some(own.created_at));
         }
         Ok(())
     }

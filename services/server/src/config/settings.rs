@@ -20,6 +20,11 @@ pub const SETTINGS: &[Setting] = &[
     setting("server.control_addr", "127.0.0.1:8080", "control and ingest: gRPC and /api/v1"),
     setting("server.query_addr", "127.0.0.1:8081", "features: gRPC, Flight and HTTP"),
     setting(
+        "server.role",
+        "all",
+        "what this server does: all, or query (a replica that answers and takes no part in the work)",
+    ),
+    setting(
         "server.clock",
         "wall",
         "what now is for a query without ts: wall, or event (the greatest accepted event time)",

@@ -309,7 +309,7 @@ async fn a_rebuild_has_the_digest_of_the_state() {
     server.commit(&user_definitions()).await;
     server.commit(&category_definitions()).await;
     log_and_wait(&server, some_orders(50)).await;
-    let url = format!("http://{}", server.server.control_addr);
+    let url = format!("http://{}", server.server.control_addr.unwrap());
     let channel = tonic::transport::Endpoint::new(url).unwrap().connect().await.unwrap();
     let mut control = v1::control_service_client::ControlServiceClient::new(channel);
     let mut stream = control.rebuild(v1::RebuildRequest {}).await.unwrap().into_inner();

@@ -37,7 +37,8 @@ async fn grpc_and_http_share_the_ports() {
     let directory = tempfile::tempdir().unwrap();
     let server = TestServer::start(directory.path()).await;
     let url = |address: std::net::SocketAddr| format!("http://{address}");
-    let channel = tonic::transport::Endpoint::new(url(server.server.control_addr)).unwrap().connect().await.unwrap();
+    let channel =
+        tonic::transport::Endpoint::new(url(server.server.control_addr.unwrap())).unwrap().connect().await.unwrap();
     let mut control = v1::control_service_client::ControlServiceClient::new(channel.clone());
     let request = v1::CommitRequest {
         definitions_json: user_definitions().to_string().into_bytes().into(),

@@ -102,7 +102,7 @@ impl TestServer {
         http(self.address(path), "POST", path, &[("content-type", "application/json")], body).await
     }
     pub fn address(&self, path: &str) -> SocketAddr {
-        if path.starts_with("/api/") { self.server.control_addr } else { self.server.query_addr }
+        if path.starts_with("/api/") { self.server.control_addr.unwrap() } else { self.server.query_addr }
     }
     /// Commits and waits until it is live.
     pub async fn commit(&self, definitions: &Json) -> Json {

@@ -22,7 +22,21 @@ fn config(data_dir: &Path, broker: &Broker, prefix: &str) -> Config {
 
 async fn start(data_dir: &Path, broker: &Broker, prefix: &str) -> TestServer {
     let server = Server::start(config(data_dir, broker, prefix), Arc::new(NoExtractors)).await.unwrap();
-    TestServer { server }
+    let server = TestServer { server };
+    // A server of another name before it may count as the owner for as long as the session timeout.
+    wait_until(&server, |status| status["roles"].as_array().unwrap().contains(&json!("engine"))).await;
+    wait_until(&server, |status| status["state"] == "ready").await;
+    server
+}
+
+async fn wait_until(server: &TestServer, holds: impl Fn(&Json) -> bool) {
+    for _ in 0..600 {
+        if holds(&server.get("/api/v1/status").await.ok()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("it never comes to that");
 }
 
 /// The number of orders of a category, at a time after all of them.

@@ -1,0 +1,182 @@
+"""Several servers on one Kafka log and one PostgreSQL catalog: one owns the work, the others follow, and any may be lost."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+
+import pytest
+
+from harness import SOAK
+from kafka_broker import Broker
+from load import Load, check_rows
+from postgres_server import Postgres
+from shop import SOURCE, USERS, rows
+from thyme import errors
+from thyme.client import Client
+
+ROUNDS = 12 if SOAK else 2
+# Another feature; the build of it is a new commit.
+CHANGED = SOURCE.replace('n_1h=Count(window="1h")', 'n_1h=Count(window="90m")').replace(
+    "@pipeline(version=1)", "@pipeline(version=2)"
+)
+
+
+class System:
+    """A broker, a database, and servers that share them."""
+
+    def __init__(self, make_server) -> None:
+        self.broker, self.postgres, self.make_server = Broker(), Postgres(), make_server
+
+    def server(self, name: str):
+        env = {
+            "THYME_LOG__URL": f"kafka://{self.broker.address}/shop",
+            "THYME_LOG__KAFKA__SESSION_TIMEOUT_MS": "6000",
+            "THYME_CATALOG__URL": self.postgres.url(),
+        }
+        return self.make_server(name, env=env)
+
+    def close(self) -> None:
+        self.broker.close()
+        self.postgres.close()
+
+
+@pytest.fixture
+def system(make_server):
+    running = System(make_server)
+    yield running
+    running.close()
+
+
+def asking(replica, other, retry_for: float = 30) -> Client:
+    """A client that asks a replica; what the definitions are it is told by a server with a control port."""
+    return Client(f"http://{replica.queries}", f"http://{other.control}", retry_for=retry_for)
+
+
+def owns(server) -> bool:
+    with server.client() as client:
+        return "engine" in client.status()["roles"]
+
+
+def wait_until(condition, timeout: float = 60) -> None:
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def commit_of(server) -> str:
+    """The commit that a server answers by."""
+    with server.client() as client:
+        return client.query("UserFeatures", USERS[0]).commit_id
+
+
+def test_one_owns_the_work_and_the_others_answer_alike(system):
+    first, second, replica = system.server("first"), system.server("second"), system.server("replica")
+    first.start()
+    assert owns(first)
+    second.start()
+    replica.start("--role", "query")
+    assert not owns(second)
+
+    refused = second.commit(SOURCE)
+    assert refused.returncode != 0 and "does not own the work" in refused.stderr, refused.stderr
+    assert first.control in refused.stderr, "it names the owner"
+    done = first.commit(SOURCE)
+    assert done.returncode == 0, done.stderr
+
+    # Rows go in at either, and all three count each once.
+    with first.client(retry_for=30) as client:
+        client.log("Order", rows(300, 1))
+    with second.client(retry_for=30) as client:
+        position = client.log("Order", rows(300, 2, 300)).position
+    sent = rows(300, 1) + rows(300, 2, 300)
+    for server in (first, second):
+        check_rows(server, sent, position)
+    with asking(replica, first) as client:
+        answers = client.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
+    with first.client() as client:
+        assert client.query_batch("UserFeatures", USERS, at_least=position).to_dicts() == answers
+    digests = [server.data("rebuild") for server in (first, second)]
+    assert all(found["equal"] for found in digests)
+    assert digests[0]["state_digest"] == digests[1]["state_digest"]
+
+    # A new commit comes to all.
+    done = first.commit(CHANGED)
+    assert done.returncode == 0, done.stderr
+    with asking(replica, first) as client:
+        wait_until(lambda: client.query("UserFeatures", USERS[0]).commit_id == commit_of(first))
+    wait_until(lambda: commit_of(second) == commit_of(first))
+
+    # A replica without its disk is not short of anything: it answers when it has it all.
+    replica.stop()
+    shutil.rmtree(replica.directory / "data")
+    replica.start("--role", "query")
+    with asking(replica, first) as client, first.client() as other:
+        asked = client.query_batch("UserFeatures", USERS).to_dicts()
+        assert asked == other.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
+
+
+def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(system):
+    servers = [system.server("first").start(), system.server("second").start()]
+    assert servers[0].commit(SOURCE).returncode == 0
+    wait_until(lambda: _answers(servers[1]))
+    chance = random.Random(5)
+    load = Load(servers[1], chance, retry_for=180)
+    owner, other = servers
+    for _ in range(ROUNDS):
+        load.pause(0.5, 1.5)
+        if other is load.server:
+            # Its client loses nothing while the owner is gone.
+            owner.kill()
+            wait_until(lambda: owns(other))
+            owner.start()
+            assert not owns(owner), "who takes over keeps it"
+            owner, other = other, owner
+        else:
+            # Back within the session timeout it keeps what it had.
+            owner.kill()
+            owner.start()
+            wait_until(lambda: owns(owner))
+            assert not owns(other)
+            owner, other = owner, other
+        load.pause(0.5, 1.5)
+    load.finish(timeout=300)
+    for server in servers:
+        check_rows(server, load.sent, load.position)
+        assert server.data("rebuild")["equal"]
+    done = next(server for server in servers if owns(server)).commit(CHANGED)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_follower_says_when_it_is_behind(system):
+    first, replica = system.server("first").start(), system.server("replica")
+    assert first.commit(SOURCE).returncode == 0
+    with first.client() as client:
+        position = client.log("Order", rows(100, 1)).position
+    replica.start("--role", "query")
+    with asking(replica, first) as client:
+        client.query("UserFeatures", USERS[0], at_least=position)
+    system.broker.tell("kill")
+    wait_until(lambda: "log cannot be asked" in (replica.not_ready() or ""))
+    with asking(replica, first) as client:
+        assert client.query("UserFeatures", USERS[0])["n_all"][0] >= 1
+    system.broker.tell("start")
+    replica.wait_ready()
+
+
+def test_a_replica_needs_what_servers_can_share(make_server):
+    alone = make_server("alone").serve_to_end("--role", "query")
+    assert alone.returncode != 0 and "log.url is not set" in alone.stderr, alone.stderr
+    log = {"THYME_LOG__URL": "kafka://127.0.0.1:1/shop"}
+    lonely = make_server("lonely", env=log).serve_to_end("--role", "query")
+    assert lonely.returncode != 0 and "catalog.url is not set" in lonely.stderr, lonely.stderr
+
+
+def _answers(server) -> bool:
+    try:
+        commit_of(server)
+    except errors.ThymeError:
+        return False
+    return True

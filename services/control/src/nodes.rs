@@ -1,0 +1,125 @@
+//! Several nodes on one log and one catalog: the one that owns the work takes commits, lets builds take over and deletes what nobody
+//! needs any more; the others keep up with the catalog and change nothing there.
+
+use crate::controller::{Controller, Serving};
+use crate::version::Version;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use thyme_catalog::Commit;
+use thyme_core::{Error, Result};
+
+impl Controller {
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::Acquire)
+    }
+
+    /// This node owns the work from now on; its engine does already. Brings back what the catalog says.
+    pub async fn lead(self: &Arc<Self>) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        self.leads.store(true, Ordering::Release);
+        let resumed = self.clone().resume().await;
+        if resumed.is_err() {
+            self.leads.store(false, Ordering::Release);
+        }
+        resumed
+    }
+
+    /// Another node owns the work, or may: from now on this one only follows.
+    pub async fn stand_down(&self) {
+        self.leads.store(false, Ordering::Release);
+        // What is under way ends as this node's; the owner reads the catalog and finds it done, or to be done.
+        let _changing = self.changing.lock().await;
+    }
+
+    /// One look at the catalog, for a node that does not own the work: what is live there is built here and then served.
+    pub async fn follow(&self) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        if self.leads() {
+            return Ok(());
+        }
+        let live = self.parts.catalog.live_commit().await?;
+        let building = self.parts.catalog.building_commit().await?;
+        let serving = self.serving();
+        let is_served = |commit: &Commit| serving.live.as_ref().is_some_and(|version| *version.commit_id == *commit.id);
+        match (live.filter(|commit| !is_served(commit)), building) {
+            (Some(live), _) => self.approach(&serving, &live, true).await,
+            (None, Some(building)) => self.approach(&serving, &building, false).await,
+            (None, None) => match &serving.building {
+                Some(given_up) => {
+                    self.serve(Serving { live: serving.live.clone(), building: None }).await?;
+                    self.drop_all_but(given_up, serving.live.as_deref()).await
+                }
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Builds a commit beside what serves; serves it once it is live in the catalog and whole here.
+    async fn approach(&self, serving: &Serving, commit: &Commit, is_live: bool) -> Result<()> {
+        let known = serving.building.as_ref().filter(|version| *version.commit_id == *commit.id);
+        if known.is_none_or(|version| version.goal.is_some() != is_live) {
+            let mut version = self.load_version(commit).await?;
+            version.new_identities = not_in(&version, serving.live.as_deref());
+            version.goal = if is_live { Some(self.goal_of(&version)?) } else { None };
+            let version = Arc::new(version);
+            self.load_extractors_for_serving(&version).await;
+            self.serve(Serving { live: serving.live.clone(), building: Some(version) }).await?;
+        }
+        if !is_live {
+            return self.publish(&self.serving());
+        }
+        self.serve_if_built().await
+    }
+
+    /// The version that is live in the catalog serves, if this node's state has come to it; what only its predecessor had goes.
+    pub(crate) async fn serve_if_built(&self) -> Result<()> {
+        let serving = self.serving();
+        let Some(version) = &serving.building else { return Ok(()) };
+        if !version.is_built(&self.parts.engine) {
+            return self.publish(&serving);
+        }
+        let version = Arc::new(Version { new_identities: Vec::new(), goal: None, ..version.as_ref().clone() });
+        tracing::info!(commit = %version.commit_id, "this node serves the commit");
+        self.serve(Serving { live: Some(version.clone()), building: None }).await?;
+        match &serving.live {
+            Some(old) => self.drop_all_but(old, Some(&version)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Drops the state of what `old` has and `kept` has not. Topics and ids are the owner's to delete.
+    async fn drop_all_but(&self, old: &Version, kept: Option<&Version>) -> Result<()> {
+        let is_kept = |id: &u32| kept.is_some_and(|kept| kept.ids.values().any(|other| other == id));
+        let gone = old.ids.values().filter(|id| !is_kept(id)).copied().collect();
+        self.parts.engine.drop_state(gone).await
+    }
+
+    /// How far the state is that has to be built before the live commit serves, in words; `None` where it serves.
+    pub fn being_built(&self) -> Option<String> {
+        let serving = self.serving();
+        let building = serving.building.as_ref().filter(|version| serving.live.is_none() && version.goal.is_some())?;
+        Some(format!("the state is being built from the log: {}", self.progress_in_words(building)))
+    }
+
+    /// Commits and the like are the owner's.
+    pub(crate) fn check_leads(&self) -> Result<()> {
+        if self.leads() {
+            return match self.being_built() {
+                Some(words) => Err(Error::unavailable(words).hint("commit again when it is done")),
+                None => Ok(()),
+            };
+        }
+        let owner = match self.parts.member.owner() {
+            Ok(Some(url)) => format!("send it to the one that does: {url}"),
+            Ok(None) => "no server does at the moment; try again in a few seconds".to_string(),
+            Err(error) => format!("which one does could not be found out: {error}"),
+        };
+        Err(Error::unavailable("this server does not own the work on its log and takes no commits").hint(owner))
+    }
+}
+
+/// What a version has and another has not.
+fn not_in(version: &Version, other: Option<&Version>) -> Vec<String> {
+    let is_new = |name: &&String| other.is_none_or(|other| !other.ids.contains_key(*name));
+    version.ids.keys().filter(is_new).cloned().collect()
+}

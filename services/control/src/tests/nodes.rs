@@ -1,0 +1,105 @@
+//! Two nodes on one log and one catalog, each with a state of its own.
+
+use super::*;
+
+/// Looks at the catalog until the follower serves the commit.
+async fn until_it_serves(follower: &Node, id: &str) {
+    for _ in 0..2000 {
+        follower.controller.follow().await.unwrap();
+        if follower.query.commit_id().as_deref() == Some(id) && follower.controller.serving().building.is_none() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the follower never serves {id}");
+}
+
+async fn commit_of(node: &Node, definitions: &Json) -> String {
+    let id = node.commit(definitions, |_| ()).await.unwrap().commit.unwrap().id;
+    node.wait_live(&id).await;
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_serves_what_is_live_once_its_state_is_whole() {
+    let disk = Disk::new().await;
+    let owner = disk.start().await;
+    commit_of(&owner, &counting("OldStats", "Old", "1h")).await;
+    disk.append_orders("u1", 100).await;
+    disk.shut(true);
+    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
+    follower.controller.follow().await.unwrap();
+    let early = follower.ask("Old", "n").await.unwrap_err();
+    assert_eq!(early.kind(), ErrorKind::Unavailable, "never short: {early}");
+    assert!(early.message().contains("0 of 100 records"), "{early}");
+    assert!(follower.controller.being_built().unwrap().contains("0 of 100 records"));
+    disk.shut(false);
+    let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
+    until_it_serves(&follower, &live).await;
+    assert!(follower.controller.being_built().is_none());
+    assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
+
+    let refused = follower.commit(&counting("NewStats", "New", "90m"), |_| ()).await.unwrap_err();
+    assert!(refused.contains("does not own the work") && refused.contains("memory"), "{refused}");
+
+    // A build and its takeover, and the state of what was removed.
+    let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;
+    until_it_serves(&follower, &next).await;
+    assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
+    let gone = disk.catalog.find_ids(&["pipeline:OldStats.count@1".to_string()]).await.unwrap();
+    let nothing = json!({"format": 1});
+    let removed = owner.commit(&nothing, |request| {
+        request.remove = ["Old", "OldStats.count", "OldStats"].map(str::to_string).to_vec();
+    });
+    let removed = removed.await.unwrap().commit.unwrap().id;
+    until_it_serves(&follower, &removed).await;
+    assert!(follower.ask("Old", "n").await.is_err());
+    let id = gone.values().next().copied().unwrap();
+    let left = follower.controller.parts.state.snapshot().all_progress().unwrap();
+    assert!(left.iter().all(|(consumer, ..)| *consumer != id), "its table is dropped here too");
+    follower.stop();
+    owner.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_follower_goes_on_with_the_build_and_takes_commits() {
+    let disk = Disk::new().await;
+    let (owner, building) = while_building(&disk).await;
+    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
+    follower.controller.follow().await.unwrap();
+    owner.stop();
+    follower.engine.handle.set_role(Role::Owner).await.unwrap();
+    // The gate is still shut: nothing of its state is there, so nothing may be answered.
+    follower.controller.lead().await.unwrap();
+    assert_eq!(follower.ask("Old", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let refused = follower.commit(&counting("Third", "ThirdFeatures", "5m"), |_| ()).await.unwrap_err();
+    assert!(refused.contains("being built from the log"), "{refused}");
+    disk.shut(false);
+    follower.wait_live(&building).await;
+    assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
+    assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
+    let third = commit_of(&follower, &counting("Third", "ThirdFeatures", "5m")).await;
+    assert_eq!(disk.catalog.live_commit().await.unwrap().unwrap().id, third);
+    assert_eq!(follower.ask("ThirdFeatures", "n").await.unwrap(), Value::Int(6));
+    follower.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_stands_down_follows() {
+    let disk = Disk::new().await;
+    let first = disk.start().await;
+    commit_of(&first, &counting("OldStats", "Old", "1h")).await;
+    let second = disk.open(StateStore::in_memory().unwrap(), Role::Owner);
+    second.controller.lead().await.unwrap();
+    first.controller.stand_down().await;
+    first.engine.handle.set_role(Role::Follower).await.unwrap();
+    let next = commit_of(&second, &counting("NewStats", "New", "90m")).await;
+    disk.append_orders("u1", 10).await;
+    until_it_serves(&first, &next).await;
+    while first.controller.status().unwrap().lag > 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(first.ask("New", "n").await.unwrap(), Value::Int(10));
+    first.stop();
+    second.stop();
+}
