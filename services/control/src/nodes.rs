@@ -101,20 +101,26 @@ impl Controller {
         Some(format!("the state is being built from the log: {}", self.progress_in_words(building)))
     }
 
-    /// Commits and the like are the owner's.
+    /// Commits are the owner's, once it serves what is live.
     pub(crate) fn check_leads(&self) -> Result<()> {
+        self.check_owns()?;
+        match self.being_built() {
+            Some(words) => Err(Error::unavailable(words).hint("commit again when it is done")),
+            None => Ok(()),
+        }
+    }
+
+    /// Orders to sources too are the owner's, who polls them.
+    pub(crate) fn check_owns(&self) -> Result<()> {
         if self.leads() {
-            return match self.being_built() {
-                Some(words) => Err(Error::unavailable(words).hint("commit again when it is done")),
-                None => Ok(()),
-            };
+            return Ok(());
         }
         let owner = match self.parts.member.owner() {
             Ok(Some(url)) => format!("send it to the one that does: {url}"),
             Ok(None) => "no server does at the moment; try again in a few seconds".to_string(),
             Err(error) => format!("which one does could not be found out: {error}"),
         };
-        Err(Error::unavailable("this server does not own the work on its log and takes no commits").hint(owner))
+        Err(Error::unavailable("this server does not own the work on its log").hint(owner))
     }
 }
 

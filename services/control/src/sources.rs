@@ -99,6 +99,7 @@ impl Controller {
 
     /// When it returns, nothing more is published until [`Controller::resume_source`], over restarts too.
     pub async fn pause_source(&self, dataset: &str) -> Result<SourceView> {
+        self.check_owns()?;
         let dataset = self.dataset_with_source(dataset)?;
         let identity = dataset.identity();
         let gate = self.parts.sources.gate(&identity);
@@ -113,6 +114,7 @@ impl Controller {
     }
 
     pub async fn resume_source(&self, dataset: &str) -> Result<SourceView> {
+        self.check_owns()?;
         let dataset = self.dataset_with_source(dataset)?;
         let identity = dataset.identity();
         let gate = self.parts.sources.gate(&identity);
@@ -124,6 +126,7 @@ impl Controller {
 
     /// From the beginning again. Rows keep their ids, so within `dedup_window` none counts twice.
     pub async fn reset_source(&self, dataset: &str) -> Result<SourceView> {
+        self.check_owns()?;
         let dataset = self.dataset_with_source(dataset)?;
         let identity = dataset.identity();
         let gate = self.parts.sources.gate(&identity);
