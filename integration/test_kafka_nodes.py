@@ -1,4 +1,4 @@
-"""Several servers on one Kafka log and one PostgreSQL catalog: one owns the work, the others follow, and any may be lost."""
+"""Several servers on one Kafka log and one PostgreSQL catalog: one owns the work, others follow, and any may be lost."""
 
 from __future__ import annotations
 
@@ -66,6 +66,10 @@ def wait_until(condition, timeout: float = 60) -> None:
         time.sleep(0.1)
 
 
+def wait_until_owns(server) -> None:
+    wait_until(lambda: owns(server))
+
+
 def commit_of(server) -> str:
     """The commit that a server answers by."""
     with server.client() as client:
@@ -130,7 +134,7 @@ def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(system):
         if other is load.server:
             # Its client loses nothing while the owner is gone.
             owner.kill()
-            wait_until(lambda: owns(other))
+            wait_until_owns(other)
             owner.start()
             assert not owns(owner), "who takes over keeps it"
             owner, other = other, owner
@@ -138,7 +142,7 @@ def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(system):
             # Back within the session timeout it keeps what it had.
             owner.kill()
             owner.start()
-            wait_until(lambda: owns(owner))
+            wait_until_owns(owner)
             assert not owns(other)
             owner, other = owner, other
         load.pause(0.5, 1.5)

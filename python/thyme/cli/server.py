@@ -38,7 +38,8 @@ def serve(
     log_format: Annotated[str | None, typer.Option(help="text or json, on stderr.")] = None,
     log_level: Annotated[str | None, typer.Option(help="error, warn, info, debug or trace.")] = None,
     role: Annotated[
-        list[str] | None, typer.Option("--role", metavar="ROLE", help="query (a replica that only answers), or all [all].")
+        list[str] | None,
+        typer.Option("--role", metavar="ROLE", help="query (a replica that only answers), or all [all]."),
     ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Any other setting. Repeat.")
@@ -73,7 +74,9 @@ def _role(given: list[str] | None) -> str | None:
     if roles and roles != set(ROLES):
         message = f"a process with only the role{'s' if len(roles) > 1 else ''} {', '.join(sorted(roles))}"
         raise UsageError(
-            f"{message} is not available in this release", hint="leave --role out for all of them, or say --role query", field="--role"
+            f"{message} is not available in this release",
+            hint="leave --role out for all of them, or say --role query",
+            field="--role",
         )
     return "all" if given else None
 
