@@ -1,4 +1,4 @@
-"""Several servers on one Kafka log and one PostgreSQL catalog: one owns the work, others follow, and any may be lost."""
+"""Several servers on one Kafka log and one PostgreSQL catalog: one owns the work, others follow, any may be lost."""
 
 from __future__ import annotations
 
