@@ -32,7 +32,6 @@ class System:
     def server(self, name: str):
         env = {
             "THYME_LOG__URL": f"kafka://{self.broker.address}/shop",
-            "THYME_LOG__KAFKA__SESSION_TIMEOUT_MS": "6000",
             "THYME_CATALOG__URL": self.postgres.url(),
         }
         return self.make_server(name, env=env)
