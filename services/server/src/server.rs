@@ -12,6 +12,7 @@ use crate::routes::Parts;
 use crate::run_log::RunLog;
 use crate::sources::Sources;
 use crate::{catalog, checkpoints, listen, telemetry};
+use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +50,13 @@ pub struct Server {
 
 impl Server {
     /// Opens everything and listens. When it returns, requests are answered.
-    pub async fn start(config: Config, extractors: Arc<dyn ExtractorRuntime>) -> Result<Server> {
+    ///
+    /// Boxed, like [`Server::stop`]: whoever awaits a plain future compiles all that is in it, here the whole server, once more.
+    pub fn start(config: Config, extractors: Arc<dyn ExtractorRuntime>) -> BoxFuture<'static, Result<Server>> {
+        Box::pin(Self::open(config, extractors))
+    }
+
+    async fn open(config: Config, extractors: Arc<dyn ExtractorRuntime>) -> Result<Server> {
         let recorder = telemetry::recorder()?;
         describe_metrics();
         let data_dir = DataDir::open(&config.data_dir)?;
@@ -202,7 +209,11 @@ impl Server {
     }
 
     /// Finishes what is under way and closes everything.
-    pub async fn stop(mut self) -> Result<()> {
+    pub fn stop(self) -> BoxFuture<'static, Result<()>> {
+        Box::pin(self.close())
+    }
+
+    async fn close(mut self) -> Result<()> {
         tracing::info!("stopping");
         self.stop.send_replace(true);
         if let Some(taker) = self.taker.take() {
