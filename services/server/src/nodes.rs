@@ -78,7 +78,7 @@ impl Node {
                 Ok(())
             }
             (false, true) => {
-                tracing::info!("another node owns the work, this one follows");
+                tracing::info!("this node does not own the work any more, it follows");
                 self.end_sources().await;
                 self.parts.controller.stand_down().await;
                 self.parts.engine.set_role(Role::Follower).await?;
