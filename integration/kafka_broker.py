@@ -14,7 +14,7 @@ class Broker:
             [SCRIPT, "serve", "0", *properties], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         answer = self.process.stdout.readline().strip()
-        assert answer.startswith("ready "), "no Kafka broker; `make test KAFKA=off` leaves these tests out"
+        assert answer.startswith("ready "), f"no Kafka broker; `make test KAFKA=off` leaves these tests out ({answer})"
         self.address = answer.removeprefix("ready ")
 
     def tell(self, command: str) -> None:

@@ -12,7 +12,7 @@ class Postgres:
     def __init__(self) -> None:
         self.process = subprocess.Popen([SCRIPT, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         answer = self.process.stdout.readline().strip()
-        assert answer.startswith("ready "), "no PostgreSQL; see above for the reason"
+        assert answer.startswith("ready "), f"no PostgreSQL ({answer})"
         self.address = answer.removeprefix("ready ")
 
     def url(self, database: str = "thyme", user: str = "postgres:secret") -> str:

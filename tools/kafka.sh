@@ -12,7 +12,9 @@ cache="${THYME_CACHE:-$HOME/.cache/thyme}/kafka"
 version="$(sha256sum "$here/kafka/pom.xml" | cut -c1-16)"
 jars="$cache/$version"
 
+# Whoever drives `serve` reads standard output only: it is told there too.
 fail() {
+  [ -z "${serving:-}" ] || echo "failed: $1"
   echo "error: $1" >&2
   echo "hint: '${2:-make test KAFKA=off}' leaves out the tests that need a Kafka broker and says so at its end" >&2
   exit 1
@@ -37,14 +39,14 @@ fetch() {
   mv -T "$fresh" "$jars" 2>/dev/null || rm -rf "$fresh" # another process was first
 }
 
-free_ports() {
-  python3 -c 'import socket; s = [socket.socket() for _ in range(2)]; [x.bind(("127.0.0.1", 0)) for x in s]; print(*[x.getsockname()[1] for x in s])'
-}
-
 # The broker's properties; later ones win.
 configure() {
-  local port="$1" controller="$2"
-  shift 2
+  local port="$1" controller ports
+  shift
+  read -ra ports < <(python3 "$here/free_ports.py" 2)
+  [ "$port" != 0 ] || port="${ports[0]}"
+  controller="${ports[1]}"
+  address="127.0.0.1:$port"
   cat >"$home/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
@@ -82,7 +84,7 @@ jvm() {
   exec java -Xms256m -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel="${KAFKA_TIER:-1}" "${options[@]}" -cp "$jars/*" "$@"
 }
 
-start() {
+start_once() {
   : >"$home/broker.log"
   (jvm kafka.Kafka "$home/server.properties") >>"$home/broker.log" 2>&1 </dev/null &
   broker=$!
@@ -91,8 +93,29 @@ start() {
     kill -0 "$broker" 2>/dev/null || break
     sleep 0.1
   done
+  kill -9 "$broker" 2>/dev/null || true
+  wait "$broker" 2>/dev/null || true
   tail -20 "$home/broker.log" >&2
-  fail "the Kafka broker did not start"
+  return 1
+}
+
+start() {
+  for _ in 1 2 3; do
+    start_once && return
+    sleep 1
+  done
+  fail "the Kafka broker did not start: $(grep -m1 -E 'Caused by' "$home/broker.log" || tail -1 "$home/broker.log")"
+}
+
+# The first start: a port that was lost to somebody else in the meantime is another one at the next attempt.
+start_fresh() {
+  for _ in 1 2; do
+    configure "$@"
+    start_once && return
+    echo "the Kafka broker did not start; once more, with other ports" >&2
+  done
+  configure "$@"
+  start
 }
 
 clean() {
@@ -103,25 +126,21 @@ clean() {
 
 prepare() {
   fetch
-  local port="${1:-0}" ports
-  [ "$#" -eq 0 ] || shift
-  read -ra ports < <(free_ports)
-  [ "$port" != 0 ] || port="${ports[0]}"
-  address="127.0.0.1:$port"
   home="$(mktemp -d "${TMPDIR:-/tmp}/thyme-kafka.XXXXXX")"
   broker=""
   trap clean EXIT
-  configure "$port" "${ports[1]}" "$@"
+  configure "$@"
   # Formats the directory: a cluster of its own each time.
   local cluster
   cluster="$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)"
   (jvm kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties") >"$home/format.log" 2>&1 ||
-    { cat "$home/format.log" >&2; fail "the Kafka broker's storage could not be formatted"; }
+    { cat "$home/format.log" >&2; fail "the Kafka broker's storage could not be formatted: $(tail -1 "$home/format.log")"; }
+  start_fresh "$@"
 }
 
 run() {
+  [ "$#" -gt 0 ] || set -- 0
   prepare "$@"
-  start
   echo "== a Kafka broker listens on $address; Ctrl-C ends it and deletes its data"
   echo "   thyme serve --set log.url=kafka://$address"
   trap 'exit 0' INT TERM
@@ -129,8 +148,9 @@ run() {
 }
 
 serve() {
+  serving=yes
+  [ "$#" -gt 0 ] || set -- 0
   prepare "$@"
-  start
   echo "ready $address"
   local line
   while read -r line; do

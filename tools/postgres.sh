@@ -7,8 +7,11 @@
 #          everything is gone, so whoever started it cannot leave a server behind, however it ends.
 # The superuser is postgres, by password "secret" over TCP; there is one database, thyme.
 set -euo pipefail
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
 
+# Whoever drives `serve` reads standard output only: it is told there too.
 fail() {
+  [ -z "${serving:-}" ] || echo "failed: $1"
   echo "error: $1" >&2
   exit 1
 }
@@ -31,16 +34,12 @@ choose_user() {
   chown "$user" "$home"
 }
 
-free_port() {
-  python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
-}
-
 server=""
 children() {
   ps -o pid= --ppid "$server" 2>/dev/null || true
 }
 
-start() {
+start_once() {
   # Left behind by a kill.
   rm -f "$home/data/postmaster.pid"
   "${as[@]}" "$binaries/postgres" -D "$home/data" >>"$home/server.log" 2>&1 </dev/null &
@@ -50,8 +49,18 @@ start() {
     kill -0 "$server" 2>/dev/null || break
     sleep 0.1
   done
+  signal_all KILL
+  wait "$server" 2>/dev/null || true
   tail -20 "$home/server.log" >&2
-  fail "PostgreSQL did not start"
+  return 1
+}
+
+start() {
+  for _ in 1 2 3; do
+    start_once && return
+    sleep 1
+  done
+  fail "PostgreSQL did not start: $(tail -1 "$home/server.log")"
 }
 
 signal_all() {
@@ -84,7 +93,7 @@ prepare() {
   choose_user
   port="${1:-0}"
   [ "$#" -eq 0 ] || shift
-  [ "$port" != 0 ] || port="$(free_port)"
+  [ "$port" != 0 ] || port="$(python3 "$here/free_ports.py" 1)"
   address="127.0.0.1:$port"
   echo secret >"$home/password"
   chmod 644 "$home/password"
@@ -114,6 +123,7 @@ run() {
 }
 
 serve() {
+  serving=yes
   prepare 0 "$@"
   echo "ready $address"
   local line

@@ -21,7 +21,7 @@ impl Broker {
     /// A broker on a free port with further properties, each `name=value`. What failed is on standard error.
     pub fn start_with(properties: &[&str]) -> Result<Broker> {
         let arguments: Vec<&str> = ["0"].iter().chain(properties).copied().collect();
-        let missing = "no Kafka broker: see above for the reason; `make test KAFKA=off` leaves these tests out";
+        let missing = "no Kafka broker; `make test KAFKA=off` leaves these tests out";
         let (script, address) = Script::serve("kafka.sh", &arguments, missing)?;
         Ok(Broker { address, script })
     }
@@ -56,7 +56,7 @@ pub struct Postgres {
 impl Postgres {
     /// A server on a free port. What failed is on standard error.
     pub fn start() -> Result<Postgres> {
-        let (script, address) = Script::serve("postgres.sh", &[], "no PostgreSQL: see above for the reason")?;
+        let (script, address) = Script::serve("postgres.sh", &[], "no PostgreSQL")?;
         Ok(Postgres { address, script })
     }
 
@@ -112,7 +112,9 @@ impl Script {
         };
         let mut pipes = Pipes { _script: script, commands, answers: BufReader::new(answers) };
         let ready = pipes.answer()?;
-        let Some(address) = ready.strip_prefix("ready ") else { return Err(Error::other(missing)) };
+        let Some(address) = ready.strip_prefix("ready ") else {
+            return Err(Error::other(format!("{missing} ({ready})")));
+        };
         Ok((Script { pipes: Mutex::new(pipes) }, address.to_string()))
     }
 
