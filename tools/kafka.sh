@@ -130,9 +130,9 @@ prepare() {
   broker=""
   trap clean EXIT
   configure "$@"
-  # Formats the directory: a cluster of its own each time.
+  # Formats the directory: a cluster of its own each time, its id without a leading dash, which would be taken for an option.
   local cluster
-  cluster="$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)"
+  cluster="$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c1-22)"
   (jvm kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties") >"$home/format.log" 2>&1 ||
     { cat "$home/format.log" >&2; fail "the Kafka broker's storage could not be formatted: $(tail -1 "$home/format.log")"; }
   start_fresh "$@"
