@@ -32,7 +32,7 @@ pub struct Reader {
     fetchers: Mutex<Vec<Fetcher>>,
     cursors: Mutex<HashMap<String, HashMap<u16, Vec<Slot>>>>,
     /// Only asks where partitions begin and end.
-    asker: Arc<BaseConsumer<Context>>,
+    asker: Mutex<Arc<BaseConsumer<Context>>>,
 }
 
 struct Fetcher {
@@ -59,7 +59,7 @@ impl Reader {
     pub fn new(connection: Arc<Connection>, asker: BaseConsumer<Context>) -> Reader {
         let asker = Arc::new(asker);
         connection.pump.add(&asker);
-        Reader { connection, fetchers: Mutex::default(), cursors: Mutex::default(), asker }
+        Reader { connection, fetchers: Mutex::default(), cursors: Mutex::default(), asker: Mutex::new(asker) }
     }
 
     pub fn read(&self, topic: &str, partition: u16, from: u64, budget: Budget) -> Result<Vec<LogRecord>> {
@@ -116,12 +116,22 @@ impl Reader {
         use RDKafkaErrorCode as Code;
         let until = Instant::now() + ASK_END;
         loop {
-            let answer = self.asker.fetch_watermarks(name, i32::from(partition), ASK_END);
+            let asker = self.asker.lock().clone();
+            let answer = asker.fetch_watermarks(name, i32::from(partition), ASK_END);
             let code = answer.as_ref().err().and_then(code_of);
-            if !matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable)) || Instant::now() > until {
+            let may_pass =
+                matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition));
+            if !may_pass || Instant::now() > until {
                 return answer;
             }
             std::thread::sleep(Duration::from_millis(20));
+            // The broker does list the partition (`Topics::check`): librdkafka keeps what it was told of the topic a moment too
+            // early, for minutes. A new client asks anew.
+            if code == Some(Code::UnknownPartition)
+                && let Ok(fresh) = self.consumer()
+            {
+                *self.asker.lock() = fresh;
+            }
         }
     }
 

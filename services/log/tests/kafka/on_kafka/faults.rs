@@ -1,6 +1,7 @@
 //! The broker killed, paused, back again.
 
 use super::*;
+use std::time::{Duration, Instant};
 use thyme_core::ErrorKind;
 use thyme_log::CommitOutcome;
 
@@ -98,4 +99,30 @@ async fn two_places_of_one_partition_are_read_side_by_side() {
     for (start, seen) in [0usize, 250, 100, 400, 50].into_iter().zip(seen) {
         assert_eq!(seen, sent[start..]);
     }
+}
+
+/// A client that asks while a topic is being made may be told of a part of it; that must not stay with it.
+#[test]
+fn others_find_a_topic_as_soon_as_it_is_made() {
+    let prefix = own_prefix();
+    let maker = KafkaLog::open(settings(&BROKER, &prefix, &[])).unwrap();
+    let others: Vec<KafkaLog> = (0..2).map(|_| KafkaLog::open(settings(&BROKER, &prefix, &[])).unwrap()).collect();
+    std::thread::scope(|scope| {
+        for other in &others {
+            scope.spawn(|| {
+                for number in 0..15 {
+                    let topic = format!("t{number}");
+                    let until = Instant::now() + Duration::from_secs(60);
+                    for partition in [0, 3] {
+                        while let Err(error) = other.end_offset(&topic, partition) {
+                            assert!(Instant::now() < until, "{topic} {partition}: {error}");
+                        }
+                    }
+                }
+            });
+        }
+        for number in 0..15 {
+            maker.create_topic(&format!("t{number}"), 4).unwrap();
+        }
+    });
 }
