@@ -23,7 +23,11 @@ SKIP_RUST := -- --skip on_kafka
 SKIP_PYTHON := --ignore-glob='*/test_kafka*.py' -k 'not on_kafka'
 endif
 
-.PHONY: help deps install serve demo kafka postgres test test-rust test-python lint check bench soak crash clean
+RUN_RUST = cargo test --release $(RUST_CRATES) --quiet $(SKIP_RUST)
+# The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
+RUN_PYTHON = $(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+
+.PHONY: help deps install serve demo kafka postgres test test-rust test-python test-build test-wheel lint check bench soak crash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -47,7 +51,12 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
-test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
+# Both wait a lot, for brokers and restarts: side by side they take little longer than the longer of them.
+test: lint test-build ## everything (KAFKA=off: without the tests that need a Kafka broker)
+	@echo "== the Rust tests run beside the Python tests; what they print follows at the end"
+	@log=$(CARGO_TARGET_DIR)/rust-tests.log; set -m; $(RUN_RUST) >$$log 2>&1 & rust=$$!; set +m; \
+	trap 'kill -- -$$rust 2>/dev/null || true' EXIT; \
+	python=0; $(RUN_PYTHON) || python=$$?; ended=0; wait $$rust || ended=$$?; cat $$log; exit $$((python | ended))
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint
@@ -56,13 +65,19 @@ lint: deps ## formatting, clippy, proto lint
 test-rust: deps ## Rust tests
 	@tools/s3.sh $(VENV)
 	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
-	cargo test --release $(RUST_CRATES) --quiet $(SKIP_RUST)
+	$(RUN_RUST)
 
-test-python: install ## Python tests (SDK, CLI, server end to end, examples)
+test-python: test-wheel ## Python tests (SDK, CLI, server end to end, examples)
+	$(RUN_PYTHON)
+
+test-build: test-wheel
+	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
+	cargo test --release $(RUST_CRATES) --quiet --no-run
+
+test-wheel: install
 	@tools/s3.sh $(VENV)
 	@tools/install.sh $(VENV) test
 	@tools/install.sh $(VENV) demo
-	$(PYTHON) -m pytest -q python/tests integration $(SKIP_PYTHON)
 
 check: deps ## quick: compiles, formatted, unit tests of the domain
 	cargo fmt --all --check
@@ -78,7 +93,7 @@ soak: install ## the long forms of the property, kill and parity tests
 	@tools/install.sh $(VENV) test
 	@tools/install.sh $(VENV) demo
 	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
-	THYME_SOAK=1 $(PYTHON) -m pytest -q python/tests integration
+	THYME_SOAK=1 $(RUN_PYTHON)
 
 crash: deps ## the engine's simulation and crash points at length, and mutants that they must catch
 	SEEDS=$${SEEDS:-20000} cargo test --release $(RUST_CRATES) --test simulation

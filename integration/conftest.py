@@ -14,6 +14,15 @@ from harness import Server
 from shop import SOURCE, rows
 
 
+# They wait the longest. In a parallel run whoever begins last ends last.
+LONG_FILES = ["test_kafka_nodes", "test_postgres", "test_checkpoints", "test_kafka", "test_docs", "test_demo_short"]
+
+
+def pytest_collection_modifyitems(items):
+    order = {name: place for place, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory):
     """A running server with the definitions of `shop` and 200 orders in state; `counted`: of each user."""

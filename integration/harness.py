@@ -21,13 +21,21 @@ from thyme.client import Client
 SOAK = "THYME_SOAK" in os.environ
 
 
+def ports() -> range:
+    """Those this process may take for servers: below the ports that the system gives to outgoing connections, above those of
+    `tools/free_ports.py`. The processes of a parallel run have ranges of their own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    start = 18_000 + 1_500 * (worker % 8)
+    return range(start, start + 1_500)
+
+
 def free_addresses(count: int) -> list[str]:
-    """Loopback addresses nobody listens on, below the ports that the system gives to outgoing connections."""
+    """Loopback addresses nobody listens on."""
     sockets: list[socket.socket] = []
     while len(sockets) < count:
         found = socket.socket()
         with contextlib.suppress(OSError):
-            found.bind(("127.0.0.1", random.randrange(18_000, 30_000)))
+            found.bind(("127.0.0.1", random.choice(ports())))
             sockets.append(found)
     addresses = [f"127.0.0.1:{found.getsockname()[1]}" for found in sockets]
     for found in sockets:
