@@ -13,7 +13,6 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import Server
 from shop import SOURCE, rows
 
-
 # They wait the longest. In a parallel run whoever begins last ends last.
 LONG_FILES = ["test_kafka_nodes", "test_postgres", "test_checkpoints", "test_kafka", "test_docs", "test_demo_short"]
 

@@ -22,8 +22,8 @@ SOAK = "THYME_SOAK" in os.environ
 
 
 def ports() -> range:
-    """Those this process may take for servers: below the ports that the system gives to outgoing connections, above those of
-    `tools/free_ports.py`. The processes of a parallel run have ranges of their own."""
+    """Those this process may take for servers: below the ports that the system gives to outgoing connections, above
+    those of `tools/free_ports.py`. The processes of a parallel run have ranges of their own."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     start = 18_000 + 1_500 * (worker % 8)
     return range(start, start + 1_500)
