@@ -13,7 +13,8 @@ OWNERS = {
     # The catalog has tables of its own; a source reads those of others, as text.
     "sqlx": {"thyme-catalog", "thyme-sources"},
     "object_store": {"thyme-checkpoint"},
-    "rdkafka": {"thyme-log"},
+    # The log has topics of its own; a source reads those of others.
+    "rdkafka": {"thyme-log", "thyme-sources"},
     "pyo3": {"thyme-extract", "thyme-python"},
     "axum": {"thyme-gateway", "thyme-server"},
     "arrow-flight": {"thyme-feature", "thyme-bench"},

@@ -14,6 +14,7 @@ from thyme import (
     Count,
     ExpDecaySum,
     FileSource,
+    KafkaSource,
     LastK,
     PostgresSource,
     Secret,
@@ -222,6 +223,21 @@ SOURCES = [
         lambda: PostgresSource("orders", sslmode="required"),
         "PostgresSource: unknown sslmode 'required' (hint: did you mean 'require'?)",
     ),
+    (lambda: KafkaSource(""), "KafkaSource: topic must be a text, got ''"),
+    (lambda: KafkaSource("orders", topics="db"), "KafkaSource has no argument 'topics' (hint: did you mean 'topic'?)"),
+    (lambda: KafkaSource("orders", format="jsn"), "KafkaSource: unknown format 'jsn' (hint: did you mean 'json'?)"),
+    (lambda: KafkaSource("orders", password="x"), "KafkaSource: a password is not written into a definition"),
+    (
+        lambda: KafkaSource("orders", security_protocol="SASL_SLL"),
+        "KafkaSource: unknown security_protocol 'SASL_SLL' (hint: did you mean 'sasl_ssl'?)",
+    ),
+    (lambda: KafkaSource("orders", properties="x"), "KafkaSource: properties must be a dict, got 'x'"),
+    (
+        lambda: KafkaSource("orders", properties={"ssl.ca.location": 1}),
+        "KafkaSource: property 'ssl.ca.location' must be a text or a Secret, got int",
+    ),
+    (lambda: source(KafkaSource("orders"), every="1s"), "@source: a KafkaSource takes no every"),
+    (lambda: source(KafkaSource("orders"), cursor="ts"), "@source: a KafkaSource takes no cursor"),
     (lambda: Secret(env=""), "Secret names an environment variable"),
 ]
 
@@ -352,11 +368,11 @@ def test_a_pipeline_on_an_aggregated_dataset_is_refused():
 
 
 def test_sources_of_later_releases_say_so():
-    for name in ("KafkaSource", "IcebergSource", "S3Source"):
+    for name in ("KinesisSource", "IcebergSource", "S3Source"):
         with pytest.raises(NotInThisReleaseError, match=f"{name} is not available in this release"):
             getattr(thyme, name)
-    with pytest.raises(ImportError, match="FileSource and PostgresSource are"):
-        from thyme import KafkaSource  # noqa: F401
+    with pytest.raises(ImportError, match="FileSource, KafkaSource and PostgresSource are"):
+        from thyme import KinesisSource  # noqa: F401
     with pytest.raises(AttributeError):
         thyme.NoSuchThing  # noqa: B018
     with pytest.raises(AttributeError, match="has no attribute .Cont. .hint: did you mean .Count"):

@@ -16,6 +16,7 @@ from thyme.expression_functions import concat, greatest, least
 from thyme.expressions import Expr, col, lit, when
 from thyme.extractor import extractor, extractor_inputs, extractor_outputs
 from thyme.featureset import feature, featureset
+from thyme.kafka_source import KafkaSource
 from thyme.pipeline import inputs, pipeline
 from thyme.postgres_source import PostgresSource
 from thyme.secret import Secret
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApproxPercentile", "AsyncClient", "Avg", "Client", "Count", "CountDistinct", "ExpDecaySum", "Expr", "FileSource",
-    "First", "FirstK", "Last", "LastK", "Max", "Min", "PostgresSource", "Secret", "Stddev", "Sum",
+    "First", "FirstK", "KafkaSource", "Last", "LastK", "Max", "Min", "PostgresSource", "Secret", "Stddev", "Sum",
     "ThymeDefinitionError", "ThymeError", "ThymeResult", "TopK", "TopKEntry", "Variance", "__version__", "col",
     "concat", "dataset", "extractor", "extractor_inputs", "extractor_outputs", "feature", "featureset", "field",
     "greatest", "inputs", "least", "lit", "pipeline", "source", "when",
@@ -50,7 +51,7 @@ def __getattr__(name: str) -> Any:
 
         raise NotInThisReleaseError(
             f"{name} is not available in this release ({__version__})",
-            hint="FileSource and PostgresSource are; rows from anywhere else can be sent with thyme.Client().log(...)",
+            hint="FileSource, KafkaSource and PostgresSource are; other rows can be sent with thyme.Client().log(...)",
             field=name,
         )
     from thyme.suggest import suggestion

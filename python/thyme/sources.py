@@ -1,4 +1,5 @@
-"""`@source`: where the rows of a dataset come from. This release reads files and tables of PostgreSQL."""
+"""`@source`: where the rows of a dataset come from. This release reads files, topics of Kafka and tables of
+PostgreSQL."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from thyme.arguments import not_in_this_release, refuse_unknown
 from thyme.dataset import dataset_of
 from thyme.duration import checked_duration
 from thyme.errors import Location, ThymeDefinitionError
+from thyme.kafka_source import KafkaSource
 from thyme.location import caller_location
 from thyme.metadata import NAMES as METADATA_NAMES
 from thyme.metadata import Metadata, take_metadata
@@ -28,9 +30,8 @@ _FORMATS = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-LATER = (
-    "KafkaSource", "KinesisSource", "IcebergSource", "S3Source", "BigQuerySource", "SnowflakeSource"
-)  # fmt: skip
+LATER = ("KinesisSource", "IcebergSource", "S3Source", "BigQuerySource", "SnowflakeSource")
+_STREAMING = (KafkaSource,)
 
 
 class FileSource:
@@ -73,7 +74,7 @@ class FileSource:
 class SourceDefinition:
     """A source as declared."""
 
-    connector: FileSource | PostgresSource
+    connector: FileSource | KafkaSource | PostgresSource
     cursor: str | None = None
     every: str | None = None
     max_lateness: str | None = None
@@ -86,9 +87,9 @@ def source(connector: Any = None, **arguments: Any) -> Callable[[Class], Class]:
     """Attaches a source to a dataset: `@source(FileSource("orders.jsonl"), max_lateness="1h")` above `@dataset`.
 
     Args:
-        connector: a `FileSource` or a `PostgresSource`.
+        connector: a `FileSource`, a `KafkaSource` or a `PostgresSource`.
         cursor: the field in whose order a table is read.
-        every: how often it is looked at, such as `"5s"`.
+        every: how often it is looked at, such as `"5s"`. A topic is followed and takes neither.
         max_lateness: wins over the dataset's own.
         cdc: `"append"`: each row is an event.
         description, owner, tags, project, deprecated, replacement: shown in the catalog.
@@ -98,12 +99,20 @@ def source(connector: Any = None, **arguments: Any) -> Callable[[Class], Class]:
     """
     location = caller_location()
     refuse_unknown("@source", {name: 0 for name in arguments if name not in _ARGUMENTS}, _ARGUMENTS, location)
-    if not isinstance(connector, (FileSource, PostgresSource)):
+    if not isinstance(connector, (FileSource, KafkaSource, PostgresSource)):
         raise ThymeDefinitionError(
             f"@source takes a connector, got {connector!r}",
             hint='write @source(FileSource("orders.jsonl"))',
             location=location,
         )
+    for name in ("cursor", "every"):
+        if isinstance(connector, _STREAMING) and arguments.get(name) is not None:
+            raise ThymeDefinitionError(
+                f"@source: a {type(connector).__name__} takes no {name}",
+                hint=f"leave {name} out: a topic has an order of its own and is followed as it grows",
+                field=name,
+                location=location,
+            )
     cdc = arguments.get("cdc", "append")
     if cdc in ("upsert", "debezium", "native"):
         raise not_in_this_release(f'cdc="{cdc}"', 'use cdc="append": each row is an event', location)

@@ -18,8 +18,6 @@ use thyme_sources::{Place, Poll, Source};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// How often a source without `every` is polled.
-const DEFAULT_EVERY: Duration = Duration::from_secs(1);
 /// Rows of one poll.
 const POLL_ROWS: usize = 10_000;
 /// After an error a source rests this long at least.
@@ -142,7 +140,8 @@ async fn poll_until_stopped(
     mut stopping: watch::Receiver<bool>,
 ) {
     let every = definition.every.as_deref().and_then(|text| parse_duration(text).ok());
-    let every = every.and_then(|micros| u64::try_from(micros).ok()).map_or(DEFAULT_EVERY, Duration::from_micros);
+    let every = every.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros);
+    let every = every.unwrap_or_else(|| thyme_sources::default_every(&definition.kind));
     let mut source: Option<Box<dyn Source>> = None;
     let mut last_error = String::new();
     let gate = shared.board.gate(&dataset.identity());

@@ -4,6 +4,19 @@ use serde_json::{Map, Value as Json};
 use thyme_core::schema::Field;
 use thyme_core::{Error, Result, Value, suggest};
 
+/// A text that is one JSON object.
+pub fn object(bytes: &[u8]) -> Result<Map<String, Json>> {
+    let json: Json = serde_json::from_slice(bytes).map_err(|error| {
+        let what = error.to_string();
+        let what = what.split(" at line ").next().unwrap_or_default();
+        Error::invalid(format!("not valid JSON: {what} at column {}", error.column()))
+    })?;
+    match json {
+        Json::Object(object) => Ok(object),
+        _ => Err(Error::invalid("not a JSON object")),
+    }
+}
+
 /// The values of a JSON object in field order. Members that are no fields are ignored.
 pub fn from_object(object: &Map<String, Json>, fields: &[Field]) -> Result<Vec<Value>> {
     let mut values = Vec::with_capacity(fields.len());

@@ -15,13 +15,15 @@ mod text;
 
 use crate::{Connector, Poll, Source, settings};
 use std::path::PathBuf;
+use std::time::Duration;
 use thyme_core::definition::SourceDef;
 use thyme_core::record::EventId;
 use thyme_core::schema::Field;
 use thyme_core::{Error, ErrorKind, Result, suggest};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub const CONNECTOR: Connector = Connector { kind: "file", settings: &["path", "format"], open };
+pub const CONNECTOR: Connector =
+    Connector { kind: "file", settings: &["path", "format"], every: Duration::from_secs(1), open };
 
 /// Format names, and the file name endings that stand for them.
 const FORMATS: &[(&str, Format, &[&str])] = &[

@@ -12,10 +12,12 @@ mod columns;
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod file;
+pub mod kafka;
 pub mod postgres;
 mod settings;
 
 use std::fmt;
+use std::time::Duration;
 use thyme_core::definition::SourceDef;
 use thyme_core::record::EventId;
 use thyme_core::schema::Field;
@@ -70,6 +72,8 @@ pub enum Place {
     Row(u64),
     /// Of a table, by its key: `id=7`. The key is data.
     Key(String),
+    /// Of a topic.
+    Record { partition: i32, offset: u64 },
 }
 
 impl fmt::Display for Place {
@@ -78,6 +82,7 @@ impl fmt::Display for Place {
             Place::Line(number) => write!(formatter, "line {number}"),
             Place::Row(number) => write!(formatter, "row {number}"),
             Place::Key(key) => write!(formatter, "row {key}"),
+            Place::Record { partition, offset } => write!(formatter, "partition {partition} offset {offset}"),
         }
     }
 }
@@ -91,10 +96,18 @@ pub struct Connector {
     pub kind: &'static str,
     /// Names of the settings it takes.
     pub settings: &'static [&'static str],
+    /// How often it is polled unless told otherwise.
+    pub every: Duration,
     pub open: Open,
 }
 
-pub const CONNECTORS: &[Connector] = &[file::CONNECTOR, postgres::CONNECTOR];
+pub const CONNECTORS: &[Connector] = &[file::CONNECTOR, kafka::CONNECTOR, postgres::CONNECTOR];
+
+/// How often a source of this kind is polled unless its definition says so.
+pub fn default_every(kind: &str) -> Duration {
+    let found = CONNECTORS.iter().find(|connector| connector.kind == kind);
+    found.map_or(Duration::from_secs(1), |connector| connector.every)
+}
 
 /// Checks the settings and makes the source of a dataset with these fields (in stored order). Touches nothing outside yet.
 pub fn open(source: &SourceDef, fields: &[Field]) -> Result<Box<dyn Source>> {

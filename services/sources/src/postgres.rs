@@ -41,7 +41,8 @@ use tokio::runtime::Runtime;
 use values::PageRow;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
 
-pub const CONNECTOR: Connector = Connector { kind: "postgres", settings: settings::NAMES, open };
+pub const CONNECTOR: Connector =
+    Connector { kind: "postgres", settings: settings::NAMES, every: Duration::from_secs(1), open };
 
 /// How long a poll may wait for the database: the first one may sort a large table.
 const DEADLINE: Duration = Duration::from_secs(300);

@@ -17,7 +17,10 @@ const DEFAULT_MAX_FUTURE: i64 = DAY;
 const DEFAULT_DEDUP_WINDOW: i64 = 7 * DAY;
 
 /// Kinds of sources, what people call them, and the setting that each needs. The connectors check the rest.
-const SOURCES: [(&str, &str, &str); 2] = [("file", "file", "path"), ("postgres", "PostgreSQL", "table")];
+const SOURCES: [(&str, &str, &str); 3] =
+    [("file", "file", "path"), ("kafka", "Kafka", "topic"), ("postgres", "PostgreSQL", "table")];
+/// Kinds that are followed, so that there is neither an order to choose nor an interval.
+const STREAMING: [&str; 1] = ["kafka"];
 
 /// The dataset, if nothing is wrong with it. `pipelines` are the names of those that fill it.
 pub(super) fn compile_dataset(
@@ -178,11 +181,22 @@ fn check_source(source: &SourceDef, dataset: &DatasetDef, is_raw: bool, findings
         None => about.report(
             Error::definition(format!("sources of kind '{}' are not in this release", source.kind))
                 .field("kind")
-                .hint("use FileSource or PostgresSource"),
+                .hint("use FileSource, KafkaSource or PostgresSource"),
         ),
         Some((_, name, needed)) => {
             if source.settings.get(*needed).and_then(|given| given.as_str()).is_none_or(str::is_empty) {
                 about.report(Error::definition(format!("a {name} source needs a {needed}")).field(*needed));
+            }
+        }
+    }
+    if STREAMING.contains(&source.kind.as_str()) {
+        for (name, given) in [("cursor", &source.cursor), ("every", &source.every)] {
+            if given.is_some() {
+                about.report(
+                    Error::definition(format!("a source of kind '{}' takes no {name}", source.kind))
+                        .field(name)
+                        .hint(format!("leave {name} out: a topic has an order of its own and is followed as it grows")),
+                );
             }
         }
     }

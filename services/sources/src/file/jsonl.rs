@@ -4,7 +4,7 @@ use super::text::{Step, TextFormat};
 use crate::coerce;
 use serde_json::{Map, Value as Json};
 use thyme_core::schema::Field;
-use thyme_core::{Error, Result, Value};
+use thyme_core::{Result, Value};
 
 pub struct JsonLines;
 
@@ -28,14 +28,10 @@ impl TextFormat for JsonLines {
         if record.iter().all(u8::is_ascii_whitespace) {
             return Ok(None);
         }
-        let json: Json = serde_json::from_slice(record.trim_ascii_end()).map_err(|error| {
-            let what = error.to_string();
-            let what = what.split(" at line ").next().unwrap_or_default();
-            Error::invalid(format!("not valid JSON: {what} at column {}", error.column()))
+        let object = coerce::object(record.trim_ascii_end()).map_err(|error| match error.message() {
+            "not a JSON object" => error.hint("write one object per line: {\"field\": value, …}"),
+            _ => error,
         })?;
-        let Json::Object(object) = json else {
-            return Err(Error::invalid("not a JSON object").hint("write one object per line: {\"field\": value, …}"));
-        };
         coerce::from_object(&object, fields).map(Some)
     }
 

@@ -66,7 +66,7 @@ fn ids(poll: &Poll) -> Vec<i64> {
 fn rejects(poll: &Poll) -> Vec<(u64, &str)> {
     let number = |place: &Place| match place {
         Place::Line(number) | Place::Row(number) => *number,
-        Place::Key(key) => panic!("{key} in a file"),
+        other => panic!("{other} in a file"),
     };
     poll.rejected.iter().map(|row| (number(&row.place), row.reason.message())).collect()
 }

@@ -102,9 +102,22 @@ fn datasets() {
 fn sources() {
     check_refused(&[
         (
-            &[("Order/source/kind", "\"kafka\"")],
+            &[("Order/source/kind", "\"kinesis\"")],
             &[
-                "features.py:4: source of dataset 'Order': sources of kind 'kafka' are not in this release (hint: use FileSource or PostgresSource)",
+                "features.py:4: source of dataset 'Order': sources of kind 'kinesis' are not in this release (hint: use FileSource, KafkaSource or PostgresSource)",
+            ],
+        ),
+        (
+            &[
+                ("Order/source/kind", "\"kafka\""),
+                ("Order/source/settings", "{}"),
+                ("Order/source/cursor", "\"ts\""),
+                ("Order/source/every", "\"1s\""),
+            ],
+            &[
+                "features.py:4: source of dataset 'Order': a Kafka source needs a topic",
+                "features.py:4: source of dataset 'Order': a source of kind 'kafka' takes no cursor (hint: leave cursor out: a topic has an order of its own and is followed as it grows)",
+                "features.py:4: source of dataset 'Order': a source of kind 'kafka' takes no every (hint: leave every out: a topic has an order of its own and is followed as it grows)",
             ],
         ),
         (

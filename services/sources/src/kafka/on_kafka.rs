@@ -1,0 +1,154 @@
+//! On a real broker: the conformance kit, and what only a topic does.
+
+mod histories;
+mod refusals;
+
+use super::open;
+use crate::conformance::{self, Origin};
+use crate::{Poll, Source};
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::{Map, Value as Json, json};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use thyme_broker::Broker;
+use thyme_core::definition::SourceDef;
+use thyme_core::schema::Field;
+use thyme_core::{Result, Value};
+use tokio::runtime::Runtime;
+
+static BROKER: LazyLock<Broker> = LazyLock::new(|| Broker::start().unwrap());
+static TOPICS: AtomicUsize = AtomicUsize::new(0);
+
+/// A topic of a test's own.
+struct Topic {
+    name: String,
+    address: String,
+    fields: Vec<Field>,
+    producer: BaseProducer,
+    admin: AdminClient<DefaultClientContext>,
+    runtime: Runtime,
+}
+
+impl Topic {
+    fn new(partitions: i32) -> Topic {
+        Topic::on(&BROKER.address, partitions, &[])
+    }
+
+    /// With further properties of the test's own clients.
+    fn on(address: &str, partitions: i32, properties: &[(&str, &str)]) -> Topic {
+        let name = format!("topic-{}", TOPICS.fetch_add(1, Ordering::SeqCst));
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", address);
+        for (name, value) in properties {
+            config.set(*name, *value);
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let fields = conformance::fields();
+        let (producer, admin) = (config.create().unwrap(), config.create().unwrap());
+        let topic = Topic { name, address: address.to_string(), fields, producer, admin, runtime };
+        topic.create(partitions);
+        topic
+    }
+
+    fn create(&self, partitions: i32) {
+        let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
+        let until = std::time::Instant::now() + Duration::from_secs(20);
+        // One that was just deleted may still be there.
+        loop {
+            let made = self.runtime.block_on(self.admin.create_topics([&new], &AdminOptions::new())).unwrap();
+            match &made[0] {
+                Ok(_) => break,
+                Err(_) if std::time::Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        let has_leaders = || {
+            let metadata = self.admin.inner().fetch_metadata(Some(&self.name), Duration::from_secs(5)).unwrap();
+            let partitions = metadata.topics()[0].partitions();
+            !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)
+        };
+        while !has_leaders() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn delete(&self) {
+        self.runtime.block_on(self.admin.delete_topics(&[&self.name], &AdminOptions::new())).unwrap();
+    }
+
+    fn grow(&self, partitions: usize) {
+        let new = NewPartitions::new(&self.name, partitions);
+        self.runtime.block_on(self.admin.create_partitions([&new], &AdminOptions::new())).unwrap();
+    }
+
+    /// As retention does it.
+    fn delete_records(&self, partition: i32, before: i64) {
+        let mut list = rdkafka::TopicPartitionList::new();
+        list.add_partition_offset(&self.name, partition, rdkafka::Offset::Offset(before)).unwrap();
+        self.runtime.block_on(self.admin.delete_records(&list, &AdminOptions::new())).unwrap();
+    }
+
+    fn send(&self, partition: i32, value: Option<&[u8]>) {
+        let mut record = BaseRecord::<[u8], [u8]>::to(&self.name).partition(partition).key(b"key");
+        record.payload = value;
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+    }
+
+    fn flush(&self) {
+        self.producer.flush(Duration::from_secs(20)).unwrap();
+    }
+
+    fn send_rows(&self, partition: i32, rows: &[Vec<Value>]) {
+        for row in rows {
+            let object: Map<String, Json> =
+                self.fields.iter().zip(row).map(|(field, value)| (field.name.clone(), value.to_json())).collect();
+            self.send(partition, Some(&serde_json::to_vec(&object).unwrap()));
+        }
+        self.flush();
+    }
+
+    fn definition(&self) -> SourceDef {
+        let settings = json!({"topic": self.name, "bootstrap_servers": self.address});
+        serde_json::from_value(json!({"kind": "kafka", "settings": settings, "cdc": "append"})).unwrap()
+    }
+
+    fn source(&self) -> Box<dyn Source> {
+        open(&self.definition(), &self.fields).unwrap()
+    }
+
+    /// As after a restart.
+    fn poll(&self, cursor: Option<&Poll>, max_rows: usize) -> Result<Poll> {
+        self.source().poll(cursor.map(|poll| poll.cursor.as_slice()), max_rows)
+    }
+}
+
+fn ids(poll: &Poll) -> Vec<i64> {
+    poll.rows.iter().map(|row| row.values[0].as_int().unwrap()).collect()
+}
+
+struct TopicOrigin(Topic);
+
+impl TopicOrigin {
+    fn new(rows: &[Vec<Value>]) -> TopicOrigin {
+        let origin = TopicOrigin(Topic::new(1));
+        origin.0.send_rows(0, rows);
+        origin
+    }
+}
+
+impl Origin for TopicOrigin {
+    fn open(&self) -> Result<Box<dyn Source>> {
+        open(&self.0.definition(), &self.0.fields)
+    }
+
+    fn add(&mut self, rows: &[Vec<Value>]) -> bool {
+        self.0.send_rows(0, rows);
+        true
+    }
+}
+
+crate::source_conformance!(|rows: &[Vec<thyme_core::Value>]| TopicOrigin::new(rows));
