@@ -95,10 +95,10 @@ soak: install ## the long forms of the property, kill and parity tests
 	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
 	THYME_SOAK=1 $(RUN_PYTHON)
 
-crash: deps ## the engine's simulation and crash points at length, and mutants that they must catch
-	SEEDS=$${SEEDS:-20000} cargo test --release $(RUST_CRATES) --test simulation
-	CRASH_ROUNDS=$${CRASH_ROUNDS:-8} cargo test --release $(RUST_CRATES) --test crash_points
-	$(PYTHON) integration/mutants.py
+crash: install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)
+	@tools/install.sh $(VENV) test
+	@tools/kafka.sh fetch
+	@$(PYTHON) integration/crash.py
 
 clean: ## build output and the virtual environment
 	rm -rf target $(VENV)

@@ -10,6 +10,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod inspect;
 mod machine;
 mod plan;
 mod runs;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
         ["life", directory, seed, tick_records, dies_at] => {
             runs::life(Path::new(directory), seed.parse().unwrap(), tick_records.parse().unwrap(), dies_at);
         }
+        ["output", url, dataset, repartition] => inspect::output(url, dataset, repartition),
         _ => return all(chosen(&arguments)),
     }
     ExitCode::SUCCESS

@@ -1,0 +1,293 @@
+"""Two servers on one prefix of a real Kafka broker and one catalog in PostgreSQL, under load, while they are killed and
+held up and the broker is killed: afterwards every event counts once in either state, the states are those of a server
+that nothing happened to, and a `read_committed` consumer sees each record once.
+
+    python integration/storm.py           # at length: 1,000,000 events, 100 SIGKILLs, 10 broker kills, 10 pauses
+    python integration/storm.py --events 20000 --kills 4 --broker-kills 1 --pauses 1
+
+Ends with one JSON line: events, sigkills, broker_kills, pauses, lost, doubled, recovery_p50_s, recovery_p99_s, seconds,
+faults.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness import Server
+from kafka_broker import Broker
+from postgres_server import Postgres
+from shop import SOURCE, START, USERS, micros_text
+from thyme import errors
+
+ROOT = Path(__file__).resolve().parent.parent
+PREFIX = "storm"
+SECOND = 1_000_000
+# Longer than the broker lets a transaction stand open, and than a member of a group may be silent (10 s): whoever stood
+# still is fenced when it comes back.
+PAUSE_S = 12.0
+CRATES = ["--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
+INSPECT = ["cargo", "test", "--release", *CRATES, "--test", "crash_points", "--quiet", "--", "output"]
+# Rows come up to an hour late, and more than that where one loader waits for its server and the other does not.
+DEFINITIONS = SOURCE.replace('max_lateness="6h"', 'max_lateness="400d"')
+
+
+@dataclass(frozen=True)
+class Goal:
+    events: int
+    kills: int
+    broker_kills: int
+    pauses: int
+
+
+@dataclass
+class Sent:
+    """What the log has acknowledged; shared by the loaders."""
+
+    goal: int
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    next_id: int = 0
+    rows: list[tuple[str, int, float]] = field(default_factory=list)
+    position: str = ""
+
+    def take(self, count: int) -> tuple[int, int]:
+        with self.lock:
+            first, self.next_id = self.next_id, min(self.next_id + count, self.goal)
+            return first, self.next_id
+
+
+class Loader:
+    """Sends rows to one server, again and again where that is killed, until all are sent."""
+
+    def __init__(self, server: Server, sent: Sent, seed: int) -> None:
+        self.server, self.sent, self.chance = server, sent, random.Random(seed)
+        # What this server has acknowledged.
+        self.position = ""
+        self.failure: BaseException | None = None
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            with self.server.client(retry_for=900) as client:
+                while True:
+                    first, end = self.sent.take(self.chance.randrange(200, 4_000))
+                    if first == end:
+                        return
+                    rows = [self._row(number) for number in range(first, end)]
+                    result = client.log("Order", [as_order(*numbered) for numbered in enumerate(rows, first)])
+                    assert result.accepted == len(rows) and not result.rejected, result
+                    with self.sent.lock:
+                        self.sent.rows.extend(rows)
+                    self.position = result.position
+                    time.sleep(self.chance.uniform(0, 0.2))
+        except BaseException as error:
+            self.failure = error
+
+    def _row(self, number: int) -> tuple[str, int, float]:
+        at = START + number * SECOND - self.chance.randrange(3_600) * SECOND
+        return self.chance.choice(USERS), at, self.chance.choice([0.1, 1e9, 33.3]) * self.chance.randrange(1, 1000)
+
+
+def as_order(number: int, row: tuple[str, int, float]) -> dict[str, Any]:
+    user, at, amount = row
+    return {"order_id": number, "ts": micros_text(at), "user": user, "amount": amount, "city": "Oslo"}
+
+
+class Storm:
+    def __init__(self, directory: Path, goal: Goal, seed: int) -> None:
+        self.directory, self.goal, self.chance = directory, goal, random.Random(seed)
+        self.broker, self.postgres = Broker(), Postgres()
+        self.done = dict.fromkeys(["sigkills", "broker_kills", "pauses"], 0)
+        self.recoveries: list[float] = []
+        self.faults: list[str] = []
+        self.servers: list[Server] = []
+        self.loaders: list[Loader] = []
+        self.sent = Sent(goal.events)
+
+    def start(self) -> None:
+        first, second = self._server("one").start(), self._server("two")
+        done = first.commit(DEFINITIONS)
+        assert done.returncode == 0, done.stderr
+        second.start()
+        self.loaders = [Loader(server, self.sent, which) for which, server in enumerate(self.servers)]
+
+    def _server(self, name: str) -> Server:
+        folder = self.directory / name
+        folder.mkdir()
+        log, catalog = f"kafka://{self.broker.address}/{PREFIX}", self.postgres.url()
+        self.servers.append(Server(folder, env={"THYME_LOG__URL": log, "THYME_CATALOG__URL": catalog}))
+        return self.servers[-1]
+
+    def run(self) -> None:
+        goal = self.goal
+        deck = ["kill"] * (goal.kills - goal.pauses) + ["broker"] * goal.broker_kills + ["pause"] * goal.pauses
+        self.chance.shuffle(deck)
+        for harm in deck:
+            time.sleep(self.chance.uniform(0.2, 1.5))
+            getattr(self, f"_{harm}")()
+        for loader in self.loaders:
+            loader.thread.join(timeout=1_800)
+            if loader.thread.is_alive() or loader.failure:
+                self.faults.append(f"a loader: {loader.failure or 'did not end'}")
+
+    def _kill(self, which: int | None = None) -> None:
+        which = self.chance.randrange(2) if which is None else which
+        server, known = self.servers[which], self.loaders[which].position
+        server.kill()
+        started = time.monotonic()
+        server.start()
+        # Recovered: it answers, with everything in state that it had acknowledged.
+        self._answers(server, known)
+        self.recoveries.append(time.monotonic() - started)
+        self.done["sigkills"] += 1
+
+    def _broker(self) -> None:
+        self.broker.tell("kill")
+        time.sleep(self.chance.uniform(0.1, 2.0))
+        self.broker.tell("start")
+        self.done["broker_kills"] += 1
+
+    def _pause(self) -> None:
+        which = self.chance.randrange(2)
+        held_up = self.servers[which].process
+        held_up.send_signal(signal.SIGSTOP)
+        until = time.monotonic() + PAUSE_S
+        # The other one takes over, and is killed on the way.
+        self._kill(1 - which)
+        time.sleep(max(0.0, until - time.monotonic()))
+        held_up.send_signal(signal.SIGCONT)
+        self.done["pauses"] += 1
+
+    def _answers(self, server: Server, position: str) -> None:
+        with server.client(retry_for=120) as client:
+            until = time.monotonic() + 120
+            while True:
+                try:
+                    client.query("UserFeatures", USERS[0], at_least=position or None)
+                    return
+                except errors.ThymeError:
+                    if time.monotonic() > until:
+                        raise
+
+    def check(self) -> dict[str, Any]:
+        for server in self.servers:
+            server.stop()
+        # Each alone, so that nobody is fenced while it catches up; the last one begins with an empty disk.
+        self._server("fresh")
+        digests = []
+        lost = doubled = 0
+        for server in self.servers:
+            server.start()
+            for loader in self.loaders:
+                self._answers(server, loader.position)
+            missing, extra = self._compare(server)
+            lost, doubled = lost + missing, doubled + extra
+            rebuilt = server.data("rebuild")
+            digests.append(rebuilt["state_digest"])
+            if not rebuilt["equal"]:
+                self.faults.append(f"{server.directory.name}: the state is not what its log gives: {rebuilt}")
+            server.stop()
+        if len(set(digests)) != 1:
+            self.faults.append(f"the states differ: {digests}")
+        output = seen_by_a_consumer(f"kafka://{self.broker.address}/{PREFIX}", "Order.v1", "Order.v1.by.user")
+        if output["accepted"] != len(self.sent.rows) or output["unknown"]:
+            self.faults.append(f"the logs: {output}, {len(self.sent.rows)} events sent")
+        return {"lost": lost + output["lost"], "doubled": doubled + output["doubled"]}
+
+    def _compare(self, server: Server) -> tuple[int, int]:
+        """Of all users, over all time and at several times: how many events are missing, how many too many."""
+        by_user = defaultdict(list)
+        for user, at, amount in self.sent.rows:
+            by_user[user].append((at, amount))
+        lost = doubled = 0
+        with server.client() as client:
+            whole = client.query_batch("UserFeatures", USERS).to_dicts()
+            for user, answer in zip(USERS, whole, strict=True):
+                wanted = by_user[user]
+                lost += max(0, len(wanted) - answer["n_all"])
+                doubled += max(0, answer["n_all"] - len(wanted))
+                if answer["total_all"] != math.fsum(amount for _, amount in wanted):
+                    self.faults.append(f"{server.directory.name}: the sum of {user} differs")
+            for part in range(1, 6):
+                until = START + self.goal.events * part // 5 * SECOND
+                answers = client.query_batch("UserFeatures", USERS, ts=micros_text(until)).to_dicts()
+                for user, answer in zip(USERS, answers, strict=True):
+                    day = [amount for at, amount in by_user[user] if until - 86_400 * SECOND <= at <= until]
+                    hour = sum(1 for at, _ in by_user[user] if until - 3_600 * SECOND <= at <= until)
+                    if (answer["n_1h"], answer["total_1d"]) != (hour, math.fsum(day)):
+                        self.faults.append(f"{server.directory.name}: {user} differs at {micros_text(until)}")
+        return lost, doubled
+
+    def close(self) -> None:
+        for server in self.servers:
+            if server.process and server.process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    server.process.send_signal(signal.SIGCONT)
+                server.process.kill()
+                server.process.wait()
+        self.broker.close()
+        self.postgres.close()
+
+
+def seen_by_a_consumer(url: str, dataset: str, repartition: str) -> dict[str, Any]:
+    """What a `read_committed` consumer sees of a repartition topic, beside the topic that it is filled from."""
+    done = subprocess.run([*INSPECT, url, dataset, repartition], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def percentile(values: list[float], part: float) -> float:
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, math.ceil(part * len(ordered)) - 1)], 2) if ordered else 0.0
+
+
+def run(goal: Goal, seed: int = 11) -> dict[str, Any]:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="thyme-storm.") as directory:
+        storm = Storm(Path(directory), goal, seed)
+        try:
+            storm.start()
+            storm.run()
+            found = storm.check()
+        finally:
+            storm.close()
+    return {
+        "events": len(storm.sent.rows),
+        **storm.done,
+        **found,
+        "recovery_p50_s": percentile(storm.recoveries, 0.5),
+        "recovery_p99_s": percentile(storm.recoveries, 0.99),
+        "seconds": round(time.monotonic() - started),
+        "faults": storm.faults,
+    }
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(description="Two servers and a broker, killed under load.")
+    options.add_argument("--events", type=int, default=1_000_000)
+    options.add_argument("--kills", type=int, default=100)
+    options.add_argument("--broker-kills", type=int, default=10)
+    options.add_argument("--pauses", type=int, default=10)
+    options.add_argument("--seed", type=int, default=11)
+    given = options.parse_args()
+    found = run(Goal(given.events, given.kills, given.broker_kills, given.pauses), given.seed)
+    print(json.dumps(found))
+    return 1 if found["lost"] or found["doubled"] or found["faults"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
