@@ -31,7 +31,7 @@ from harness import Server
 from kafka_broker import Broker
 from postgres_server import Postgres
 from shop import SOURCE, START, USERS, micros_text
-from thyme import errors
+from thyme import errors, positions
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "storm"
@@ -39,6 +39,8 @@ SECOND = 1_000_000
 # Longer than the broker lets a transaction stand open, and than a member of a group may be silent (10 s): whoever stood
 # still is fenced when it comes back.
 PAUSE_S = 12.0
+# How long anything may take on a slow machine.
+PATIENCE_S = 600
 CRATES = ["--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
 INSPECT = ["cargo", "test", "--release", *CRATES, "--test", "crash_points", "--quiet", "--", "output"]
 # Rows come up to an hour late, and more than that where one loader waits for its server and the other does not.
@@ -55,47 +57,69 @@ class Goal:
 
 @dataclass
 class Sent:
-    """What the log has acknowledged; shared by the loaders."""
+    """What the log has acknowledged; shared by the loaders. Every harm has a share of the events, so that none is done
+    when all is sent."""
 
     goal: int
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    released: int = 0
     next_id: int = 0
     rows: list[tuple[str, int, float]] = field(default_factory=list)
-    position: str = ""
+    failures: list[BaseException] = field(default_factory=list)
 
     def take(self, count: int) -> tuple[int, int]:
-        with self.lock:
-            first, self.next_id = self.next_id, min(self.next_id + count, self.goal)
+        """Ids to send; none, when all are."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.next_id < self.released or self.released == self.goal)
+            first, self.next_id = self.next_id, min(self.next_id + count, self.released)
             return first, self.next_id
+
+    def release(self, until: int) -> None:
+        with self.changed:
+            self.released = until
+            self.changed.notify_all()
+
+    def acknowledged(self, rows: list[tuple[str, int, float]]) -> None:
+        with self.changed:
+            self.rows.extend(rows)
+            self.changed.notify_all()
+
+    def failed(self, error: BaseException) -> None:
+        with self.changed:
+            self.failures.append(error)
+            self.changed.notify_all()
+
+    def wait_for(self, count: int) -> None:
+        with self.changed:
+            is_over = self.changed.wait_for(lambda: len(self.rows) >= count or self.failures, timeout=PATIENCE_S)
+        assert is_over and not self.failures, self.failures or f"{len(self.rows)} of {count} events in {PATIENCE_S} s"
 
 
 class Loader:
     """Sends rows to one server, again and again where that is killed, until all are sent."""
 
-    def __init__(self, server: Server, sent: Sent, seed: int) -> None:
-        self.server, self.sent, self.chance = server, sent, random.Random(seed)
+    def __init__(self, server: Server, sent: Sent, batch: int, seed: int) -> None:
+        self.server, self.sent, self.batch, self.chance = server, sent, batch, random.Random(seed)
         # What this server has acknowledged.
         self.position = ""
-        self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._run, daemon=True)
         self.thread.start()
 
     def _run(self) -> None:
         try:
-            with self.server.client(retry_for=900) as client:
+            with self.server.client(retry_for=PATIENCE_S) as client:
                 while True:
-                    first, end = self.sent.take(self.chance.randrange(200, 4_000))
+                    first, end = self.sent.take(self.chance.randrange(1, self.batch))
                     if first == end:
                         return
                     rows = [self._row(number) for number in range(first, end)]
                     result = client.log("Order", [as_order(*numbered) for numbered in enumerate(rows, first)])
                     assert result.accepted == len(rows) and not result.rejected, result
-                    with self.sent.lock:
-                        self.sent.rows.extend(rows)
-                    self.position = result.position
-                    time.sleep(self.chance.uniform(0, 0.2))
+                    self.position = positions.merge([self.position, result.position])
+                    self.sent.acknowledged(rows)
+                    time.sleep(self.chance.uniform(0, 0.1))
         except BaseException as error:
-            self.failure = error
+            self.sent.failed(error)
 
     def _row(self, number: int) -> tuple[str, int, float]:
         at = START + number * SECOND - self.chance.randrange(3_600) * SECOND
@@ -123,7 +147,6 @@ class Storm:
         done = first.commit(DEFINITIONS)
         assert done.returncode == 0, done.stderr
         second.start()
-        self.loaders = [Loader(server, self.sent, which) for which, server in enumerate(self.servers)]
 
     def _server(self, name: str) -> Server:
         folder = self.directory / name
@@ -136,13 +159,15 @@ class Storm:
         goal = self.goal
         deck = ["kill"] * (goal.kills - goal.pauses) + ["broker"] * goal.broker_kills + ["pause"] * goal.pauses
         self.chance.shuffle(deck)
-        for harm in deck:
-            time.sleep(self.chance.uniform(0.2, 1.5))
+        share = goal.events // (len(deck) + 1)
+        batch = max(2, min(4_000, share // 8))
+        self.loaders = [Loader(server, self.sent, batch, which) for which, server in enumerate(self.servers)]
+        for number, harm in enumerate(deck):
+            self.sent.release((number + 1) * share)
+            self.sent.wait_for(number * share + self.chance.randrange(share // 2))
             getattr(self, f"_{harm}")()
-        for loader in self.loaders:
-            loader.thread.join(timeout=1_800)
-            if loader.thread.is_alive() or loader.failure:
-                self.faults.append(f"a loader: {loader.failure or 'did not end'}")
+        self.sent.release(goal.events)
+        self.sent.wait_for(goal.events)
 
     def _kill(self, which: int | None = None) -> None:
         which = self.chance.randrange(2) if which is None else which
@@ -173,8 +198,8 @@ class Storm:
         self.done["pauses"] += 1
 
     def _answers(self, server: Server, position: str) -> None:
-        with server.client(retry_for=120) as client:
-            until = time.monotonic() + 120
+        with server.client(retry_for=PATIENCE_S) as client:
+            until = time.monotonic() + PATIENCE_S
             while True:
                 try:
                     client.query("UserFeatures", USERS[0], at_least=position or None)
@@ -192,8 +217,7 @@ class Storm:
         lost = doubled = 0
         for server in self.servers:
             server.start()
-            for loader in self.loaders:
-                self._answers(server, loader.position)
+            self._answers(server, positions.merge(loader.position for loader in self.loaders))
             missing, extra = self._compare(server)
             lost, doubled = lost + missing, doubled + extra
             rebuilt = server.data("rebuild")
