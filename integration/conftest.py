@@ -14,7 +14,15 @@ from harness import Server
 from shop import SOURCE, rows
 
 # They wait the longest. In a parallel run whoever begins last ends last.
-LONG_FILES = ["test_kafka_nodes", "test_postgres", "test_checkpoints", "test_kafka", "test_docs", "test_demo_short"]
+LONG_FILES = [
+    "test_kafka_nodes",
+    "test_kafka_storm",
+    "test_postgres",
+    "test_checkpoints",
+    "test_kafka",
+    "test_docs",
+    "test_demo_short",
+]
 
 
 def pytest_collection_modifyitems(items):
