@@ -95,6 +95,7 @@ class DatasetDefinition:
     max_lateness: str | None = None
     max_future: str | None = None
     dedup_window: str | None = None
+    history: str | None = None
     partitions: int | None = None
     metadata: Metadata = data_field(default_factory=Metadata)
     location: Location | None = None
@@ -118,6 +119,8 @@ def dataset(cls: Class | None = None, **arguments: Any) -> Class | Callable[[Cla
         max_future: how far ahead of its arrival an event time may be (default one day).
         dedup_window: how long event ids are remembered (default 7 days of arrival time).
         partitions: number of log partitions.
+        history: how far below the watermark a question may ask, such as `"90d"`: an earlier one is an error that names
+            the horizon, and the state lets go of what no answer needs. Needs max_lateness. Unset: everything is kept.
         description, owner, tags, project, deprecated, replacement: shown in the catalog.
 
     Raises:
@@ -144,13 +147,11 @@ def dataset_of(value: object) -> DatasetDefinition | None:
 def _declare(cls: Class, arguments: dict[str, Any], local_names: dict[str, object], location: Location | None) -> Class:
     where = f"dataset {cls.__name__}"
     metadata = take_metadata(where, arguments, location, cls)
-    if arguments.get("history") is not None:
-        raise not_in_this_release(f"{where}: history=", "leave it out: everything is kept", location)
     if arguments.get("emit"):
         raise not_in_this_release(f"{where}: emit=True", None, location)
     lengths = {
         name: None if arguments.get(name) is None else checked_duration(arguments[name], name, location)
-        for name in ("max_lateness", "max_future", "dedup_window")
+        for name in ("max_lateness", "max_future", "dedup_window", "history")
     }
     definition = DatasetDefinition(
         cls=cls,

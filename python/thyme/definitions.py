@@ -74,6 +74,7 @@ class _Builder:
             "max_future": found.max_future,
             "dedup_window": found.dedup_window,
             "partitions": found.partitions,
+            "history": found.history,
             "source": None if found.source is None else self.source(found.source),
             "metadata": found.metadata.to_json(),
             "location": self.location(found.location),

@@ -76,7 +76,8 @@ def _show_dataset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) 
     say(f"dataset {found['name']}, version {found['version']}{index}, {found['partitions']} partitions")
     _show_metadata(found["metadata"])
     late = f"{found['max_lateness']} late at most" if found["max_lateness"] else "nothing is ever late"
-    say(f"{late}; watermark {text_of(found['watermark'])}")
+    kept = f"; history {found['history']}" if found["history"] else ""
+    say(f"{late}{kept}; watermark {text_of(found['watermark'])}")
     if found["counts"]:
         say(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in found["counts"].items()))
     say("")

@@ -290,6 +290,7 @@ fn dataset_info(view: DatasetView) -> v1::DatasetInfo {
         index: view.index,
         fields: view.fields.into_iter().map(field).collect(),
         max_lateness: view.max_lateness.unwrap_or_default(),
+        history: view.history.unwrap_or_default(),
         partitions: view.partitions.into(),
         pipelines: view.pipelines,
         source: view.source.unwrap_or_default(),

@@ -320,6 +320,7 @@ fn dataset_view(dataset: &CompiledDataset, state: LogState) -> DatasetView {
         index: dataset.index,
         fields: fields.collect(),
         max_lateness: dataset.max_lateness.map(format_duration),
+        history: dataset.history.map(format_duration),
         partitions: dataset.partitions,
         pipelines: dataset.pipelines.clone(),
         source: dataset.source.as_ref().map(|source| source.kind.clone()),

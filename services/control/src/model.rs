@@ -45,6 +45,8 @@ pub struct DatasetView {
     pub fields: Vec<FieldView>,
     /// As a length such as `1h`; `None`: nothing is ever late.
     pub max_lateness: Option<String>,
+    /// How far below the watermark a question may ask; `None`: any time.
+    pub history: Option<String>,
     pub partitions: u16,
     pub pipelines: Vec<String>,
     /// The source's connector.

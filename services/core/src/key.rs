@@ -102,6 +102,23 @@ pub fn decode_key(mut bytes: &[u8]) -> Result<Vec<Value>> {
     Ok(components)
 }
 
+/// How many of `bytes`, which begin with a key of so many components, are that key.
+pub fn key_length(bytes: &[u8], components: usize) -> Result<usize> {
+    let broken = || Error::data_loss("a stored key does not decode");
+    let mut at = 0;
+    for _ in 0..components {
+        let tag = *bytes.get(at).ok_or_else(broken)?;
+        at += 1;
+        at += match tag {
+            TAG_BOOL => 1,
+            TAG_INT | TAG_TIME => 8,
+            TAG_STR | TAG_BYTES => escaped_length(bytes.get(at..).ok_or_else(broken)?).ok_or_else(broken)? + 2,
+            _ => return Err(broken()),
+        };
+    }
+    if at <= bytes.len() { Ok(at) } else { Err(broken()) }
+}
+
 /// Whether `bytes` are a key of these types, as [`encode_key`] writes it. Takes no memory, unless a text has a zero byte.
 pub fn check_key<'a>(mut bytes: &[u8], types: impl Iterator<Item = &'a DataType>) -> Result<()> {
     let broken = || Error::data_loss("the key does not decode");
@@ -188,6 +205,7 @@ mod tests {
         #[test]
         fn round_trips(components in proptest::collection::vec(component(), 1..4)) {
             let bytes = encode_key(&components).unwrap();
+            prop_assert_eq!(key_length(&[bytes.as_slice(), &[0, 0, 9]].concat(), components.len()).unwrap(), bytes.len());
             prop_assert_eq!(decode_key(&bytes).unwrap(), components);
         }
 

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thyme_core::definition::CompiledPipeline;
 use thyme_core::expr::Warnings;
+use thyme_core::key::{partition_of_vnode, vnode};
 use thyme_core::position::Position;
 use thyme_core::record::{Record, decode_row};
 use thyme_core::schema::DataType;
@@ -112,7 +113,7 @@ impl Member {
 
 /// Puts rows into a table: grouped by key, keys in the order of the state's rows.
 pub fn apply_events(tick: &mut Tick, table: &Table, events: HashMap<Bytes, Vec<Event>>) -> Result<()> {
-    let mut keys: Vec<(u8, Bytes)> = events.keys().map(|key| (thyme_core::key::vnode(key), key.clone())).collect();
+    let mut keys: Vec<(u8, Bytes)> = events.keys().map(|key| (vnode(key), key.clone())).collect();
     keys.sort_unstable();
     let mut events = events;
     for (_, key) in keys {
@@ -143,14 +144,45 @@ pub fn keep_raw(tick: &mut Tick, table: &Table, rows: &[Row]) -> Result<()> {
     apply_events(tick, table, events)
 }
 
+/// The shard's watermark, by which tables with a `history=` let events go: what a table has been pruned by, and now.
+#[derive(Clone, Copy, Default)]
+pub struct Watermarks {
+    pub pruned: Option<i64>,
+    pub now: Option<i64>,
+}
+
+/// Lets go of what lies below the history of a table.
+fn prune(
+    tick: &mut Tick,
+    snapshot: &thyme_state::Snapshot,
+    (partition, partitions): (u16, u16),
+    table: &Table,
+    key_parts: usize,
+    watermarks: Watermarks,
+) -> Result<()> {
+    if table.layout.kept.is_none() || watermarks.pruned == watermarks.now {
+        return Ok(());
+    }
+    for vnode in (0..=u8::MAX).filter(|vnode| partition_of_vnode(*vnode, partitions) == partition) {
+        let before = table.kept_from(vnode, watermarks.now);
+        if before > table.kept_from(vnode, watermarks.pruned)
+            && let Some(before) = before
+        {
+            tick.prune(snapshot, table, key_parts, vnode, before)?;
+        }
+    }
+    Ok(())
+}
+
 /// Rows through a pipeline's steps into its table.
 pub fn run_pipeline(
     tick: &mut Tick,
     snapshot: &thyme_state::Snapshot,
-    partition: u16,
+    (partition, partitions): (u16, u16),
     table: &Table,
     pipeline: &CompiledPipeline,
     rows: &[Row],
+    watermarks: Watermarks,
 ) -> Result<()> {
     let mut warnings = Warnings::default();
     let mut filtered = 0;
@@ -164,7 +196,17 @@ pub fn run_pipeline(
             None => filtered += 1,
         }
     }
+    if table.layout.kept.is_some() {
+        // A long tick brings events that lie below its own end.
+        events.retain(|key, list| {
+            if let Some(from) = table.kept_from(vnode(key), watermarks.now) {
+                list.retain(|event| event.time >= from);
+            }
+            !list.is_empty()
+        });
+    }
     apply_events(tick, table, events)?;
+    prune(tick, snapshot, (partition, partitions), table, pipeline.group_columns.len(), watermarks)?;
     let mut counters = snapshot.counters(CounterScope::Consumer(table.id), partition)?;
     counters.accepted += rows.len() as u64 - filtered;
     counters.filtered += filtered;

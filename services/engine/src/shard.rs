@@ -2,7 +2,7 @@
 //! a member that is being built reads on its own until it has caught up.
 
 use crate::accept::{Judge, judged_before};
-use crate::consume::{Member, MemberKind, Row, SourceEnd, keep_raw, route, run_pipeline};
+use crate::consume::{Member, MemberKind, Row, SourceEnd, Watermarks, keep_raw, route, run_pipeline};
 use crate::offsets::RouterPlace;
 use crate::poison::{event_fault, routed_fault};
 use crate::spec::EngineOptions;
@@ -179,7 +179,9 @@ impl Shard {
             for (source, progress) in &advance.sources {
                 tick.put_routed_source(self.log_id, self.partition, *source, progress)?;
             }
-            self.feed(snapshot, tick, &group, &rows, next, None, advance)?;
+            let watermarks =
+                Watermarks { pruned: self.routed_watermark(&[]), now: self.routed_watermark(&advance.sources) };
+            self.feed(snapshot, tick, &group, &rows, next, None, watermarks, advance)?;
         } else {
             let judge =
                 Judge { dataset: &self.dataset, log_id: self.log_id, partition: self.partition, clock: options.clock };
@@ -199,7 +201,11 @@ impl Shard {
                 .map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted))
                 .collect();
             let end = self.source_end(next, &verdict.acceptance);
-            self.feed(snapshot, tick, &group, &rows?, next, Some(end), advance)?;
+            let watermarks = Watermarks {
+                pruned: self.own_watermark(&self.acceptance),
+                now: self.own_watermark(&verdict.acceptance),
+            };
+            self.feed(snapshot, tick, &group, &rows?, next, Some(end), watermarks, advance)?;
             advance.acceptance = Some(verdict.acceptance);
             advance.counters = Some(verdict.counters);
             advance.erased = verdict.erased;
@@ -226,9 +232,12 @@ impl Shard {
         if next == self.next {
             pass(Point::BuildTakeover)?;
         }
+        let now = if self.is_repartition { self.routed_watermark(&[]) } else { self.own_watermark(&self.acceptance) };
+        // When it has caught up, it lets go of all that the watermark has left behind meanwhile.
+        let watermarks = Watermarks { pruned: if next == self.next { None } else { now }, now };
         if self.is_repartition {
             let rows = self.repartition_rows(&records, &group, None)?;
-            return self.feed(snapshot, tick, &group, &rows, next, None, advance);
+            return self.feed(snapshot, tick, &group, &rows, next, None, watermarks, advance);
         }
         let accepted = judged_before(snapshot, self.log_id, self.partition, &records, &self.erased)?;
         let wanted = self.wanted(&group);
@@ -237,7 +246,23 @@ impl Shard {
         // What a repartition log may say of event time before it has caught up: nothing beyond what it holds.
         let reached = if next == self.next { self.acceptance } else { Acceptance::default() };
         let end = self.source_end(next, &reached);
-        self.feed(snapshot, tick, &group, &rows?, next, Some(end), advance)
+        self.feed(snapshot, tick, &group, &rows?, next, Some(end), watermarks, advance)
+    }
+
+    fn own_watermark(&self, acceptance: &Acceptance) -> Option<i64> {
+        let (greatest, lateness) = acceptance.greatest_event_time.zip(self.dataset.max_lateness)?;
+        Some(greatest.saturating_sub(lateness))
+    }
+
+    /// Of a repartition log, after `changed`: that of the source partition that is furthest behind. `None` until all have said theirs.
+    fn routed_watermark(&self, changed: &[(u16, SourceProgress)]) -> Option<i64> {
+        let mut sources = self.sources.clone();
+        sources.extend(changed.iter().copied());
+        if sources.len() < usize::from(self.dataset.partitions) {
+            return None;
+        }
+        let greatest = sources.values().map(|progress| progress.greatest_event_time).min().flatten()?;
+        Some(greatest.saturating_sub(self.dataset.max_lateness?))
     }
 
     fn source_end(&self, next_offset: u64, acceptance: &Acceptance) -> SourceEnd {
@@ -350,14 +375,16 @@ impl Shard {
         rows: &[Row],
         next: u64,
         end: Option<SourceEnd>,
+        watermarks: Watermarks,
         advance: &mut Advance,
     ) -> Result<()> {
+        let place = (self.partition, self.dataset.partitions);
         for index in group {
             let member = &self.members[*index];
             match &member.kind {
                 MemberKind::Raw { table } => keep_raw(tick, table, rows)?,
                 MemberKind::Pipeline { table, pipeline } => {
-                    run_pipeline(tick, snapshot, self.partition, table, pipeline, rows)?;
+                    run_pipeline(tick, snapshot, place, table, pipeline, rows, watermarks)?;
                 }
                 MemberKind::Router { job, partitions, group, committed } => {
                     let Some(end) = end else { continue };

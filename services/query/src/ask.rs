@@ -4,7 +4,7 @@ use crate::answer::{Answer, FeatureColumn};
 use crate::engine::{QueryEngine, deadline_passed};
 use crate::plan::Planned;
 use crate::question::{At, Question};
-use crate::reads::read_all;
+use crate::reads::{TooEarly, read_all};
 use crate::recorder::{Recorder, entity_ids};
 use crate::rows::{Rows, read_given};
 use crate::view::{Touched, View};
@@ -54,8 +54,10 @@ impl QueryEngine {
         read_given(&planned, question, &mut rows)?;
         recorder.entities(entity_ids(&planned, &rows, question.keys.len()));
         let view = self.view(served, &question.asking).await?;
+        let is_spine = matches!(question.at, At::Each(_));
+        let too_early = if is_spine { TooEarly::Mark } else { TooEarly::Refuse };
         rows.times = row_times(&question.at, question.keys.len(), view.now)?;
-        let mut evaluated = read_state(view, planned, rows).await?;
+        let mut evaluated = read_state(view, planned, rows, too_early).await?;
         if !evaluated.planned.calls.is_empty() {
             let Evaluated { view, planned, rows, .. } = &mut evaluated;
             self.caller(view).call_all(planned, rows).await;
@@ -74,12 +76,12 @@ impl QueryEngine {
 }
 
 /// Does the native reads; those of many rows not on a thread that serves requests.
-async fn read_state(view: Arc<View>, planned: Arc<Planned>, mut rows: Rows) -> Result<Evaluated> {
+async fn read_state(view: Arc<View>, planned: Arc<Planned>, mut rows: Rows, too_early: TooEarly) -> Result<Evaluated> {
     let is_long = rows.len() > LONG_READ_ROWS;
     let read = move || {
         let mut touched = Touched::default();
         let mut hits = vec![false; rows.len()];
-        read_all(&view, &planned, &mut rows, &mut touched, &mut hits)?;
+        read_all(&view, &planned, &mut rows, &mut touched, &mut hits, too_early)?;
         let hits = hits.iter().filter(|hit| **hit).count() as u64;
         Ok(Evaluated { view, planned, rows, touched, hits })
     };

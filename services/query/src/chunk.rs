@@ -8,7 +8,7 @@
 use crate::answer::{FeatureValue, Status};
 use crate::columns::{broken, from_array, times_from_array, to_array};
 use crate::plan::{GivenPlan, Planned};
-use crate::reads::{Keyed, keyed_rows, read_all};
+use crate::reads::{Keyed, TooEarly, keyed_rows, read_all};
 use crate::rows::Rows;
 use crate::view::{Touched, View};
 use arrow::array::{ArrayRef, StringArray, UInt32Array};
@@ -138,7 +138,7 @@ impl ChunkReader {
 
     fn read(&self, rows: &mut Rows) -> Result<u64> {
         let mut hits = vec![false; rows.len()];
-        read_all(&self.view, &self.planned, rows, &mut Touched::default(), &mut hits)?;
+        read_all(&self.view, &self.planned, rows, &mut Touched::default(), &mut hits, TooEarly::Mark)?;
         Ok(hits.iter().filter(|hit| **hit).count() as u64)
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct Source {
     /// Of the dataset's own log, where lateness is decided.
     pub source_partitions: u16,
     pub max_lateness: Option<i64>,
+    /// The dataset whose `history` it is, and how long: T before watermark - history is refused.
+    pub history: Option<(Arc<str>, i64)>,
 }
 
 /// What a featureset asks for and gives, as the surfaces need to know it.
@@ -202,6 +204,7 @@ fn sources_of(deployment: &Deployment) -> BTreeMap<String, Arc<Source>> {
                 partitions: input.partitions,
                 source_partitions: input.partitions,
                 max_lateness: input.max_lateness,
+                history: input.history.map(|history| (Arc::from(input.name.as_str()), history)),
             };
             sources.insert(identity, Arc::new(source));
         }

@@ -74,6 +74,9 @@ impl LookupPlan {
                 (Some(encoded), Some(until)) => {
                     let partition = key::partition(encoded, read.source.partitions);
                     touched.partition(&read.source, partition);
+                    if let Some(horizon) = view.horizon(&read.source, partition)? {
+                        horizon.check(at)?;
+                    }
                     Some((encoded, until, view.visible(&read.source, partition)?))
                 }
                 _ => None,

@@ -23,6 +23,15 @@ struct Group {
     rows: Vec<(Micros, usize)>,
 }
 
+/// What becomes of a T that a dataset's `history=` does not reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TooEarly {
+    /// The whole question has one T: it is refused.
+    Refuse,
+    /// Every row has its own: what the row would read is ERROR.
+    Mark,
+}
+
 /// Does all native reads. Marks in `hits` the rows whose key is known to a table at their T.
 pub(crate) fn read_all(
     view: &View,
@@ -30,6 +39,7 @@ pub(crate) fn read_all(
     rows: &mut Rows,
     touched: &mut Touched,
     hits: &mut [bool],
+    too_early: TooEarly,
 ) -> Result<()> {
     let mut grouped: Vec<(&[usize], u16, Vec<Group>)> = Vec::new();
     for read in &planned.reads {
@@ -43,7 +53,8 @@ pub(crate) fn read_all(
         fill_unread(planned, read, rows);
         for group in groups {
             touched.partition(&read.source, group.partition);
-            read_group(view, planned, read, group, rows, hits)?;
+            let kept = within_history(view, read, group, rows, too_early)?;
+            read_group(view, planned, read, group, kept, rows, hits)?;
         }
     }
     for source in &planned.looked_up {
@@ -121,20 +132,46 @@ fn fill_unread(planned: &Planned, read: &ReadTable, rows: &mut Rows) {
     }
 }
 
+/// The rows of a group that are not before the horizon; those that are get their ERROR.
+fn within_history<'a>(
+    view: &View,
+    read: &ReadTable,
+    group: &'a Group,
+    rows: &mut Rows,
+    too_early: TooEarly,
+) -> Result<&'a [(Micros, usize)]> {
+    let Some(horizon) = view.horizon(&read.source, group.partition)? else { return Ok(&group.rows) };
+    let (early, kept) = group.rows.split_at(group.rows.partition_point(|(at, _)| *at < horizon.earliest));
+    if let (Some((at, _)), TooEarly::Refuse) = (early.first(), too_early) {
+        horizon.check(*at)?;
+    }
+    for &(at, row) in early {
+        let error = FeatureValue::error(horizon.reason(at));
+        match &read.what {
+            ReadWhat::Windows { slots, .. } => slots.iter().for_each(|&slot| rows.slots[slot][row] = error.clone()),
+            ReadWhat::Newest { columns, .. } => {
+                columns.iter().for_each(|&(_, slot)| rows.slots[slot][row] = error.clone());
+            }
+        }
+    }
+    Ok(kept)
+}
+
 fn read_group(
     view: &View,
     planned: &Planned,
     read: &ReadTable,
     group: &Group,
+    kept: &[(Micros, usize)],
     rows: &mut Rows,
     hits: &mut [bool],
 ) -> Result<()> {
     let visible = view.visible(&read.source, group.partition)?;
     match &read.what {
-        ReadWhat::Windows { .. } => read_windows(view, planned, read, group, &visible, rows, hits),
+        ReadWhat::Windows { .. } => read_windows(view, planned, read, group, kept, &visible, rows, hits),
         ReadWhat::Newest { columns, .. } => {
             let mut done: Option<(Micros, Option<Vec<Value>>)> = None;
-            for &(at, row) in &group.rows {
+            for &(at, row) in kept {
                 let newest = match &done {
                     Some((time, newest)) if *time == at => newest.clone(),
                     _ => newest_row(view, read, group, at, &visible)?,
@@ -165,11 +202,13 @@ fn newest_row(
     Ok(newest.map(|event| event.values))
 }
 
+#[expect(clippy::too_many_arguments, reason = "one call site, each argument a different thing")]
 fn read_windows(
     view: &View,
     planned: &Planned,
     read: &ReadTable,
     group: &Group,
+    kept: &[(Micros, usize)],
     visible: &Visible,
     rows: &mut Rows,
     hits: &mut [bool],
@@ -195,7 +234,7 @@ fn read_windows(
         }
     };
     let windows = view.windows(&plan.windows);
-    let mut spans: Vec<&[(Micros, usize)]> = group.rows.chunk_by(|a, b| a.0 == b.0).collect();
+    let mut spans: Vec<&[(Micros, usize)]> = kept.chunk_by(|a, b| a.0 == b.0).collect();
     // At the first instant of all there is nothing before it to read.
     spans.retain(|span| view.read_time(span[0].0).is_some());
     match spans.as_slice() {

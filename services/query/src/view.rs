@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::WindowRead;
-use thyme_core::error::{Error, Result};
+use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::position::{KnownAt, PositionSet};
-use thyme_core::time::{Clock, ClockMode, Micros};
-use thyme_core::window::Window;
+use thyme_core::time::{Clock, ClockMode, Micros, format_time};
+use thyme_core::window::{Window, format_duration};
 use thyme_state::{Snapshot, Visible};
 
 pub(crate) struct View {
@@ -98,6 +98,18 @@ impl View {
         Ok(greatest.map(|greatest| greatest.saturating_sub(max_lateness)))
     }
 
+    /// The earliest T that a table answers in one partition, with the reason why an earlier one is refused. Of the same snapshot as
+    /// what is read: as long as T is not before it, what T can need is there.
+    pub fn horizon(&self, source: &Source, partition: u16) -> Result<Option<Horizon>> {
+        let Some((dataset, history)) = &source.history else { return Ok(None) };
+        let watermark = self.watermark(source, partition)?;
+        Ok(watermark.map(|watermark| Horizon {
+            earliest: watermark.saturating_sub(*history),
+            history: *history,
+            dataset: dataset.clone(),
+        }))
+    }
+
     /// What an answer says about itself, given the partitions it read and its greatest T.
     pub fn standing(&self, at: &At, ts: Micros, touched: &Touched) -> Result<Standing> {
         let mut position = PositionSet::default();
@@ -127,6 +139,34 @@ impl View {
             is_final: watermark.is_some_and(|watermark| ts < watermark),
             commit_id: self.served.deployment.commit_id.clone(),
         })
+    }
+}
+
+/// From where on a dataset with a `history=` answers.
+pub(crate) struct Horizon {
+    pub earliest: Micros,
+    history: i64,
+    dataset: Arc<str>,
+}
+
+impl Horizon {
+    pub fn check(&self, at: Micros) -> Result<()> {
+        if at >= self.earliest {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::OutOfRange, self.reason(at)).field("ts").hint(
+            "ask at the horizon or later; a longer history= on the dataset, committed, builds its state anew from the log",
+        ))
+    }
+
+    pub fn reason(&self, at: Micros) -> String {
+        format!(
+            "{} is before the horizon {}: '{}' has history={} below its watermark",
+            format_time(at),
+            format_time(self.earliest),
+            self.dataset,
+            format_duration(self.history)
+        )
     }
 }
 

@@ -92,7 +92,7 @@ fn main() -> Result<()> {
         partials.push(spec(PartialKind::DigestFloat, Some(0)));
     }
     let asked: Vec<u16> = (0..partials.len() as u16).collect();
-    let layout = TableLayout { columns: vec![DataType::Float], predicates: 0, partials };
+    let layout = TableLayout { columns: vec![DataType::Float], predicates: 0, partials, kept: None };
     let table = Table { id: 1, layout: Arc::new(layout), routed: false };
     let directory = std::env::temp_dir().join(format!("thyme-trie-profile-{}", std::process::id()));
     let options = Options { row_cache_bytes: argument(3, 128) << 20, ..Options::default() };

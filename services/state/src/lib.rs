@@ -7,6 +7,7 @@
 
 mod codec;
 mod digest;
+mod kept;
 mod keys;
 mod model;
 mod rocks;

@@ -174,6 +174,28 @@ impl OwnedSnapshot {
         self.rocks.db.get_pinned_cf_opt(family, key, &self.read_options).map_err(translate)
     }
 
+    /// Goes over the keys from `from` up to (not including) `to`; where `visit` gives a key, it goes on there.
+    pub fn leap(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        mut visit: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>>,
+    ) -> Result<()> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options.set_iterate_upper_bound(to);
+        let mut rows = self.rocks.db.raw_iterator_cf_opt(self.rocks.family(family)?, options);
+        rows.seek(from);
+        while let Some(key) = rows.key() {
+            match visit(key)? {
+                Some(next) => rows.seek(next),
+                None => rows.next(),
+            }
+        }
+        rows.status().map_err(translate)
+    }
+
     /// Calls `visit` with every row from `from` up to (not including) `to`, until it returns false.
     pub fn scan(
         &self,

@@ -46,6 +46,11 @@ impl Tick {
         Ok(())
     }
 
+    pub(crate) fn delete_row(&mut self, key: &[u8]) -> Result<()> {
+        self.writer.delete_row(self.store.rocks().family(Family::Trie)?, &mut self.batch, key);
+        Ok(())
+    }
+
     pub(crate) fn drop_table(&mut self, id: u32) -> Result<()> {
         for vnode in 0..=u8::MAX {
             let (from, to) = table_slice(vnode, id);

@@ -68,6 +68,9 @@ pub struct TableLayout {
     /// How many predicate bits an event carries, at most [`MAX_PREDICATES`].
     pub predicates: u16,
     pub partials: Vec<PartialSpec>,
+    /// How far below the watermark events are kept: the dataset's `history=` and the longest window. `None`: for ever.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Micros>,
 }
 
 impl TableLayout {
@@ -80,7 +83,7 @@ impl TableLayout {
 
     /// The layout of a raw table.
     pub fn raw(columns: Vec<DataType>) -> TableLayout {
-        TableLayout { columns, predicates: 0, partials: Vec::new() }
+        TableLayout { columns, predicates: 0, partials: Vec::new(), kept: None }
     }
 
     /// Whether it may gain columns at its end while its rows stay as they are: null is what they hold there.

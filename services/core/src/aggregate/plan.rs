@@ -115,6 +115,15 @@ pub struct PartialRead {
 }
 
 impl TablePlan {
+    /// The longest window, `None` if one has no bound.
+    pub fn longest_window(&self) -> Option<Micros> {
+        let lengths = self.outputs.iter().map(|output| match output.window {
+            Window::Length(length) => Some(length),
+            Window::Forever => None,
+        });
+        lengths.collect::<Option<Vec<Micros>>>()?.into_iter().max()
+    }
+
     /// Checks and compiles the aggregates of one pipeline over rows with these columns. The first error of
     /// [`TablePlan::compile_all`].
     pub fn compile(aggregates: &[AggregateDef], columns: &Columns) -> Result<TablePlan> {

@@ -5,6 +5,7 @@ use super::{CallStyle, Definitions, Location, Metadata, SourceDef};
 use crate::aggregate::TablePlan;
 use crate::schema::{DataType, Field};
 use crate::value::Value;
+use crate::window::format_duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub struct CompiledDataset {
     pub max_future: i64,
     pub dedup_window: i64,
     pub partitions: u16,
+    /// Answers exist for T >= watermark - history; `None`: for any T.
+    pub history: Option<i64>,
     /// Pipelines that fill it, as `Dataset.pipeline`; empty for a raw dataset.
     pub pipelines: Vec<String>,
     /// Aggregated field -> the pipeline and output that produce it; empty for a raw dataset.
@@ -120,12 +123,16 @@ impl CompiledPipeline {
         format!("{}@{}", self.name, self.version)
     }
     /// Identity of its table in the catalog: `pipeline:UserStats.compute@1`, for a later form of rows with that behind it:
-    /// `pipeline:UserStats.compute@1+form2`.
+    /// `pipeline:UserStats.compute@1+form2`, and for one that keeps its events only so long, how long: `…+kept37d`.
     pub fn table_identity(&self) -> String {
-        match self.plan.layout.form() {
-            1 => self.table_identity_of_old(),
-            form => format!("{}+form{form}", self.table_identity_of_old()),
+        let mut identity = self.table_identity_of_old();
+        if let form @ 2.. = self.plan.layout.form() {
+            identity.push_str(&format!("+form{form}"));
         }
+        if let Some(kept) = self.plan.layout.kept {
+            identity.push_str(&format!("+kept{}", format_duration(kept)));
+        }
+        identity
     }
     /// What the table was called when rows had their first form.
     pub fn table_identity_of_old(&self) -> String {

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::key::{DEFAULT_PARTITIONS, VNODES, is_key_type};
 use crate::schema::{DataType, Field};
 use crate::suggest;
-use crate::window::parse_duration;
+use crate::window::{format_duration, parse_duration};
 use std::collections::BTreeMap;
 
 const DAY: i64 = 86_400_000_000;
@@ -50,6 +50,7 @@ pub(super) fn compile_dataset(
     let own_lateness = length("max_lateness", &definition.max_lateness);
     let max_future = length("max_future", &definition.max_future).unwrap_or(DEFAULT_MAX_FUTURE);
     let dedup_window = length("dedup_window", &definition.dedup_window).unwrap_or(DEFAULT_DEDUP_WINDOW);
+    let history = length("history", &definition.history);
     let partitions = definition.partitions.unwrap_or(DEFAULT_PARTITIONS);
     if !(1..=VNODES).contains(&partitions) {
         about.report(
@@ -60,6 +61,10 @@ pub(super) fn compile_dataset(
         Some(source) => check_source(source, definition, is_raw, findings),
         None => None,
     };
+    let max_lateness = source_lateness.or(own_lateness);
+    if let (Some(history), true) = (history, is_raw) {
+        check_history(definition, history, max_lateness, findings);
+    }
     if findings.count() > before {
         return None;
     }
@@ -71,10 +76,11 @@ pub(super) fn compile_dataset(
         fields: definition.fields.clone(),
         key_columns,
         time_column: time_column?,
-        max_lateness: source_lateness.or(own_lateness),
+        max_lateness,
         max_future,
         dedup_window,
         partitions,
+        history,
         pipelines,
         outputs: BTreeMap::new(),
         source: definition.source.clone(),
@@ -152,6 +158,7 @@ fn refuse_log_settings(definition: &DatasetDef, about: &mut About<'_>) {
         ("max_future", definition.max_future.is_some()),
         ("dedup_window", definition.dedup_window.is_some()),
         ("partitions", definition.partitions.is_some()),
+        ("history", definition.history.is_some()),
     ];
     for (name, _) in settings.into_iter().filter(|(_, is_set)| *is_set) {
         about.report(
@@ -159,6 +166,28 @@ fn refuse_log_settings(definition: &DatasetDef, about: &mut About<'_>) {
                 .field(name)
                 .hint("set it on the dataset that they read"),
         );
+    }
+}
+
+/// What is kept is told by the watermark, and an event that is not late must find what it is added to.
+fn check_history(definition: &DatasetDef, history: i64, max_lateness: Option<i64>, findings: &mut Findings) {
+    let mut about = About::new(findings, definition.location.as_ref(), format!("dataset '{}'", definition.name));
+    match max_lateness {
+        None => about.report(
+            Error::definition("history needs max_lateness: without it there is no watermark to count from")
+                .field("history")
+                .hint("set max_lateness=, or leave history= out: everything is kept"),
+        ),
+        Some(lateness) if lateness > history => about.report(
+            Error::definition(format!(
+                "history {} is shorter than max_lateness {}",
+                format_duration(history),
+                format_duration(lateness)
+            ))
+            .field("history")
+            .hint(format!("history= must be at least {}", format_duration(lateness))),
+        ),
+        Some(_) => {}
     }
 }
 

@@ -4,7 +4,7 @@ use super::compiled::{Compiled, CompiledDataset, CompiledPipeline};
 use super::diff_features::diff_featuresets;
 use super::findings::Findings;
 use super::plan::{Plan, PlanItem};
-use super::state_plan::plan_state;
+use super::state_plan::{plan_state, warn_of_kept};
 use super::{Location, Metadata, PipelineDef, SourceDef};
 use crate::aggregate::{AggregateDef, AggregateOp};
 use crate::error::Error;
@@ -25,6 +25,7 @@ pub fn diff(current: &Compiled, next: &Compiled, published: &PublishedIds) -> Re
     diff_pipelines(current, next, &mut differ);
     diff_featuresets(current, next, published, &mut differ);
     diff_modules(current, next, &mut differ);
+    warn_of_kept(current, next, &mut differ.plan);
     plan_state(current, next, &mut differ.plan);
     let Differ { mut plan, findings } = differ;
     for list in [&mut plan.added, &mut plan.changed, &mut plan.removed] {
@@ -110,6 +111,10 @@ fn diff_datasets(current: &Compiled, next: &Compiled, differ: &mut Differ) {
                 Some(_) => {}
             }
         }
+        if earlier.history != dataset.history {
+            let (old, new) = (optional_length(earlier.history), optional_length(dataset.history));
+            details.push(format!("history changes from {old} to {new}"));
+        }
         details.extend(metadata_changes(&earlier.metadata, &dataset.metadata));
         differ.changed("dataset", name, details);
         diff_source(name, earlier.source.as_ref(), dataset.source.as_ref(), differ);
@@ -160,18 +165,21 @@ fn breaking_dataset_changes(earlier: &CompiledDataset, dataset: &CompiledDataset
         let kind = |dataset: &CompiledDataset| if dataset.is_raw() { "raw" } else { "filled by pipelines" };
         found.push(format!("it was {} and would be {}", kind(earlier), kind(dataset)));
     }
-    let length = |value: Option<i64>| value.map_or("unset".to_string(), format_duration);
     let settings = [
         ("index", earlier.index.to_string(), dataset.index.to_string()),
         ("partitions", earlier.partitions.to_string(), dataset.partitions.to_string()),
-        ("max_lateness", length(earlier.max_lateness), length(dataset.max_lateness)),
-        ("max_future", length(Some(earlier.max_future)), length(Some(dataset.max_future))),
-        ("dedup_window", length(Some(earlier.dedup_window)), length(Some(dataset.dedup_window))),
+        ("max_lateness", optional_length(earlier.max_lateness), optional_length(dataset.max_lateness)),
+        ("max_future", format_duration(earlier.max_future), format_duration(dataset.max_future)),
+        ("dedup_window", format_duration(earlier.dedup_window), format_duration(dataset.dedup_window)),
     ];
     for (name, old, new) in settings.iter().filter(|(_, old, new)| old != new) {
         found.push(format!("{name} changes from {old} to {new}"));
     }
     found
+}
+
+fn optional_length(length: Option<i64>) -> String {
+    length.map_or_else(|| "unset".to_string(), format_duration)
 }
 
 pub(super) fn metadata_changes(earlier: &Metadata, now: &Metadata) -> Vec<String> {

@@ -92,6 +92,9 @@ pub struct DatasetDef {
     pub dedup_window: Option<String>,
     #[serde(default)]
     pub partitions: Option<u16>,
+    /// How far below the watermark a question may ask, for example `"90d"`; unset: any time, everything is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<String>,
     #[serde(default)]
     pub source: Option<SourceDef>,
     #[serde(default)]

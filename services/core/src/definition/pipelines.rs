@@ -60,7 +60,8 @@ pub(super) fn compile_pipeline(
     if about.count() > before {
         return None;
     }
-    let plan = plan?;
+    let mut plan = plan?;
+    plan.layout.kept = input.history.and_then(|history| Some(plan.longest_window()?.saturating_add(history)));
     let program = about.keep(steps.row_program(&plan))?;
     let route = about.keep(steps.route(&group))?;
     Some(CompiledPipeline {

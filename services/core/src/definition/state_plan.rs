@@ -2,6 +2,7 @@
 
 use super::compiled::Compiled;
 use super::plan::{Plan, StateItem};
+use crate::window::{Window, format_duration};
 use std::collections::BTreeMap;
 
 /// A table or log of a deployment.
@@ -38,6 +39,45 @@ pub(super) fn plan_state(current: &Compiled, next: &Compiled, plan: &mut Plan) {
             plan.dropped.push(StateItem { identity: identity.clone(), replaces: None, input, replay_records: None });
         }
     }
+}
+
+/// What `history=` cannot bound is said where it becomes so: tables that keep everything although their dataset has one.
+pub(super) fn warn_of_kept(current: &Compiled, next: &Compiled, plan: &mut Plan) {
+    let before = unbounded(current);
+    for (identity, warning) in unbounded(next) {
+        if before.get(&identity) != Some(&warning) {
+            plan.warnings.push(warning);
+        }
+    }
+}
+
+/// By the table's identity.
+fn unbounded(compiled: &Compiled) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for dataset in compiled.datasets.values().filter(|dataset| dataset.has_row_table()) {
+        if let Some(history) = dataset.history {
+            let warning = format!(
+                "{}: history={} does not bound its rows: they are looked up (index=True), so all are kept",
+                dataset.name,
+                format_duration(history)
+            );
+            found.insert(dataset.table_identity(), warning);
+        }
+    }
+    for pipeline in compiled.pipelines.values().filter(|pipeline| pipeline.plan.layout.kept.is_none()) {
+        let Some(history) = compiled.datasets.get(&pipeline.input).and_then(|input| input.history) else { continue };
+        let endless = pipeline.plan.outputs.iter().filter(|output| output.window == Window::Forever);
+        let names: Vec<&str> = endless.map(|output| output.name.as_str()).collect();
+        let warning = format!(
+            "{}: history={} of {} does not bound its state: the window of {} is forever, so all is kept",
+            pipeline.name,
+            format_duration(history),
+            pipeline.input,
+            names.join(", ")
+        );
+        found.insert(pipeline.table_identity(), warning);
+    }
+    found
 }
 
 /// By catalog identity.

@@ -11,6 +11,7 @@ use thyme_core::definition::{Compiled, Definitions, compile};
 use thyme_core::key::{encode_key, partition};
 use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, encode_row};
+use thyme_core::window::Window;
 use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
 use thyme_log::{Batch, EventLog, NewRecord};
 use thyme_state::{Event, StateStore, Table, Visible};
@@ -55,9 +56,23 @@ pub struct World {
     pub routed: Table,
 }
 
+/// The same with a `history=` of two hours and no window beyond that.
+pub fn forgetful_definitions() -> Definitions {
+    let mut definitions = definitions();
+    definitions.datasets[0].history = Some("2h".to_string());
+    for pipeline in &mut definitions.pipelines {
+        pipeline.aggregates.iter_mut().for_each(|aggregate| aggregate.window = Window::Length(2 * HOUR));
+    }
+    definitions
+}
+
 impl World {
     pub fn new() -> World {
-        let compiled = compile(&definitions()).unwrap();
+        World::of(&definitions())
+    }
+
+    pub fn of(definitions: &Definitions) -> World {
+        let compiled = compile(definitions).unwrap();
         let table = |id: u32, name: &str, routed: bool| Table {
             id,
             layout: Arc::new(compiled.pipelines[name].plan.layout.clone()),

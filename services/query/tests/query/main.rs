@@ -5,6 +5,7 @@
 mod errors;
 mod exports;
 mod extractors;
+mod history;
 mod operators;
 mod parity;
 mod standing;

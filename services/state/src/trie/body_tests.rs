@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn layout(columns: Vec<DataType>, predicates: u16) -> TableLayout {
-    TableLayout { columns, predicates, partials: Vec::new() }
+    TableLayout { columns, predicates, partials: Vec::new(), kept: None }
 }
 
 fn round_trip(layout: &TableLayout, time: i64, values: &[Value], predicates: u64) -> usize {

@@ -7,6 +7,7 @@
 //! So when time bits run out (many events of one instant), pages simply go on with position bits.
 
 use crate::codec::broken;
+use thyme_core::aggregate::TableLayout;
 use thyme_core::position::Position;
 use thyme_core::{Error, Result};
 
@@ -49,14 +50,63 @@ pub fn origin_of(coordinate: Coordinate) -> Position {
     Position { partition: (position >> OFFSET_BITS) as u16, offset: position & ((1 << OFFSET_BITS) - 1) }
 }
 
-/// The root block of a coordinate; blocks are numbered in order of time.
-#[inline]
-pub fn block_of(coordinate: Coordinate) -> u32 {
-    (coordinate >> ROOT_BITS) as u32
+/// Where the rows of a table begin. Root blocks span 2^46 µs (2.2 years); those of a table that keeps its events for a while only,
+/// where they are what goes, a 64th or a 4,096th of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roots {
+    depth: u8,
 }
 
-pub fn block_start(block: u32) -> Coordinate {
-    u128::from(block) << ROOT_BITS
+/// A table keeps at most about so many root blocks, where smaller ones would do.
+const KEPT_BLOCKS: i64 = 32;
+const ROOT_TIME_BITS: u32 = ROOT_BITS - POSITION_BITS;
+const DEEPEST_ROOT: u8 = 2;
+
+impl Roots {
+    #[inline]
+    pub fn of(layout: &TableLayout) -> Roots {
+        let Some(kept) = layout.kept else { return Roots { depth: 0 } };
+        let is_enough = |depth: &u8| kept / KEPT_BLOCKS < Roots { depth: *depth }.span();
+        Roots { depth: (1..=DEEPEST_ROOT).rev().find(is_enough).unwrap_or(0) }
+    }
+
+    #[inline]
+    fn bits(self) -> u32 {
+        ROOT_BITS - PAGE_BITS * u32::from(self.depth)
+    }
+
+    /// Length of a root block in microseconds.
+    pub fn span(self) -> i64 {
+        1 << (ROOT_TIME_BITS - PAGE_BITS * u32::from(self.depth))
+    }
+
+    /// The first instant of the root block that holds `time`.
+    pub fn block_start(self, time: i64) -> i64 {
+        time & !(self.span() - 1)
+    }
+
+    /// The root block of a coordinate; blocks are numbered in order of time.
+    #[inline]
+    pub fn block_of(self, coordinate: Coordinate) -> u32 {
+        (coordinate >> self.bits()) as u32
+    }
+
+    /// The root row of a block.
+    #[inline]
+    pub fn page(self, block: u32) -> PageAt {
+        PageAt { start: u128::from(block) << self.bits(), depth: self.depth }
+    }
+
+    /// The root block that a row belongs to, from its key behind the prefix.
+    pub fn block_of_row(self, key: &[u8]) -> Result<u32> {
+        Ok(self.block_of(first_of_time(start_of_row(key)?)))
+    }
+}
+
+/// The first instant that a row covers, from its key behind the prefix.
+pub fn start_of_row(key: &[u8]) -> Result<i64> {
+    let time = key.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(broken)?;
+    Ok((time ^ SIGN) as i64)
 }
 
 /// A page: the row at `depth` that covers `2^bits` coordinates from `start` on.
@@ -88,11 +138,6 @@ pub fn is_left_of(node: Node, inner: Node) -> bool {
 }
 
 impl PageAt {
-    pub fn root(block: u32) -> PageAt {
-        PageAt { start: block_start(block), depth: 0 }
-    }
-
-    #[inline]
     fn bits_of(self, node: Node) -> Result<u32> {
         if node == 0 || node >= 128 {
             return Err(broken());
@@ -133,12 +178,6 @@ impl PageAt {
     }
 }
 
-/// The root block that a row belongs to, from its key behind the prefix.
-pub fn block_of_row(key: &[u8]) -> Result<u32> {
-    let time = key.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(broken)?;
-    Ok(block_of(u128::from(time) << POSITION_BITS))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -164,8 +203,27 @@ mod tests {
     }
 
     #[test]
+    fn roots_are_smaller_where_events_go() {
+        let day = 86_400_000_000;
+        let depth = |kept| Roots::of(&TableLayout { kept, ..TableLayout::default() }).depth;
+        assert_eq!([None, Some(1_000 * day), Some(37 * day), Some(day)].map(depth), [0, 0, 1, 2]);
+        for (depth, time) in
+            [(0u8, -1i64), (1, 1_700_000_000_000_000), (2, 1_700_000_000_000_000), (2, -5), (1, i64::MIN)]
+        {
+            let roots = Roots { depth };
+            let block = roots.block_of(first_of_time(time));
+            let (_, first, last) = roots.page(block).span_of(1).unwrap();
+            assert!(first <= time && time <= last);
+            assert_eq!(roots.block_start(time), first);
+            let mut key = Vec::new();
+            roots.page(block).write_key(&mut key);
+            assert_eq!((roots.block_of_row(&key).unwrap(), start_of_row(&key).unwrap()), (block, first));
+        }
+    }
+
+    #[test]
     fn nodes_halve_their_page() {
-        let page = PageAt { start: block_start(131_072), depth: 0 };
+        let page = Roots { depth: 0 }.page(131_072);
         let (_, first, last) = page.span_of(1).unwrap();
         assert_eq!((first, last), (0, (1 << 46) - 1));
         let (_, first, last) = page.span_of(3).unwrap();

@@ -3,7 +3,7 @@
 //! The result depends only on the set of events: a page's entries are the blocks of at most 64 events whose parent block holds
 //! more, whatever order they came in.
 
-use super::coordinate::{Node, PageAt, block_of, coordinate, is_finest, is_left_of, time_of};
+use super::coordinate::{Node, PageAt, Roots, coordinate, is_finest, is_left_of, time_of};
 use super::leaf::{LEAF, LEAF_EVENTS, LeafCursor, RawEvent};
 use super::page::{EntryBytes, PAGE, Summary};
 use super::row_cache::{PendingRows, RowCache};
@@ -97,12 +97,13 @@ impl TrieWriter {
             pending: &mut self.pending,
             buffers: &mut self.buffers,
         };
+        let roots = Roots::of(&table.layout);
         let mut rest = raw_events.as_slice();
         while let Some(first) = rest.first() {
-            let block = block_of(first.coordinate);
-            let length = rest.partition_point(|event| block_of(event.coordinate) == block);
+            let block = roots.block_of(first.coordinate);
+            let length = rest.partition_point(|event| roots.block_of(event.coordinate) == block);
             let (head, tail) = rest.split_at(length);
-            if insertion.insert_block(block, head)? {
+            if insertion.insert_block(roots.page(block), head)? {
                 note_block(&mut self.new_blocks, store, table.id, block);
             }
             rest = tail;
@@ -114,6 +115,12 @@ impl TrieWriter {
     pub fn forget_table(&mut self, id: u32) {
         self.forgotten.push(id);
         self.forget_rows();
+    }
+
+    /// Deletes a row by its key.
+    pub fn delete_row(&mut self, family: &ColumnFamily, batch: &mut WriteBatch, key: &[u8]) {
+        batch.delete_cf(family, key);
+        self.pending.push((key.into(), None));
     }
 
     /// Rows are deleted by a range.
@@ -221,8 +228,7 @@ impl std::ops::Deref for Row<'_> {
 
 impl<'a> Insertion<'a> {
     /// Adds events (ascending, all of one root block). True if the key had none there.
-    fn insert_block(&mut self, block: u32, events: &[RawEvent<'_>]) -> Result<bool> {
-        let root = PageAt::root(block);
+    fn insert_block(&mut self, root: PageAt, events: &[RawEvent<'_>]) -> Result<bool> {
         let Some(row) = self.get(root)? else {
             self.put_events(root, events)?;
             return Ok(true);

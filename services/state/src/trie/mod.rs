@@ -4,7 +4,7 @@
 
 pub mod blocks;
 mod body;
-mod coordinate;
+pub mod coordinate;
 mod digests;
 pub mod insert;
 pub mod leaf;

@@ -1,6 +1,6 @@
 //! Going through the events of one key, row by row, from either end. What to open and what to take as a whole is the visitor's.
 
-use super::coordinate::{PageAt, block_of, block_of_row, block_start, first_of_time};
+use super::coordinate::{PageAt, Roots, first_of_time};
 use super::leaf::{LEAF, LeafCursor};
 use super::page::{self, EntryHead, PAGE};
 use crate::codec::broken;
@@ -73,6 +73,7 @@ pub struct Walker<'s> {
     snapshot: &'s Snapshot,
     family: &'s ColumnFamily,
     pub table: &'s Table,
+    roots: Roots,
     key: RefCell<Vec<u8>>,
     prefix_length: usize,
     rows: Cell<u64>,
@@ -90,13 +91,14 @@ impl<'s> Walker<'s> {
         let mut bytes = Vec::with_capacity(key.len() + 24);
         write_trie_prefix(&mut bytes, table.id, key);
         let prefix_length = bytes.len();
-        Ok(Walker { snapshot, family, table, key: RefCell::new(bytes), prefix_length, rows: Cell::new(0) })
+        let roots = Roots::of(&table.layout);
+        Ok(Walker { snapshot, family, table, roots, key: RefCell::new(bytes), prefix_length, rows: Cell::new(0) })
     }
 
     /// Shows `visitor` what lies in `[from, to]`.
     pub fn walk(&self, direction: Direction, from: i64, to: i64, visitor: &mut impl Visitor) -> Result<()> {
         self.each_block(direction, from, to, &mut |block| {
-            let at = PageAt::root(block);
+            let at = self.roots.page(block);
             match self.get(at)? {
                 Some(row) => self.visit(at, &row, direction, from, to, visitor),
                 None => Ok(true),
@@ -108,7 +110,7 @@ impl<'s> Walker<'s> {
     pub fn roots(&self, from: i64, to: i64) -> Result<Vec<Root<'s>>> {
         let mut roots = Vec::new();
         self.each_block(Direction::OldestFirst, from, to, &mut |block| {
-            let at = PageAt::root(block);
+            let at = self.roots.page(block);
             roots.extend(self.get(at)?.map(|row| Root { at, row }));
             Ok(true)
         })?;
@@ -135,7 +137,7 @@ impl<'s> Walker<'s> {
         if from > to {
             return Ok(());
         }
-        let (first, last) = (block_of(first_of_time(from)), block_of(first_of_time(to)));
+        let (first, last) = (self.roots.block_of(first_of_time(from)), self.roots.block_of(first_of_time(to)));
         let known = self.snapshot.store().blocks.get(self.table.id);
         let begin = known.partition_point(|block| *block < first);
         let end = known.partition_point(|block| *block <= last);
@@ -173,10 +175,10 @@ impl<'s> Walker<'s> {
         let end = after_prefix(&prefix);
         while let Some(block) = next.filter(|block| *block <= last) {
             let mut from = prefix.clone();
-            PageAt { start: block_start(block), depth: 0 }.write_key(&mut from);
+            self.roots.page(block).write_key(&mut from);
             next = None;
             self.snapshot.inner().scan(Family::Trie, &from, &end, |row_key, _| {
-                let found = block_of_row(row_key.get(prefix.len()..).ok_or_else(broken)?)?;
+                let found = self.roots.block_of_row(row_key.get(prefix.len()..).ok_or_else(broken)?)?;
                 if found <= last {
                     blocks.push(found);
                     next = found.checked_add(1);

@@ -61,7 +61,7 @@ fn table() -> Table {
     ];
     Table {
         id: 1,
-        layout: Arc::new(TableLayout { columns: vec![DataType::Float], predicates: 0, partials }),
+        layout: Arc::new(TableLayout { columns: vec![DataType::Float], predicates: 0, partials, kept: None }),
         routed: false,
     }
 }

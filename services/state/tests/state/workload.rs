@@ -58,7 +58,7 @@ pub fn table(id: u32, routed: bool) -> Table {
         spec(DigestInt, Some(1), Some(0)),
     ];
     let columns = vec![DataType::Float, DataType::Int, DataType::Str, DataType::Time, DataType::Bool];
-    Table { id, layout: Arc::new(TableLayout { columns, predicates: 2, partials }), routed }
+    Table { id, layout: Arc::new(TableLayout { columns, predicates: 2, partials, kept: None }), routed }
 }
 
 fn value(random: &mut Random, data_type: &DataType) -> Value {

@@ -295,3 +295,37 @@ fn removal_drops_state_and_costs_are_said() {
     let dropped: Vec<&str> = plan.dropped.iter().map(|item| item.identity.split('.').next().unwrap()).collect();
     assert_eq!(dropped, ["pipeline:CategoryStats", "route:Order@1:category"]);
 }
+
+/// What is kept belongs to a table's identity: another history builds it anew.
+#[test]
+fn a_history() {
+    let plan_of = |patches: Patches| plan(patches, &[]).render();
+    assert_eq!(
+        plan_of(&[("Order/history", "\"30d\"")]),
+        "~ dataset Order: history changes from unset to 4w2d\n\nstate\n  keep    log:Order@1\n  keep    raw:Order@1\n  \
+         keep    ROUTE\n  \
+         rebuild pipeline:CategoryStats.by_category@1+kept4w3d for pipeline:CategoryStats.by_category@1, replaying Order\n  \
+         rebuild pipeline:UserStats.compute@1+kept5w2d for pipeline:UserStats.compute@1, replaying Order\n\nwarnings\n  \
+         ! Order: history=4w2d does not bound its rows: they are looked up (index=True), so all are kept\n"
+            .replace("ROUTE", &compiled(&[]).pipelines["CategoryStats.by_category"].route.as_ref().unwrap().log_identity())
+    );
+    let endless: Patches = &[
+        ("Order/history", "\"30d\""),
+        ("Order/index", "false"),
+        ("Order/version", "2"),
+        ("by_category/version", "2"),
+        ("compute/version", "2"),
+        ("compute/aggregates/0/window", "\"forever\""),
+    ];
+    let plan = plan(endless, &[]);
+    let about_history: Vec<&String> = plan.warnings.iter().filter(|warning| warning.contains("history")).collect();
+    assert_eq!(
+        about_history,
+        [
+            "UserStats.compute: history=4w2d of Order does not bound its state: the window of orders_1h is forever, so all is kept"
+        ]
+    );
+    let identities: Vec<&str> = plan.rebuilt.iter().map(|item| item.identity.as_str()).collect();
+    assert!(identities.contains(&"pipeline:UserStats.compute@2"), "{identities:?}");
+    assert!(identities.contains(&"pipeline:CategoryStats.by_category@2+kept4w3d"), "{identities:?}");
+}

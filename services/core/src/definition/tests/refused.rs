@@ -54,6 +54,30 @@ fn datasets() {
             &["features.py:4: dataset 'Order': field 'ts' cannot be both key and timestamp"],
         ),
         (
+            &[("Order/history", "\"1month\"")],
+            &[
+                "features.py:4: dataset 'Order': history: not a length of time: '1month' (hint: write one or more <integer><unit> with units s m h d w, such as 90s or 1d12h)",
+            ],
+        ),
+        (
+            &[("Order/history", "\"59m\"")],
+            &[
+                "features.py:4: dataset 'Order': history 59m is shorter than max_lateness 1h (hint: history= must be at least 1h)",
+            ],
+        ),
+        (
+            &[("Order/history", "\"30d\""), ("Order/source", "null")],
+            &[
+                "features.py:4: dataset 'Order': history needs max_lateness: without it there is no watermark to count from (hint: set max_lateness=, or leave history= out: everything is kept)",
+            ],
+        ),
+        (
+            &[("UserStats/history", "\"30d\"")],
+            &[
+                "features.py:12: dataset 'UserStats': history has no meaning on a dataset that pipelines fill (hint: set it on the dataset that they read)",
+            ],
+        ),
+        (
             &[("Order/max_lateness", "\"1month\"")],
             &[
                 "features.py:4: dataset 'Order': max_lateness: not a length of time: '1month' (hint: write one or more <integer><unit> with units s m h d w, such as 90s or 1d12h)",

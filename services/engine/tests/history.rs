@@ -1,0 +1,182 @@
+//! `history=`: what a table lets go of depends on the accepted events alone, whatever the ticks, restarts and builds, and nothing goes that
+//! an answer may need.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
+mod common;
+
+use common::*;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thyme_core::Value;
+use thyme_core::key::{encode_key, partition, vnode};
+use thyme_core::position::Position;
+use thyme_core::record::EventId;
+use thyme_engine::Engine;
+use thyme_log::model::FaultyLog;
+use thyme_log::{EmbeddedLog, EventLog};
+use thyme_state::{StateStore, Table};
+
+const USERS: u8 = 9;
+const CITIES: u8 = 3;
+const START: i64 = 1_700_000_000_000_000;
+
+/// Two days and more of events that come roughly in order; some too late, some into partitions that have been silent for long.
+fn events() -> impl Strategy<Value = Vec<Sent>> {
+    let event = (0..USERS, -4 * HOUR..4 * HOUR, 0u32..400, proptest::option::weighted(0.9, 0..CITIES));
+    proptest::collection::vec(event, 20..160).prop_map(|events| {
+        let event = |(index, (user, jitter, cents, city)): (usize, (u8, i64, u32, Option<u8>))| Sent {
+            user: format!("u{user}"),
+            time: START + index as i64 * HOUR / 3 + jitter,
+            amount: f64::from(cents) / 100.0,
+            city: city.map(|city| format!("c{city}")),
+            id: EventId::None,
+            append_time: START + 100 * HOUR,
+        };
+        events.into_iter().enumerate().map(event).collect()
+    })
+}
+
+fn log_with(events: &[Sent]) -> Arc<dyn EventLog> {
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    append(&log, events.iter().map(Sent::batch).collect());
+    log
+}
+
+/// Watermark of each partition of the dataset's log, naively.
+fn watermarks(kept: &[(Position, Sent)]) -> BTreeMap<u16, i64> {
+    let mut found = BTreeMap::new();
+    for (position, event) in kept {
+        let watermark = found.entry(position.partition).or_insert(event.time - 2 * HOUR);
+        *watermark = (*watermark).max(event.time - 2 * HOUR);
+    }
+    found
+}
+
+/// A table holds the events from `kept_from` on and no others; that lies below all that a T above the horizon can need.
+fn check_key(
+    state: &Arc<StateStore>,
+    table: &Table,
+    name: &str,
+    watermark: impl Fn(&[u8]) -> Option<i64>,
+    all: Vec<(i64, Position, Value)>,
+) -> usize {
+    let key = encode_key(&[Value::str(name)]).unwrap();
+    let watermark = watermark(&key);
+    let from = table.kept_from(vnode(&key), watermark);
+    assert_eq!(from.is_some(), watermark.is_some());
+    if let (Some(from), Some(watermark)) = (from, watermark) {
+        // Two hours of history and two of the longest window; no more than two root blocks (4.8 hours each) beyond.
+        assert!(from <= watermark - 4 * HOUR && from > watermark - 14 * HOUR);
+    }
+    let count = all.len();
+    let left: Vec<_> = all.into_iter().filter(|(time, ..)| from.is_none_or(|from| *time >= from)).collect();
+    assert_eq!(essence(&stored(state, table, &key), 0), left, "{name}");
+    count - left.len()
+}
+
+/// How many events have gone.
+fn check_against_model(world: &World, state: &Arc<StateStore>, events: &[Sent]) -> usize {
+    let kept = accepted(events);
+    let watermarks = watermarks(&kept);
+    let mut gone = 0;
+    for user in 0..USERS {
+        let name = format!("u{user}");
+        let all = expected(&kept, |event| event.user == name && event.amount > 1.0);
+        let own = |key: &[u8]| watermarks.get(&partition(key, PARTITIONS)).copied();
+        gone += check_key(state, &world.direct, &name, own, all);
+    }
+    let slowest = watermarks.values().min().copied().filter(|_| watermarks.len() == usize::from(PARTITIONS));
+    for city in 0..CITIES {
+        let name = format!("c{city}");
+        let all = expected(&kept, |event| event.city.as_deref() == Some(name.as_str()));
+        gone += check_key(state, &world.routed, &name, |_| slowest, all);
+    }
+    // Rows that are looked up one by one have no window: none goes.
+    let rows = expected(&kept, |_| true).len();
+    let found: usize = (0..USERS)
+        .map(|user| stored(state, &world.raw, &encode_key(&[Value::str(format!("u{user}"))]).unwrap()).len())
+        .sum();
+    assert_eq!(found, rows);
+    gone
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(300), ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_kept_does_not_depend_on_ticks_restarts_or_builds(
+        events in events(),
+        ticks in proptest::collection::vec(1usize..20, 1..6),
+        built_at in 0usize..160,
+        seed: u64,
+    ) {
+        let world = World::of(&forgetful_definitions());
+        let calm = StateStore::in_memory().unwrap();
+        world.engine(&calm, &log_with(&events), 1_000).run_to_end().unwrap();
+        check_against_model(&world, &calm, &events);
+
+        let stormy = StateStore::in_memory().unwrap();
+        let inner: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+        append(&inner, events.iter().map(Sent::batch).collect());
+        let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3));
+        let log: Arc<dyn EventLog> = faulty.clone();
+        for size in &ticks {
+            let mut engine = world.engine(&stormy, &log, *size);
+            for _ in 0..3 {
+                let _ = engine.step();
+            }
+        }
+        faulty.heal();
+        world.engine(&stormy, &log, 7).run_to_end().unwrap();
+        check_against_model(&world, &stormy, &events);
+        prop_assert_eq!(calm.digest(&world.direct).unwrap(), stormy.digest(&world.direct).unwrap());
+
+        // The same repartition log, read again.
+        let again = StateStore::in_memory().unwrap();
+        world.engine(&again, &inner, 11).run_to_end().unwrap();
+        prop_assert_eq!(again.digest(&world.routed).unwrap(), stormy.digest(&world.routed).unwrap());
+
+        // The tables are added when part of the log has been worked off, and built while the rest comes.
+        let late = StateStore::in_memory().unwrap();
+        let (before, after) = events.split_at(built_at.min(events.len()));
+        let log = log_with(before);
+        let mut engine: Engine = world.engine(&late, &log, 13);
+        engine.deploy(&world.spec(false)).unwrap();
+        engine.run_to_end().unwrap();
+        engine.deploy(&world.spec(true)).unwrap();
+        engine.step().unwrap();
+        append(&log, after.iter().map(Sent::batch).collect());
+        engine.run_to_end().unwrap();
+        check_against_model(&world, &late, &events);
+        prop_assert_eq!(calm.digest(&world.direct).unwrap(), late.digest(&world.direct).unwrap());
+    }
+}
+
+#[test]
+fn old_events_go_and_an_erase_does_not_bring_them_back() {
+    let world = World::of(&forgetful_definitions());
+    let state = StateStore::in_memory().unwrap();
+    let event = |index: i64| Sent {
+        user: format!("u{}", index % i64::from(USERS)),
+        time: START + index * HOUR / 8,
+        amount: 2.0,
+        city: Some(format!("c{}", index % i64::from(CITIES))),
+        id: EventId::None,
+        append_time: START + 100 * HOUR,
+    };
+    // 100 hours, some 33 events an hour and key.
+    let events: Vec<Sent> = (0..800).map(event).collect();
+    let log = log_with(&events[..400]);
+    let mut engine = world.engine(&state, &log, 50);
+    engine.run_to_end().unwrap();
+    append(&log, events[400..].iter().map(Sent::batch).collect());
+    engine.run_to_end().unwrap();
+    let gone = check_against_model(&world, &state, &events);
+    assert!(gone > 1_200, "of 1600 only {gone}");
+
+    append(&log, vec![erase("u3", START + 101 * HOUR)]);
+    engine.run_to_end().unwrap();
+    assert_eq!(stored(&state, &world.direct, &encode_key(&[Value::str("u3")]).unwrap()), Vec::new());
+}
