@@ -7,7 +7,6 @@ mod common;
 
 use common::*;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::key::{encode_key, partition, vnode};
@@ -44,16 +43,6 @@ fn log_with(events: &[Sent]) -> Arc<dyn EventLog> {
     log
 }
 
-/// Watermark of each partition of the dataset's log, naively.
-fn watermarks(kept: &[(Position, Sent)]) -> BTreeMap<u16, i64> {
-    let mut found = BTreeMap::new();
-    for (position, event) in kept {
-        let watermark = found.entry(position.partition).or_insert(event.time - 2 * HOUR);
-        *watermark = (*watermark).max(event.time - 2 * HOUR);
-    }
-    found
-}
-
 /// A table holds the events from `kept_from` on and no others; that lies below all that a T above the horizon can need.
 fn check_key(
     state: &Arc<StateStore>,
@@ -71,7 +60,7 @@ fn check_key(
         assert!(from <= watermark - 4 * HOUR && from > watermark - 14 * HOUR);
     }
     let count = all.len();
-    let left: Vec<_> = all.into_iter().filter(|(time, ..)| from.is_none_or(|from| *time >= from)).collect();
+    let left = left(table, &key, watermark, all);
     assert_eq!(essence(&stored(state, table, &key), 0), left, "{name}");
     count - left.len()
 }
@@ -87,7 +76,7 @@ fn check_against_model(world: &World, state: &Arc<StateStore>, events: &[Sent]) 
         let own = |key: &[u8]| watermarks.get(&partition(key, PARTITIONS)).copied();
         gone += check_key(state, &world.direct, &name, own, all);
     }
-    let slowest = watermarks.values().min().copied().filter(|_| watermarks.len() == usize::from(PARTITIONS));
+    let slowest = slowest(&watermarks);
     for city in 0..CITIES {
         let name = format!("c{city}");
         let all = expected(&kept, |event| event.city.as_deref() == Some(name.as_str()));

@@ -15,14 +15,18 @@ use thyme_state::{Durability, StateStore};
 const START: i64 = 1_700_000_000_000_000;
 
 fn sent(number: i64) -> Sent {
+    sent_every(1, number)
+}
+
+fn sent_every(minutes: i64, number: i64) -> Sent {
     Sent {
         user: format!("u{}", number % 7),
         // Some late, some dropped.
-        time: START + (number - number % 5 * 40) * 60_000_000,
+        time: START + (number * minutes - number % 5 * 40) * 60_000_000,
         amount: number as f64,
         city: (number % 4 > 0).then(|| format!("c{}", number % 3)),
         id: if number % 10 == 0 { EventId::Given(b"again".as_slice().into()) } else { EventId::None },
-        append_time: START + number * 60_000_000,
+        append_time: START + number * minutes * 60_000_000,
     }
 }
 
@@ -49,17 +53,26 @@ fn contents(log: &Arc<dyn EventLog>) -> Vec<(String, u16, u64)> {
 
 #[test]
 fn it_is_equal_wherever_the_state_stands_and_the_log_is_only_read() {
-    let world = World::new();
+    check_wherever_it_stands(&World::new(), 1);
+}
+
+/// In the end, most of what there was is gone.
+#[test]
+fn it_is_equal_with_a_history_too() {
+    check_wherever_it_stands(&World::of(&forgetful_definitions()), 10);
+}
+
+fn check_wherever_it_stands(world: &World, minutes: i64) {
     let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
     let state = StateStore::in_memory().unwrap();
-    let mut events: Vec<_> = (0..400).map(|number| sent(number).batch()).collect();
+    let mut events: Vec<_> = (0..400).map(|number| sent_every(minutes, number).batch()).collect();
     events.insert(300, erase("u3", START));
     append(&log, events);
     let mut engine = world.engine(&state, &log, 37);
     let mut compared = 0;
     while engine.step().unwrap() > 0 {
         let before = contents(&log);
-        let (outcome, told) = rebuilt(&world, &state, &log);
+        let (outcome, told) = rebuilt(world, &state, &log);
         let found = outcome.unwrap();
         assert!(found.is_equal(), "{found:?}");
         assert_eq!(contents(&log), before);
@@ -67,10 +80,10 @@ fn it_is_equal_wherever_the_state_stands_and_the_log_is_only_read() {
         compared += 1;
     }
     assert!(compared > 3, "{compared}");
-    let (found, _) = rebuilt(&world, &state, &log);
+    let (found, _) = rebuilt(world, &state, &log);
     assert_eq!(found.unwrap().state.tables.len(), 3);
     // The engine was not fenced.
-    append(&log, (400..500).map(|number| sent(number).batch()).collect());
+    append(&log, (400..500).map(|number| sent_every(minutes, number).batch()).collect());
     assert!(engine.step().unwrap() > 0);
 }
 

@@ -10,7 +10,7 @@ use common::*;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use thyme_core::Value;
-use thyme_core::key::encode_key;
+use thyme_core::key::{encode_key, partition};
 use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, decode_row};
 use thyme_engine::{Engine, EngineOptions, Role};
@@ -21,6 +21,7 @@ use thyme_state::StateStore;
 
 const TOPIC: &str = "Order.v1";
 const START: i64 = 1_700_000_000_000_000;
+const MINUTE: i64 = HOUR / 60;
 const MACHINES: usize = 2;
 const ACTIONS: usize = 150;
 
@@ -41,22 +42,34 @@ struct Simulation {
     chance: Chance,
     machines: Vec<Machine>,
     sent: u32,
+    /// How far event time moves on with each event.
+    pace: i64,
     /// What was done and what came of it.
     trace: Vec<String>,
 }
 
 impl Simulation {
     fn new(seed: u64) -> Simulation {
+        Simulation::of(World::new(), seed, MINUTE)
+    }
+
+    /// Tables that let go of what is hours old, and days of events.
+    fn forgetful(seed: u64) -> Simulation {
+        Simulation::of(World::of(&forgetful_definitions()), seed, HOUR / 2)
+    }
+
+    fn of(world: World, seed: u64, pace: i64) -> Simulation {
         let broker = Arc::new(SimulatedLog::new(seed, Faults::STORM));
         let machine = || Machine { state: StateStore::in_memory().unwrap(), engine: None };
         broker.create_topic(TOPIC, PARTITIONS).unwrap();
         Simulation {
-            world: World::new(),
+            world,
             log: broker.clone(),
             broker,
             chance: Chance::new(seed ^ 0x5eed),
             machines: (0..MACHINES).map(|_| machine()).collect(),
             sent: 0,
+            pace,
             trace: Vec::new(),
         }
     }
@@ -93,7 +106,7 @@ impl Simulation {
         self.sent += 1;
         let chance = &mut self.chance;
         // Drifts, with late and a few far too late rows, and some from the far future.
-        let around = i64::from(self.sent) * 60_000_000;
+        let around = i64::from(self.sent) * self.pace;
         let time = match chance.below(20) {
             0 => START + around - 3 * HOUR,
             1 => START + 40 * HOUR,
@@ -110,7 +123,8 @@ impl Simulation {
             amount: chance.below(400) as f64 / 100.0,
             city: (chance.below(10) > 0).then(|| format!("c{}", chance.below(3))),
             id,
-            append_time: START,
+            // Where hours count, events come when they happen.
+            append_time: if self.pace == MINUTE { START } else { START + around },
         }
     }
 
@@ -221,22 +235,21 @@ impl Simulation {
     }
 
     fn check_state(&self, state: &Arc<StateStore>, kept: &[(Position, Sent)]) {
+        let World { direct, routed, .. } = &self.world;
+        let watermarks = watermarks(kept);
         for user in 0..6 {
             let user = format!("u{user}");
             let key = encode_key(&[Value::str(user.as_str())]).unwrap();
             assert_eq!(essence(&stored(state, &self.world.raw, &key), 2), expected(kept, |event| event.user == user));
-            assert_eq!(
-                essence(&stored(state, &self.world.direct, &key), 0),
-                expected(kept, |event| event.user == user && event.amount > 1.0)
-            );
+            let own = watermarks.get(&partition(&key, PARTITIONS)).copied();
+            let all = expected(kept, |event| event.user == user && event.amount > 1.0);
+            assert_eq!(essence(&stored(state, direct, &key), 0), left(direct, &key, own, all));
         }
         for city in 0..3 {
             let city = format!("c{city}");
             let key = encode_key(&[Value::str(city.as_str())]).unwrap();
-            assert_eq!(
-                essence(&stored(state, &self.world.routed, &key), 0),
-                expected(kept, |event| event.city.as_ref() == Some(&city))
-            );
+            let all = expected(kept, |event| event.city.as_ref() == Some(&city));
+            assert_eq!(essence(&stored(state, routed, &key), 0), left(routed, &key, slowest(&watermarks), all));
         }
     }
 
@@ -283,10 +296,9 @@ fn trace_of(seed: u64) -> Vec<String> {
     trace
 }
 
-#[test]
-fn states_and_outputs_are_what_a_brute_force_says() {
+fn run_all(make: impl Fn(u64) -> Simulation) {
     for seed in 0..seeds() {
-        let mut simulation = Simulation::new(seed);
+        let mut simulation = make(seed);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             simulation.run();
             simulation.settle();
@@ -297,6 +309,16 @@ fn states_and_outputs_are_what_a_brute_force_says() {
             std::panic::resume_unwind(panic);
         }
     }
+}
+
+#[test]
+fn states_and_outputs_are_what_a_brute_force_says() {
+    run_all(Simulation::new);
+}
+
+#[test]
+fn what_a_history_lets_go_of_is_what_a_brute_force_says() {
+    run_all(Simulation::forgetful);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::aggregate::TableLayout;
 use thyme_core::definition::{Compiled, Definitions, compile};
-use thyme_core::key::{encode_key, partition};
+use thyme_core::key::{encode_key, partition, vnode};
 use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::window::Window;
@@ -197,6 +197,34 @@ pub fn accepted(sent: &[Sent]) -> Vec<(Position, Sent)> {
         kept.push((position, event.clone()));
     }
     kept
+}
+
+/// The watermark of each partition of the dataset's log, naively.
+pub fn watermarks(kept: &[(Position, Sent)]) -> BTreeMap<u16, i64> {
+    let mut found = BTreeMap::new();
+    for (position, event) in kept {
+        let watermark = found.entry(position.partition).or_insert(event.time - 2 * HOUR);
+        *watermark = (*watermark).max(event.time - 2 * HOUR);
+    }
+    found
+}
+
+/// That of the partition that is furthest behind, once all have one.
+pub fn slowest(watermarks: &BTreeMap<u16, i64>) -> Option<i64> {
+    watermarks.values().min().copied().filter(|_| watermarks.len() == usize::from(PARTITIONS))
+}
+
+/// What `history=` leaves in a table of all events of a key, the watermark being there.
+pub fn left(
+    table: &Table,
+    key: &[u8],
+    watermark: Option<i64>,
+    mut all: Vec<(i64, Position, Value)>,
+) -> Vec<(i64, Position, Value)> {
+    if let Some(from) = table.kept_from(vnode(key), watermark) {
+        all.retain(|(time, ..)| *time >= from);
+    }
+    all
 }
 
 /// All events of a key in a table, in order.

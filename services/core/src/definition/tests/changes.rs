@@ -302,11 +302,12 @@ fn a_history() {
     let plan_of = |patches: Patches| plan(patches, &[]).render();
     assert_eq!(
         plan_of(&[("Order/history", "\"30d\"")]),
-        "~ dataset Order: history changes from unset to 4w2d\n\nstate\n  keep    log:Order@1\n  keep    raw:Order@1\n  \
+        "~ dataset Order: history changes from unset to 30d\n\nstate\n  keep    log:Order@1\n  keep    raw:Order@1\n  \
          keep    ROUTE\n  \
-         rebuild pipeline:CategoryStats.by_category@1+kept4w3d for pipeline:CategoryStats.by_category@1, replaying Order\n  \
-         rebuild pipeline:UserStats.compute@1+kept5w2d for pipeline:UserStats.compute@1, replaying Order\n\nwarnings\n  \
-         ! Order: history=4w2d does not bound its rows: they are looked up (index=True), so all are kept\n"
+         rebuild pipeline:CategoryStats.by_category@1+kept31d for pipeline:CategoryStats.by_category@1, replaying Order\n  \
+         rebuild pipeline:UserStats.compute@1+kept37d for pipeline:UserStats.compute@1, replaying Order\n  \
+         drop    pipeline:CategoryStats.by_category@1\n  drop    pipeline:UserStats.compute@1\n\nwarnings\n  \
+         ! Order: history=30d does not bound its rows: they are looked up (index=True), so all are kept\n"
             .replace("ROUTE", &compiled(&[]).pipelines["CategoryStats.by_category"].route.as_ref().unwrap().log_identity())
     );
     let endless: Patches = &[
@@ -322,10 +323,10 @@ fn a_history() {
     assert_eq!(
         about_history,
         [
-            "UserStats.compute: history=4w2d of Order does not bound its state: the window of orders_1h is forever, so all is kept"
+            "UserStats.compute: history=30d of Order does not bound its state: the window of orders_1h is forever, so all is kept"
         ]
     );
     let identities: Vec<&str> = plan.rebuilt.iter().map(|item| item.identity.as_str()).collect();
     assert!(identities.contains(&"pipeline:UserStats.compute@2"), "{identities:?}");
-    assert!(identities.contains(&"pipeline:CategoryStats.by_category@2+kept4w3d"), "{identities:?}");
+    assert!(identities.contains(&"pipeline:CategoryStats.by_category@2+kept31d"), "{identities:?}");
 }

@@ -74,7 +74,7 @@ fn datasets() {
         (
             &[("UserStats/history", "\"30d\"")],
             &[
-                "features.py:12: dataset 'UserStats': history has no meaning on a dataset that pipelines fill (hint: set it on the dataset that they read)",
+                "features.py:14: dataset 'UserStats': history has no meaning on a dataset that pipelines fill (hint: set it on the dataset that they read)",
             ],
         ),
         (
