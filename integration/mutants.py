@@ -126,7 +126,7 @@ MUTANTS = [
         "a refused commit counts as made",
         f"{ENGINE}/engine.rs",
         """                self.producer = None;
-                return Err(error.context("committing repartitioned rows"));
+                return Err(error.context("committing outputs"));
             }
             CommitOutcome::Unknown""",
         """                let _ = error;
@@ -149,10 +149,30 @@ MUTANTS = [
     Mutant(
         "what another engine committed meanwhile is forgotten",
         f"{ENGINE}/shard.rs",
-        "*committed = (*committed).max(*next);",
-        "*committed = *next;",
+        "*place = (*place).max(*next);",
+        "*place = *next;",
         # It takes another engine between the end of a transaction and the question what became of it.
         test=("crash_points", "--", "UnknownEnd"),
+    ),
+    Mutant(
+        "an emitter goes on from the note in its state",
+        f"{ENGINE}/engine.rs",
+        "next: committed, kind: MemberKind::Emitter",
+        "next, kind: MemberKind::Emitter",
+    ),
+    Mutant(
+        "an emitter reads beyond its pipeline",
+        f"{ENGINE}/shard.rs",
+        "map_or(0, |pipeline| pipeline.next)",
+        "map_or(0, |_| self.next)",
+        # It takes a pipeline that is being built.
+        test=("crash_points", "--", "Emitted"),
+    ),
+    Mutant(
+        "an emitter's row counts later events",
+        f"{ENGINE}/emit.rs",
+        "sequence_below: Some(row.sequence + 1)",
+        "sequence_below: None",
     ),
     Mutant(
         "ties go by the repartition log's order",

@@ -115,7 +115,7 @@ DATASETS = [
     (lambda: make_stats(good, version=0), "dataset Stats: version must be an integer from 1 on, got 0"),
     (lambda: make_stats(good, max_lateness="1month"), "not a length of time for max_lateness: '1month'"),
     (lambda: make_stats(good, history="1month"), "not a length of time for history: '1month'"),
-    (lambda: make_stats(good, emit=True), "dataset Stats: emit=True is not available in this release"),
+    (lambda: make_stats(good, emit=1), "dataset Stats: emit must be True or False, got 1"),
     (lambda: make_stats(good, partitions=0), "partitions must be an integer from 1 to 256, got 0"),
     (lambda: make_stats(good, tags="shop"), "dataset Stats: tags must be a list of str, got 'shop'"),
     (lambda: make_stats(good, owner=3), "dataset Stats: owner must be str, got 3"),

@@ -9,7 +9,7 @@ from dataclasses import field as data_field
 from typing import Any, TypeVar
 
 from thyme import registry
-from thyme.arguments import checked_flag, checked_version, not_in_this_release, refuse_unknown
+from thyme.arguments import checked_flag, checked_version, refuse_unknown
 from thyme.duration import checked_duration
 from thyme.errors import Location, ThymeDefinitionError
 from thyme.location import caller_frame, caller_location, class_member_location
@@ -97,6 +97,7 @@ class DatasetDefinition:
     dedup_window: str | None = None
     history: str | None = None
     partitions: int | None = None
+    emit: bool = False
     metadata: Metadata = data_field(default_factory=Metadata)
     location: Location | None = None
     pipelines: list[PipelineDefinition] = data_field(default_factory=list)
@@ -121,6 +122,7 @@ def dataset(cls: Class | None = None, **arguments: Any) -> Class | Callable[[Cla
         partitions: number of log partitions.
         history: how far below the watermark a question may ask, such as `"90d"`: an earlier one is an error that names
             the horizon, and the state lets go of what no answer needs. Needs max_lateness. Unset: everything is kept.
+        emit: whether the pipeline that fills it writes each row to a topic for other consumers (default False).
         description, owner, tags, project, deprecated, replacement: shown in the catalog.
 
     Raises:
@@ -147,8 +149,6 @@ def dataset_of(value: object) -> DatasetDefinition | None:
 def _declare(cls: Class, arguments: dict[str, Any], local_names: dict[str, object], location: Location | None) -> Class:
     where = f"dataset {cls.__name__}"
     metadata = take_metadata(where, arguments, location, cls)
-    if arguments.get("emit"):
-        raise not_in_this_release(f"{where}: emit=True", None, location)
     lengths = {
         name: None if arguments.get(name) is None else checked_duration(arguments[name], name, location)
         for name in ("max_lateness", "max_future", "dedup_window", "history")
@@ -160,6 +160,7 @@ def _declare(cls: Class, arguments: dict[str, Any], local_names: dict[str, objec
         index=checked_flag(where, "index", arguments.get("index", False), location),
         fields=_fields(cls, local_names, location),
         partitions=_partitions(where, arguments.get("partitions"), location),
+        emit=checked_flag(where, "emit", arguments.get("emit", False), location),
         metadata=metadata,
         location=location,
         **lengths,

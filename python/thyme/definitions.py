@@ -75,6 +75,7 @@ class _Builder:
             "dedup_window": found.dedup_window,
             "partitions": found.partitions,
             "history": found.history,
+            **({"emit": True} if found.emit else {}),
             "source": None if found.source is None else self.source(found.source),
             "metadata": found.metadata.to_json(),
             "location": self.location(found.location),

@@ -2,7 +2,7 @@
 
 use crate::controller::{Controller, Serving, load_extractors};
 use crate::sources::check_sources;
-use crate::version::{Version, identities, job_spec};
+use crate::version::{Version, identities, job_spec, topic_of};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
@@ -329,6 +329,7 @@ pub fn state_name(item: &StateItem) -> String {
             Some((dataset, key)) => format!("repartition of {dataset} by {key}"),
             None => format!("repartition of {route}"),
         },
+        Some(("emit", _)) => format!("topic {}", topic_of(&item.identity).unwrap_or_default()),
         Some((_, name)) => name.to_string(),
         None => item.identity.clone(),
     }

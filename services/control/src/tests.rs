@@ -337,3 +337,37 @@ async fn a_renamed_feature_answers_under_both_names() {
     assert_eq!(node.ask("Features", "orders").await.unwrap(), Value::Int(0));
     node.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_has_a_topic_while_it_emits() {
+    let disk = Disk::new().await;
+    let node = disk.start().await;
+    let silent = counting("Stats", "Features", "1h");
+    node.commit(&silent, |_| ()).await.unwrap();
+    disk.append_orders("u1", 3).await;
+    let mut emitting = silent.clone();
+    emitting["datasets"][1]["emit"] = json!(true);
+    let result = node.commit(&emitting, |_| ()).await.unwrap();
+    let built: Vec<&str> = result.plan.built.iter().map(|item| item.identity.as_str()).collect();
+    assert_eq!(built, ["emit:Stats@1:count@1"]);
+    let details: Vec<&str> = result.plan.changed.iter().flat_map(|item| &item.details).map(String::as_str).collect();
+    assert_eq!(details, ["emit false -> true"]);
+
+    let partition = key::partition(&key::encode_key(&[Value::str("u1")]).unwrap(), key::DEFAULT_PARTITIONS);
+    let records = || disk.log.log.read("Stats.v1.count.v1", partition, 0, 10, 1 << 20).unwrap_or_default();
+    while records().len() < 3 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let rows: Vec<Json> = records().iter().map(|record| serde_json::from_slice(&record.value).unwrap()).collect();
+    // The newest came first: each sees what came before it and is not later.
+    let row = |ts: &str| json!({"user_id": "u1", "ts": ts, "n": 1});
+    assert_eq!(rows, ["2024-01-15T12:00:00Z", "2024-01-15T11:59:00Z", "2024-01-15T11:58:00Z"].map(row));
+
+    let result = node.commit(&silent, |_| ()).await.unwrap();
+    let dropped: Vec<&str> = result.plan.dropped.iter().map(|item| item.identity.as_str()).collect();
+    assert_eq!(dropped, ["emit:Stats@1:count@1"]);
+    while disk.log.topics().unwrap().iter().any(|(topic, _)| topic == "Stats.v1.count.v1") {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    node.stop();
+}

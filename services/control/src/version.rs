@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::TableLayout;
-use thyme_core::definition::{Compiled, CompiledDataset, CompiledPipeline};
+use thyme_core::definition::{Compiled, CompiledDataset, CompiledPipeline, Emission};
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
-use thyme_engine::{DatasetJob, EngineHandle, JobSpec, PipelineJob, RouteJob};
+use thyme_engine::{DatasetJob, EmitJob, EngineHandle, JobSpec, PipelineJob, RouteJob};
 use thyme_query::ServedTable;
 use thyme_state::Table;
 
@@ -36,14 +36,19 @@ pub fn identities(compiled: &Compiled) -> BTreeSet<String> {
         found.insert(pipeline.table_identity());
         found.extend(pipeline.route.as_ref().map(|route| route.log_identity()));
     }
+    found.extend(compiled.emissions().map(|emission| emission.identity()));
     found
 }
 
-/// The topic of a log's identity: `log:Order@1` is `Order.v1`, `route:Order@1:carrier` is `Order.v1.by.carrier`.
+/// The topic of a log's identity: `log:Order@1` is `Order.v1`, `route:Order@1:carrier` is `Order.v1.by.carrier`,
+/// `emit:UserStats@1:compute@1` is `UserStats.v1.compute.v1`.
 pub fn topic_of(identity: &str) -> Option<String> {
     let versioned = |text: &str| text.split_once('@').map(|(name, version)| format!("{name}.v{version}"));
     if let Some(rest) = identity.strip_prefix("log:") {
         return versioned(rest);
+    }
+    if let Some((dataset, pipeline)) = identity.strip_prefix("emit:").and_then(|rest| rest.split_once(':')) {
+        return Some(format!("{}.{}", versioned(dataset)?, versioned(pipeline)?));
     }
     let (dataset, columns) = identity.strip_prefix("route:")?.split_once(':')?;
     versioned(dataset).map(|topic| format!("{topic}.by.{columns}"))
@@ -65,6 +70,15 @@ impl Version {
     fn pipeline_table(&self, pipeline: &CompiledPipeline) -> Result<Table> {
         let layout = Arc::new(pipeline.plan.layout.clone());
         Ok(Table { id: self.id(&pipeline.table_identity())?, layout, routed: pipeline.route.is_some() })
+    }
+
+    /// What the pipeline writes for other consumers, if its dataset asks for it.
+    fn emit_job(&self, pipeline: &Arc<CompiledPipeline>) -> Result<Option<EmitJob>> {
+        let Some(dataset) = self.compiled.datasets.get(&pipeline.dataset).filter(|dataset| dataset.emit) else {
+            return Ok(None);
+        };
+        let emission = Emission::new(dataset.clone(), pipeline.clone());
+        Ok(Some(EmitJob { id: self.id(&emission.identity())?, emission: Arc::new(emission) }))
     }
 
     pub fn log_id(&self, dataset: &CompiledDataset) -> Result<u32> {
@@ -145,7 +159,16 @@ pub fn job_spec(versions: &[&Version]) -> Result<JobSpec> {
 }
 
 fn add_pipeline(version: &Version, pipeline: &Arc<CompiledPipeline>, job: &mut DatasetJob) -> Result<()> {
-    let added = PipelineJob { pipeline: pipeline.clone(), table: version.pipeline_table(pipeline)? };
+    let mut added = PipelineJob {
+        pipeline: pipeline.clone(),
+        table: version.pipeline_table(pipeline)?,
+        emit: version.emit_job(pipeline)?,
+    };
+    // While a table is built anew under the same version, the one that serves goes on filling the topic.
+    if job.emits().any(|known| Some(known.id) == added.emit.as_ref().map(|emit| emit.id)) && !job.fills(added.table.id)
+    {
+        added.emit = None;
+    }
     let siblings = match &pipeline.route {
         None => &mut job.pipelines,
         Some(route) => {
@@ -174,6 +197,7 @@ mod tests {
     fn topics_follow_from_identities() {
         assert_eq!(topic_of("log:Order@2").as_deref(), Some("Order.v2"));
         assert_eq!(topic_of("route:Order@1:carrier-tail").as_deref(), Some("Order.v1.by.carrier-tail"));
+        assert_eq!(topic_of("emit:Stats@3:compute@2").as_deref(), Some("Stats.v3.compute.v2"));
         assert_eq!(topic_of("raw:Order@1"), None);
     }
 }

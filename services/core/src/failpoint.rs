@@ -40,6 +40,8 @@ points! {
     BuildTakeover,
     /// A router works off what the log has of its outputs already.
     GapReplay,
+    /// An emitter has worked out its rows.
+    Emitted,
     /// A round has been worked out; nothing of it is anywhere yet.
     WorkedOut,
     /// Some of a transaction's records are sent.

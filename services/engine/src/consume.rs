@@ -1,6 +1,7 @@
 //! What reads a log partition: the table of raw rows, pipelines, and routers that fill repartition logs.
 
 use crate::accept::Accepted;
+use crate::emit::Emitter;
 use crate::spec::RouteJob;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -68,6 +69,12 @@ pub enum MemberKind {
         group: String,
         committed: u64,
     },
+    /// Sends a pipeline's rows to the topic of its dataset. Never in lockstep: it follows its pipeline. It has nothing in the state but
+    /// its place, and that is where its outputs end in the log.
+    Emitter {
+        emitter: Arc<Emitter>,
+        group: String,
+    },
 }
 
 /// Progress of routers is kept under the repartition log's id with this bit set: the id itself is that log's own reader.
@@ -82,7 +89,7 @@ impl Member {
     pub fn table(&self) -> Option<&Table> {
         match &self.kind {
             MemberKind::Raw { table } | MemberKind::Pipeline { table, .. } => Some(table),
-            MemberKind::Router { .. } => None,
+            MemberKind::Router { .. } | MemberKind::Emitter { .. } => None,
         }
     }
 
@@ -95,10 +102,15 @@ impl Member {
             }
             MemberKind::Pipeline { pipeline, .. } => pipeline.program.wanted_columns(),
             MemberKind::Router { job, .. } => job.route.key_program.wanted_columns(),
+            MemberKind::Emitter { emitter, .. } => emitter.pipeline().program.wanted_columns(),
         };
         for (flag, column) in wanted.iter_mut().zip(columns) {
             *flag |= *column;
         }
+    }
+
+    pub fn is_emitter(&self) -> bool {
+        matches!(self.kind, MemberKind::Emitter { .. })
     }
 
     /// Whether its outputs of offsets below this were committed to the log already (a router after a crash between the log's

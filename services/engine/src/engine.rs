@@ -1,10 +1,11 @@
-//! The engine: shards, rounds, and the order of commits. One round reads every shard once, sends what routers made in one
-//! transaction of the log, and only then writes one atomic tick of the state: log first, state second. A crash between the
+//! The engine: shards, rounds, and the order of commits. One round reads every shard once, sends what routers and emitters made in
+//! one transaction of the log, and only then writes one atomic tick of the state: log first, state second. A crash between the
 //! two leaves the state behind the log's committed offsets; the gap is worked off again without sending.
 
 use crate::consume::{Member, MemberKind, ROUTER_BIT};
+use crate::emit::Emitter;
 use crate::handle::{Applied, EngineHandle, Shared};
-use crate::offsets::{RouterPlace, check_identity};
+use crate::offsets::{Filler, OutputPlace, check_identity};
 use crate::shard::{Advance, Shard};
 use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
 use std::sync::Arc;
@@ -77,7 +78,7 @@ impl Engine {
             for partition in 0..job.dataset.partitions {
                 shards.push(self.own_shard(&snapshot, job, partition)?);
                 for route in &job.routes {
-                    shards.push(repartition_shard(&snapshot, job, route, partition)?);
+                    shards.push(self.repartition_shard(&snapshot, job, route, partition)?);
                 }
             }
         }
@@ -123,6 +124,9 @@ impl Engine {
         for route in &job.routes {
             self.log.create_topic(&route.route.topic, job.dataset.partitions)?;
         }
+        for emit in job.emits() {
+            self.log.create_topic(&emit.emission.topic(), job.dataset.partitions)?;
+        }
         Ok(())
     }
 
@@ -141,6 +145,7 @@ impl Engine {
             for route in &job.routes {
                 members.push(self.router(snapshot, job, route, partition, next)?);
             }
+            self.add_emitters(snapshot, &job.pipelines, &job.dataset.topic(), partition, &mut members)?;
         }
         Ok(Shard {
             dataset: job.dataset.clone(),
@@ -153,6 +158,35 @@ impl Engine {
             counters: snapshot.counters(CounterScope::Log(job.log_id), partition)?,
             erased: snapshot.all_erased(job.log_id, partition)?.into_iter().collect(),
             sources: Default::default(),
+            members,
+        })
+    }
+
+    fn repartition_shard(
+        &mut self,
+        snapshot: &Snapshot,
+        job: &DatasetJob,
+        route: &RouteJob,
+        partition: u16,
+    ) -> Result<Shard> {
+        let mut members = Vec::new();
+        for pipeline in &route.pipelines {
+            members.push(pipeline_member(snapshot, pipeline, partition)?);
+        }
+        if self.role == Role::Owner {
+            self.add_emitters(snapshot, &route.pipelines, &route.route.topic, partition, &mut members)?;
+        }
+        Ok(Shard {
+            dataset: job.dataset.clone(),
+            log_id: route.log_id,
+            topic: route.route.topic.clone(),
+            partition,
+            is_repartition: true,
+            next: snapshot.progress(route.log_id, partition)?.unwrap_or_default(),
+            acceptance: Default::default(),
+            counters: snapshot.counters(CounterScope::Log(route.log_id), partition)?,
+            erased: Default::default(),
+            sources: snapshot.routed_sources(route.log_id, partition)?.into_iter().collect(),
             members,
         })
     }
@@ -171,7 +205,8 @@ impl Engine {
         let consumer = route.log_id | ROUTER_BIT;
         let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
         let log = self.log.clone();
-        let place = RouterPlace { group: &group, topic: &topic, partition, output: &route.route.topic, next };
+        let output = &route.route.topic;
+        let place = OutputPlace { filler: Filler::Router, group: &group, topic: &topic, partition, output, next };
         let committed = place.committed(log.as_ref(), self.producer()?.as_mut())?;
         pass(Point::CommittedRead)?;
         let kind = MemberKind::Router {
@@ -187,8 +222,33 @@ impl Engine {
         Ok(Member { consumer, next: if is_own_gap { next } else { sent }, kind })
     }
 
-    /// The producer; a new one if the last must not be used any more. A new one first fences the old, then every router learns
-    /// what the log has of its outputs: whatever became of the last transaction, nothing is sent twice.
+    /// One emitter for each pipeline that has one. Where its outputs end it begins, whatever the state says: whoever was owner
+    /// meanwhile has sent them.
+    fn add_emitters(
+        &mut self,
+        snapshot: &Snapshot,
+        pipelines: &[PipelineJob],
+        topic: &str,
+        partition: u16,
+        members: &mut Vec<Member>,
+    ) -> Result<()> {
+        let log = self.log.clone();
+        for pipeline in pipelines {
+            let Some(job) = pipeline.emit.clone() else { continue };
+            let (consumer, output) = (job.id, job.emission.topic());
+            let group = format!("thyme-emitter-{consumer}");
+            let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
+            let place = OutputPlace { filler: Filler::Emitter, group: &group, topic, partition, output: &output, next };
+            let committed = place.committed(log.as_ref(), self.producer()?.as_mut())?;
+            pass(Point::CommittedRead)?;
+            let emitter = Arc::new(Emitter { job, table: pipeline.table.clone() });
+            members.push(Member { consumer, next: committed, kind: MemberKind::Emitter { emitter, group } });
+        }
+        Ok(())
+    }
+
+    /// The producer; a new one if the last must not be used any more. A new one first fences the old, then every router and
+    /// emitter learns what the log has of its outputs: whatever became of the last transaction, nothing is sent twice.
     fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
         if self.producer.as_ref().is_none_or(|producer| producer.is_spent()) {
             self.producer = None;
@@ -263,23 +323,23 @@ impl Engine {
         });
         if let Err(error) = filled {
             self.producer = None;
-            return Err(error.context("sending repartitioned rows"));
+            return Err(error.context("sending outputs"));
         }
         match producer.commit() {
             CommitOutcome::Committed => pass(Point::AfterEnd)?,
             CommitOutcome::NotCommitted(error) => {
                 self.producer = None;
-                return Err(error.context("committing repartitioned rows"));
+                return Err(error.context("committing outputs"));
             }
             CommitOutcome::Unknown(error) => {
                 self.producer = None;
                 pass(Point::UnknownEnd)?;
                 if !self.was_committed(&offsets)? {
-                    return Err(error.context("committing repartitioned rows"));
+                    return Err(error.context("committing outputs"));
                 }
             }
         }
-        for shard in self.shards.iter_mut().filter(|shard| !shard.is_repartition) {
+        for shard in &mut self.shards {
             let own: Vec<Offset> = offsets.iter().filter(|(_, topic, ..)| *topic == shard.topic).cloned().collect();
             shard.outputs_committed(&own);
         }
@@ -339,24 +399,6 @@ impl Engine {
 fn pipeline_member(snapshot: &Snapshot, job: &PipelineJob, partition: u16) -> Result<Member> {
     let kind = MemberKind::Pipeline { table: job.table.clone(), pipeline: job.pipeline.clone() };
     Member::resume(snapshot, job.table.id, partition, kind)
-}
-
-fn repartition_shard(snapshot: &Snapshot, job: &DatasetJob, route: &RouteJob, partition: u16) -> Result<Shard> {
-    let members: Result<Vec<Member>> =
-        route.pipelines.iter().map(|pipeline| pipeline_member(snapshot, pipeline, partition)).collect();
-    Ok(Shard {
-        dataset: job.dataset.clone(),
-        log_id: route.log_id,
-        topic: route.route.topic.clone(),
-        partition,
-        is_repartition: true,
-        next: snapshot.progress(route.log_id, partition)?.unwrap_or_default(),
-        acceptance: Default::default(),
-        counters: snapshot.counters(CounterScope::Log(route.log_id), partition)?,
-        erased: Default::default(),
-        sources: snapshot.routed_sources(route.log_id, partition)?.into_iter().collect(),
-        members: members?,
-    })
 }
 
 impl Member {

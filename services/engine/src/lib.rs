@@ -6,6 +6,7 @@
 mod accept;
 mod consume;
 mod dedup;
+mod emit;
 mod engine;
 mod handle;
 mod offsets;
@@ -20,4 +21,4 @@ pub use engine::Engine;
 pub use handle::{BuildProgress, EngineHandle, ShardStatus};
 pub use rebuild::{Comparison, rebuild};
 pub use runner::RunningEngine;
-pub use spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
+pub use spec::{DatasetJob, EmitJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};

@@ -1,6 +1,7 @@
-//! How far a router's outputs are in the log: its group's committed offset or, where the broker no longer has that, what the
-//! repartition log itself says.
+//! How far the outputs of a router or an emitter are in the log: its group's committed offset or, where the broker no longer has
+//! that, what the output itself says.
 
+use crate::emit::next_offset_of;
 use std::sync::Arc;
 use thyme_core::record::Record;
 use thyme_core::{Error, Result};
@@ -11,26 +12,38 @@ use thyme_state::{Durability, StateStore};
 const TAIL: u64 = 1024;
 const READ_BYTES: usize = 8 << 20;
 
-/// One router on one partition of a dataset's own log.
-pub struct RouterPlace<'a> {
+/// Who fills the output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Filler {
+    Router,
+    Emitter,
+}
+
+/// One router or emitter on one partition of the log that it reads.
+pub struct OutputPlace<'a> {
+    pub filler: Filler,
     pub group: &'a str,
-    /// The dataset's own log.
+    /// The log that it reads.
     pub topic: &'a str,
     pub partition: u16,
-    /// The repartition log that it fills.
+    /// The topic that it fills.
     pub output: &'a str,
     /// How far it has come in state.
     pub next: u64,
 }
 
-impl RouterPlace<'_> {
+impl OutputPlace<'_> {
     /// The next offset whose outputs are not in the log. Offsets that cannot be this log's, or this state's, are refused.
     pub fn committed(&self, log: &dyn EventLog, producer: &mut dyn Producer) -> Result<u64> {
-        let RouterPlace { group, topic, partition, next, .. } = self;
+        let OutputPlace { group, topic, partition, next, .. } = self;
         let kept = producer.committed(group, topic, *partition)?;
         let committed = match kept {
             Some(offset) => offset,
-            None => self.found_in_output(log)?.unwrap_or_default(),
+            None => match self.filler {
+                Filler::Router => self.found_in_output(log)?.unwrap_or_default(),
+                // Not every event has a record: what the state has gone past since the last one had none.
+                Filler::Emitter => self.found_in_records(log)?.unwrap_or_default().max(*next),
+            },
         };
         let end = log.end_offset(topic, *partition)?;
         if committed > end {
@@ -69,6 +82,29 @@ impl RouterPlace<'_> {
                 return Ok(found);
             }
             below = from;
+            length *= 4;
+        }
+        Ok(None)
+    }
+
+    /// An emitter's records of one partition go to the same partition of its topic, in log order: the last one tells.
+    fn found_in_records(&self, log: &dyn EventLog) -> Result<Option<u64>> {
+        let mut below = log.end_offset(self.output, self.partition)?;
+        let mut length = TAIL;
+        while below > 0 {
+            let first = below.saturating_sub(length);
+            let mut from = first;
+            let mut found = None;
+            while from < below {
+                let records = log.read(self.output, self.partition, from, TAIL as usize, READ_BYTES)?;
+                let Some(last) = records.last() else { break };
+                from = last.offset + 1;
+                found = found.max(records.iter().filter_map(next_offset_of).max());
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+            below = first;
             length *= 4;
         }
         Ok(None)

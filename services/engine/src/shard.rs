@@ -3,7 +3,7 @@
 
 use crate::accept::{Judge, judged_before};
 use crate::consume::{Member, MemberKind, Row, SourceEnd, Watermarks, keep_raw, route, run_pipeline};
-use crate::offsets::RouterPlace;
+use crate::offsets::{Filler, OutputPlace};
 use crate::poison::{event_fault, routed_fault};
 use crate::spec::EngineOptions;
 use bytes::Bytes;
@@ -72,8 +72,13 @@ impl Shard {
         options: &EngineOptions,
     ) -> Result<Advance> {
         let mut advance = Advance::default();
-        let places: BTreeSet<u64> =
-            self.members.iter().map(|member| member.next).filter(|next| *next < self.next).collect();
+        let places: BTreeSet<u64> = self
+            .members
+            .iter()
+            .filter(|member| !member.is_emitter())
+            .map(|member| member.next)
+            .filter(|next| *next < self.next)
+            .collect();
         for place in places {
             self.build_pass(snapshot, tick, log, options, place, &mut advance)?;
         }
@@ -81,6 +86,9 @@ impl Shard {
         let has_caught_up = advance.members.iter().any(|(_, next)| *next == self.next);
         if !has_caught_up {
             self.lockstep_pass(snapshot, tick, log, options, &mut advance)?;
+        }
+        for index in 0..self.members.len() {
+            self.emit_pass(snapshot, tick, log, options, index, &mut advance)?;
         }
         Ok(advance)
     }
@@ -101,43 +109,56 @@ impl Shard {
         }
         self.sources.extend(advance.sources);
         for (index, next) in advance.members {
-            self.members[index].next = next;
+            // An emitter may know better by now: what others have sent meanwhile.
+            let member = &mut self.members[index];
+            member.next = member.next.max(next);
         }
     }
 
-    /// The outputs of routers up to here are in the log: should the state's write fail now, they must not be sent again. After an
-    /// outcome that had to be asked for, more than that may be there: another engine may have gone on meanwhile.
+    /// The outputs of routers and emitters up to here are in the log: should the state's write fail now, they must not be sent again.
+    /// After an outcome that had to be asked for, more than that may be there: another engine may have gone on meanwhile.
     pub fn outputs_committed(&mut self, offsets: &[(String, String, u16, u64)]) {
         for member in &mut self.members {
-            if let MemberKind::Router { group, committed, .. } = &mut member.kind {
-                let found =
-                    offsets.iter().find(|(name, _, partition, _)| name == group && *partition == self.partition);
-                if let Some((_, _, _, next)) = found {
-                    *committed = (*committed).max(*next);
-                }
+            let (group, place) = match &mut member.kind {
+                MemberKind::Router { group, committed, .. } => (group, committed),
+                MemberKind::Emitter { group, .. } => (group, &mut member.next),
+                MemberKind::Raw { .. } | MemberKind::Pipeline { .. } => continue,
+            };
+            let found = offsets.iter().find(|(name, _, partition, _)| name == group && *partition == self.partition);
+            if let Some((_, _, _, next)) = found {
+                *place = (*place).max(*next);
             }
         }
     }
 
     /// Whether it has outputs.
     pub fn sends(&self) -> bool {
-        self.members.iter().any(|member| matches!(member.kind, MemberKind::Router { .. }))
+        self.members.iter().any(|member| matches!(member.kind, MemberKind::Router { .. } | MemberKind::Emitter { .. }))
     }
 
-    /// Routers learn what the log has of their outputs.
+    /// Routers and emitters learn what the log has of their outputs.
     pub fn learn_committed(&mut self, log: &dyn EventLog, producer: &mut dyn Producer) -> Result<()> {
         for member in &mut self.members {
-            if let MemberKind::Router { job, group, committed, .. } = &mut member.kind {
-                let (topic, output) = (&self.topic, &job.route.topic);
-                let place = RouterPlace { group, topic, partition: self.partition, output, next: member.next };
-                *committed = place.committed(log, producer)?;
-            }
+            let next = member.next;
+            let (filler, output, group, place) = match &mut member.kind {
+                MemberKind::Router { job, group, committed, .. } => {
+                    (Filler::Router, job.route.topic.clone(), group, committed)
+                }
+                MemberKind::Emitter { emitter, group } => {
+                    (Filler::Emitter, emitter.job.emission.topic(), group, &mut member.next)
+                }
+                MemberKind::Raw { .. } | MemberKind::Pipeline { .. } => continue,
+            };
+            let (topic, partition, output) = (&self.topic, self.partition, &output);
+            *place = OutputPlace { filler, group, topic, partition, output, next }.committed(log, producer)?;
         }
         Ok(())
     }
 
     fn standing_at(&self, place: u64) -> Vec<usize> {
-        (0..self.members.len()).filter(|index| self.members[*index].next == place).collect()
+        (0..self.members.len())
+            .filter(|index| self.members[*index].next == place && !self.members[*index].is_emitter())
+            .collect()
     }
 
     /// Records from `from` on; never past an offset at which a router of the group begins to send again.
@@ -235,18 +256,14 @@ impl Shard {
         let now = if self.is_repartition { self.routed_watermark(&[]) } else { self.own_watermark(&self.acceptance) };
         // When it has caught up, it lets go of all that the watermark has left behind meanwhile.
         let watermarks = Watermarks { pruned: if next == self.next { None } else { now }, now };
+        let rows = self.rows_again(snapshot, &records, &group)?;
         if self.is_repartition {
-            let rows = self.repartition_rows(&records, &group, None)?;
             return self.feed(snapshot, tick, &group, &rows, next, None, watermarks, advance);
         }
-        let accepted = judged_before(snapshot, self.log_id, self.partition, &records, &self.erased)?;
-        let wanted = self.wanted(&group);
-        let rows: Result<Vec<Row>> =
-            accepted.iter().map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted)).collect();
         // What a repartition log may say of event time before it has caught up: nothing beyond what it holds.
         let reached = if next == self.next { self.acceptance } else { Acceptance::default() };
         let end = self.source_end(next, &reached);
-        self.feed(snapshot, tick, &group, &rows?, next, Some(end), watermarks, advance)
+        self.feed(snapshot, tick, &group, &rows, next, Some(end), watermarks, advance)
     }
 
     fn own_watermark(&self, acceptance: &Acceptance) -> Option<i64> {
@@ -263,6 +280,50 @@ impl Shard {
         }
         let greatest = sources.values().map(|progress| progress.greatest_event_time).min().flatten()?;
         Some(greatest.saturating_sub(self.dataset.max_lateness?))
+    }
+
+    /// The next rows of an emitter that its pipeline has taken in.
+    fn emit_pass(
+        &self,
+        snapshot: &Snapshot,
+        tick: &mut Tick,
+        log: &dyn EventLog,
+        options: &EngineOptions,
+        index: usize,
+        advance: &mut Advance,
+    ) -> Result<()> {
+        let member = &self.members[index];
+        let MemberKind::Emitter { emitter, group } = &member.kind else { return Ok(()) };
+        let is_its_pipeline = |other: &&Member| other.table().is_some_and(|table| table.id == emitter.table.id);
+        let below = self.members.iter().find(is_its_pipeline).map_or(0, |pipeline| pipeline.next);
+        // The outputs of a state that was lost, or is older, may be ahead of it.
+        if member.next >= below {
+            return Ok(());
+        }
+        let mut records = log.read(&self.topic, self.partition, member.next, options.tick_records, READ_BYTES)?;
+        records.truncate(records.partition_point(|record| record.offset < below));
+        let next = records.last().map_or(below, |last| last.offset + 1);
+        advance.records += records.len().max(1);
+        let rows = self.rows_again(snapshot, &records, &[index])?;
+        let batch = emitter.records(snapshot, &self.topic, self.partition, &rows)?;
+        pass(Point::Emitted)?;
+        if !batch.records.is_empty() {
+            advance.outputs.push(batch);
+        }
+        advance.offsets.push((group.clone(), self.topic.clone(), self.partition, next));
+        tick.put_progress(member.consumer, self.partition, next)?;
+        advance.members.push((index, next));
+        Ok(())
+    }
+
+    /// Rows of records that were judged before.
+    fn rows_again(&self, snapshot: &Snapshot, records: &[LogRecord], group: &[usize]) -> Result<Vec<Row>> {
+        if self.is_repartition {
+            return self.repartition_rows(records, group, None);
+        }
+        let accepted = judged_before(snapshot, self.log_id, self.partition, records, &self.erased)?;
+        let wanted = self.wanted(group);
+        accepted.iter().map(|event| Row::direct(event, self.partition, &self.dataset.types, &wanted)).collect()
     }
 
     fn source_end(&self, next_offset: u64, acceptance: &Acceptance) -> SourceEnd {
@@ -386,6 +447,8 @@ impl Shard {
                 MemberKind::Pipeline { table, pipeline } => {
                     run_pipeline(tick, snapshot, place, table, pipeline, rows, watermarks)?;
                 }
+                // Not in any group: see `emit_pass`.
+                MemberKind::Emitter { .. } => continue,
                 MemberKind::Router { job, partitions, group, committed } => {
                     let Some(end) = end else { continue };
                     let routed = route(job, *partitions, rows, end);

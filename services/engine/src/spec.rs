@@ -1,7 +1,7 @@
 //! What the engine is told to run. It takes a job and handles; it never sees a catalog.
 
 use std::sync::Arc;
-use thyme_core::definition::{CompiledDataset, CompiledPipeline, Route};
+use thyme_core::definition::{CompiledDataset, CompiledPipeline, Emission, Route};
 use thyme_core::time::ClockMode;
 use thyme_state::Table;
 
@@ -25,10 +25,36 @@ pub struct DatasetJob {
     pub routes: Vec<RouteJob>,
 }
 
+impl DatasetJob {
+    fn all_pipelines(&self) -> impl Iterator<Item = &PipelineJob> {
+        self.pipelines.iter().chain(self.routes.iter().flat_map(|route| &route.pipelines))
+    }
+
+    /// The topics that its pipelines write for other consumers.
+    pub fn emits(&self) -> impl Iterator<Item = &EmitJob> {
+        self.all_pipelines().filter_map(|pipeline| pipeline.emit.as_ref())
+    }
+
+    /// Whether one of its pipelines fills the table.
+    pub fn fills(&self, table: u32) -> bool {
+        self.all_pipelines().any(|pipeline| pipeline.table.id == table)
+    }
+}
+
 #[derive(Clone)]
 pub struct PipelineJob {
     pub pipeline: Arc<CompiledPipeline>,
     pub table: Table,
+    /// Its rows, for other consumers.
+    pub emit: Option<EmitJob>,
+}
+
+/// A topic with one row per accepted event of a pipeline.
+#[derive(Clone)]
+pub struct EmitJob {
+    pub emission: Arc<Emission>,
+    /// Under which its progress is kept; given out by the catalog, never reused.
+    pub id: u32,
 }
 
 /// A repartition: the dataset's accepted events in a log of their own, keyed by another group key.

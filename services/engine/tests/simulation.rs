@@ -1,11 +1,13 @@
 //! Two machines, each with an engine and a state of its own, on one simulated broker that loses, delays and refuses: they crash,
-//! stand still, come back as zombies, follow each other and take over from each other. In the end each state, and what a `read_committed` reader
-//! sees of the repartition log, is what a brute force over the dataset's log says. `SEEDS` sets the number of runs.
+//! stand still, come back as zombies, follow each other and take over from each other. In the end each state, and what a
+//! `read_committed` reader sees of the repartition log and of the topics of the aggregated datasets, is what a brute force over the
+//! dataset's log says. `SEEDS` sets the number of runs.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
 
 mod common;
 
+use common::emitted::check_emitted;
 use common::*;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -50,7 +52,7 @@ struct Simulation {
 
 impl Simulation {
     fn new(seed: u64) -> Simulation {
-        Simulation::of(World::new(), seed, MINUTE)
+        Simulation::of(World::emitting(), seed, MINUTE)
     }
 
     /// Tables that let go of what is hours old, and days of events.
@@ -277,6 +279,9 @@ impl Simulation {
     fn check(&self) {
         let kept = self.accepted();
         self.check_outputs(&kept);
+        if self.world.emits {
+            check_emitted(&self.log, &self.world, &kept);
+        }
         for machine in &self.machines {
             self.check_state(&machine.state, &kept);
         }

@@ -41,6 +41,8 @@ pub struct CompiledDataset {
     pub partitions: u16,
     /// Answers exist for T >= watermark - history; `None`: for any T.
     pub history: Option<i64>,
+    /// Whether the pipeline that fills it writes a row per accepted event to a topic ([`super::Emission`]).
+    pub emit: bool,
     /// Pipelines that fill it, as `Dataset.pipeline`; empty for a raw dataset.
     pub pipelines: Vec<String>,
     /// Aggregated field -> the pipeline and output that produce it; empty for a raw dataset.

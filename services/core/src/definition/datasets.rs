@@ -43,6 +43,7 @@ pub(super) fn compile_dataset(
     } else {
         refuse_log_settings(definition, &mut about);
     }
+    check_emit(definition, pipelines.len(), &mut about);
     let mut length = |name: &str, text: &Option<String>| {
         let text = text.as_ref()?;
         about.keep(parse_length(name, text))
@@ -81,6 +82,7 @@ pub(super) fn compile_dataset(
         dedup_window,
         partitions,
         history,
+        emit: definition.emit,
         pipelines,
         outputs: BTreeMap::new(),
         source: definition.source.clone(),
@@ -189,6 +191,18 @@ fn check_history(definition: &DatasetDef, history: i64, max_lateness: Option<i64
         ),
         Some(_) => {}
     }
+}
+
+/// One row per accepted event is a row of one pipeline.
+fn check_emit(definition: &DatasetDef, pipelines: usize, about: &mut About<'_>) {
+    let wrong = match (definition.emit, pipelines) {
+        (false, _) | (true, 1) => return,
+        (true, 0) => Error::definition("emit has no meaning on a dataset that no pipeline fills")
+            .hint("its log already is a topic with its events: leave emit out"),
+        (true, count) => Error::definition(format!("emit needs exactly one pipeline, the dataset has {count}"))
+            .hint("make a dataset of each pipeline, and let that emit"),
+    };
+    about.report(wrong.field("emit"));
 }
 
 fn parse_length(name: &str, text: &str) -> Result<i64> {

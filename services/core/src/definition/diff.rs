@@ -115,6 +115,9 @@ fn diff_datasets(current: &Compiled, next: &Compiled, differ: &mut Differ) {
             let (old, new) = (optional_length(earlier.history), optional_length(dataset.history));
             details.push(format!("history changes from {old} to {new}"));
         }
+        if dataset.emit != earlier.emit {
+            details.push(format!("emit {} -> {}", earlier.emit, dataset.emit));
+        }
         details.extend(metadata_changes(&earlier.metadata, &dataset.metadata));
         differ.changed("dataset", name, details);
         diff_source(name, earlier.source.as_ref(), dataset.source.as_ref(), differ);

@@ -10,6 +10,7 @@ mod dag;
 mod datasets;
 mod diff;
 mod diff_features;
+mod emission;
 mod features;
 mod featuresets;
 mod findings;
@@ -27,6 +28,7 @@ pub use compiled::{
 };
 pub use dag::{FeaturePlan, PlannedCall, PlannedRead, Slot};
 pub use diff::{PublishedIds, diff};
+pub use emission::{Emission, EmittedRow};
 pub use merge::merge;
 pub use plan::{Plan, PlanItem, Renamed, StateItem};
 pub use program::{Evaluated, KeyProgram, RowProgram};
@@ -95,6 +97,9 @@ pub struct DatasetDef {
     /// How far below the watermark a question may ask, for example `"90d"`; unset: any time, everything is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub history: Option<String>,
+    /// Whether the pipeline that fills it writes its rows to a topic for other consumers.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub emit: bool,
     #[serde(default)]
     pub source: Option<SourceDef>,
     #[serde(default)]

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::key::is_key_type;
 use crate::schema::{DataType, Field};
 use crate::suggest;
+use crate::window::format_duration;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,6 +63,19 @@ pub(super) fn compile_pipeline(
     }
     let mut plan = plan?;
     plan.layout.kept = input.history.and_then(|history| Some(plan.longest_window()?.saturating_add(history)));
+    if let Some(history) = input.history.filter(|_| target.emit && plan.layout.kept.is_some()) {
+        about.report(
+            Error::definition(format!(
+                "emit of '{}' needs all events of '{}', which lets them go (history={})",
+                target.name,
+                input.name,
+                format_duration(history)
+            ))
+            .field("emit")
+            .hint(format!("leave history= out of '{}', or emit=True out of '{}'", input.name, target.name)),
+        );
+        return None;
+    }
     let program = about.keep(steps.row_program(&plan))?;
     let route = about.keep(steps.route(&group))?;
     Some(CompiledPipeline {

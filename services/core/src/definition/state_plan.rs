@@ -100,5 +100,10 @@ fn states(compiled: &Compiled) -> BTreeMap<String, State> {
             found.insert(route.log_identity(), State { role, input: Some(pipeline.input.clone()) });
         }
     }
+    for emission in compiled.emissions() {
+        let state =
+            State { role: format!("emit {}", emission.pipeline.name), input: Some(emission.pipeline.input.clone()) };
+        found.insert(emission.identity(), state);
+    }
     found
 }

@@ -2,17 +2,19 @@
 //! and a naive model of what must be accepted.
 #![expect(clippy::unwrap_used, dead_code, reason = "helpers of tests; each test file uses its part")]
 
+pub mod emitted;
+
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::aggregate::TableLayout;
-use thyme_core::definition::{Compiled, Definitions, compile};
+use thyme_core::definition::{Compiled, Definitions, Emission, compile};
 use thyme_core::key::{encode_key, partition, vnode};
 use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::window::Window;
-use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
+use thyme_engine::{DatasetJob, EmitJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
 use thyme_log::{Batch, EventLog, NewRecord};
 use thyme_state::{Event, StateStore, Table, Visible};
 
@@ -23,6 +25,8 @@ pub const RAW: u32 = 2;
 pub const DIRECT: u32 = 3;
 pub const ROUTE: u32 = 4;
 pub const ROUTED: u32 = 5;
+pub const EMIT_DIRECT: u32 = 8;
+pub const EMIT_ROUTED: u32 = 9;
 
 pub fn definitions() -> Definitions {
     let text = r#"{
@@ -54,6 +58,8 @@ pub struct World {
     pub raw: Table,
     pub direct: Table,
     pub routed: Table,
+    /// Whether both pipelines write their rows to topics.
+    pub emits: bool,
 }
 
 /// The same with a `history=` of two hours and no window beyond that.
@@ -86,15 +92,26 @@ impl World {
             },
             direct: table(DIRECT, "UserStats.compute", false),
             routed: table(ROUTED, "CityStats.compute", true),
+            emits: false,
             compiled,
         }
     }
 
+    pub fn emitting() -> World {
+        World { emits: true, ..World::new() }
+    }
+
+    pub fn emission(&self, pipeline: &str) -> Emission {
+        let pipeline = self.compiled.pipelines[pipeline].clone();
+        Emission::new(self.compiled.datasets[&pipeline.dataset].clone(), pipeline)
+    }
+
     /// The whole job, or the dataset with its raw table alone.
     pub fn spec(&self, with_pipelines: bool) -> JobSpec {
-        let pipeline = |name: &str, table: &Table| PipelineJob {
+        let pipeline = |name: &str, table: &Table, id: u32| PipelineJob {
             pipeline: self.compiled.pipelines[name].clone(),
             table: table.clone(),
+            emit: self.emits.then(|| EmitJob { emission: Arc::new(self.emission(name)), id }),
         };
         let mut job = DatasetJob {
             dataset: self.compiled.datasets["Order"].clone(),
@@ -104,11 +121,11 @@ impl World {
             routes: Vec::new(),
         };
         if with_pipelines {
-            job.pipelines.push(pipeline("UserStats.compute", &self.direct));
+            job.pipelines.push(pipeline("UserStats.compute", &self.direct, EMIT_DIRECT));
             job.routes.push(RouteJob {
                 route: Arc::new(self.compiled.pipelines["CityStats.compute"].route.clone().unwrap()),
                 log_id: ROUTE,
-                pipelines: vec![pipeline("CityStats.compute", &self.routed)],
+                pipelines: vec![pipeline("CityStats.compute", &self.routed, EMIT_ROUTED)],
             });
         }
         JobSpec { datasets: vec![job] }

@@ -64,7 +64,7 @@ impl Machine {
     pub fn open(directory: &Path, around: &Around, tick_records: usize, patience: usize, prunes: bool) -> Machine {
         std::fs::create_dir_all(directory).unwrap();
         Machine {
-            world: World::new(),
+            world: World::emitting(),
             state: StateStore::open(directory.join("state"), state_options()).unwrap(),
             directory: directory.to_path_buf(),
             around: around.clone(),
@@ -137,7 +137,7 @@ impl Machine {
         if matches!(phase, Phase::Early | Phase::Building) {
             let pipeline = self.world.compiled.pipelines["UserStats.compute"].clone();
             let table = Table { id: OLD, ..self.world.direct.clone() };
-            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table });
+            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table, emit: None });
         }
         spec
     }

@@ -1,6 +1,7 @@
 //! Crash points: at every named point of `thyme_core::failpoint`, a machine gets an error, is killed (SIGKILL, a process of its own),
-//! or stands still and comes back when another has done its work. Then states, repartition log, checkpoints and answers must be
-//! what a brute force over the dataset's log says, and digests those of an engine that nothing happened to.
+//! or stands still and comes back when another has done its work. Then states, repartition log, topics for other consumers,
+//! checkpoints and answers must be what a brute force over the dataset's log says, and digests those of an engine that nothing
+//! happened to.
 //!
 //! Drives child processes of its own, so it is a program and not a list of tests. `CRASH_ROUNDS` sets how often each case runs, with
 //! another seed each time. Ends with one JSON line: crash_runs, points, aborts, kills, zombies, lost, doubled, differences.

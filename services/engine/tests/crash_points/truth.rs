@@ -1,5 +1,7 @@
-//! What must be in the states and in the repartition log, from the dataset's log alone, and how what is found differs from it.
+//! What must be in the states, in the repartition log and in the topics for other consumers, from the dataset's log alone, and how
+//! what is found differs from it.
 
+use crate::common::emitted::{Accepted, comparisons};
 use crate::common::{DIRECT, HOUR, PARTITIONS, RAW, ROUTED, Sent, World, erase, essence, expected, stored};
 use crate::machine::{Machine, OLD};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -81,14 +83,14 @@ fn records(log: &dyn EventLog, topic: &str, partition: u16) -> Vec<LogRecord> {
 
 /// What the dataset's log says.
 struct Truth {
-    /// What acceptance must accept, and whether it is erased later.
-    accepted: Vec<(Position, Sent, bool)>,
+    /// What acceptance must accept.
+    accepted: Vec<Accepted>,
 }
 
 impl Truth {
     fn of(world: &World, log: &dyn EventLog) -> Truth {
         let types = &world.compiled.datasets["Order"].types;
-        let mut accepted = Vec::new();
+        let mut accepted: Vec<Accepted> = Vec::new();
         for partition in 0..PARTITIONS {
             let mut seen: HashSet<(Vec<u8>, EventId)> = HashSet::new();
             let mut greatest: Option<i64> = None;
@@ -97,8 +99,10 @@ impl Truth {
                 let (append_time, event_time, id, row) = match Record::decode(&found.value).unwrap() {
                     Record::Event { append_time, event_time, id, row } => (append_time, event_time, id, row),
                     Record::Erase { .. } => {
-                        let of_key = |(_, event, _): &&mut (Position, Sent, bool)| event.key() == found.key;
-                        accepted[first..].iter_mut().filter(of_key).for_each(|(_, _, is_erased)| *is_erased = true);
+                        let of_key = |accepted: &&mut Accepted| accepted.event.key() == found.key;
+                        for accepted in accepted[first..].iter_mut().filter(of_key) {
+                            accepted.erased_at.get_or_insert(found.offset);
+                        }
                         continue;
                     }
                     other => panic!("{other:?}"),
@@ -116,24 +120,27 @@ impl Truth {
                     _ => None,
                 };
                 let event = Sent { user: user.to_string(), time: event_time, amount: *amount, city, id, append_time };
-                accepted.push((Position { partition, offset: found.offset }, event, false));
+                accepted.push(Accepted::new(Position { partition, offset: found.offset }, event));
             }
         }
         Truth { accepted }
     }
 
     fn kept(&self) -> Vec<(Position, Sent)> {
-        let kept = self.accepted.iter().filter(|(_, _, is_erased)| !is_erased);
-        kept.map(|(position, event, _)| (*position, event.clone())).collect()
+        let kept = self.accepted.iter().filter(|accepted| accepted.erased_at.is_none());
+        kept.map(|accepted| (accepted.position, accepted.event.clone())).collect()
     }
 }
 
-/// Compares states and repartition log with the truth.
+/// Compares states, repartition log and topics with the truth.
 pub fn check(log: &Arc<dyn EventLog>, machines: &[&Machine]) -> Differences {
-    let world = World::new();
+    let world = World::emitting();
     let mut found = Differences::default();
     let truth = Truth::of(&world, log.as_ref());
     let routed = check_outputs(&world, log.as_ref(), &truth, &mut found);
+    for (what, records, wanted) in comparisons(log, &world, &truth.accepted) {
+        found.compare(&what, &records, &wanted);
+    }
     let calm = uninterrupted(&world, log.as_ref());
     // The repartition log is an input of its own: whoever reads it again gets the same rows.
     let again = StateStore::in_memory().unwrap();
@@ -193,11 +200,11 @@ fn check_outputs(world: &World, log: &dyn EventLog, truth: &Truth, found: &mut D
     }
     sent.sort();
     let there: BTreeSet<Position> = sent.iter().copied().collect();
-    let may = |(position, event, is_erased): &&(Position, Sent, bool)| {
-        event.city.is_some() && (!is_erased || there.contains(position))
+    let may = |accepted: &&Accepted| {
+        accepted.event.city.is_some() && (accepted.erased_at.is_none() || there.contains(&accepted.position))
     };
     let passed: Vec<(Position, Sent)> =
-        truth.accepted.iter().filter(may).map(|(position, event, _)| (*position, event.clone())).collect();
+        truth.accepted.iter().filter(may).map(|accepted| (accepted.position, accepted.event.clone())).collect();
     let mut wanted: Vec<Position> = passed.iter().map(|(position, _)| *position).collect();
     wanted.sort();
     found.compare("repartition log", &sent, &wanted);

@@ -1,5 +1,6 @@
 //! One broker for all tests of this binary; each test has a prefix of its own.
 
+use crate::common::emitted::check_emitted;
 use crate::common::*;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
@@ -88,7 +89,7 @@ fn expected_places(sent: &[Sent]) -> Vec<(u16, u64)> {
 
 #[test]
 fn rows_are_those_of_the_embedded_log_through_restarts_and_lost_transactions() {
-    let world = World::new();
+    let world = World::emitting();
     let sent = events(240);
     let calm = StateStore::in_memory().unwrap();
     let embedded: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
@@ -115,16 +116,18 @@ fn rows_are_those_of_the_embedded_log_through_restarts_and_lost_transactions() {
     assert_eq!(calm.digest(&world.raw).unwrap(), stormy.digest(&world.raw).unwrap());
     assert_eq!(calm.digest(&world.direct).unwrap(), stormy.digest(&world.direct).unwrap());
     assert_eq!(routed_places(&world, &inner), expected_places(&sent));
+    check_emitted(&inner, &world, &accepted(&sent));
 
     let again = StateStore::in_memory().unwrap();
     world.engine(&again, &inner, 11).run_to_end().unwrap();
     assert_eq!(again.digest(&world.routed).unwrap(), stormy.digest(&world.routed).unwrap());
     assert_eq!(routed_places(&world, &inner), expected_places(&sent));
+    check_emitted(&inner, &world, &accepted(&sent));
 }
 
 #[test]
-fn offsets_that_the_broker_has_forgotten_are_found_in_the_repartition_log() {
-    let world = World::new();
+fn offsets_that_the_broker_has_forgotten_are_found_in_the_outputs() {
+    let world = World::emitting();
     let sent = events(120);
     let log = log("forgotten");
     append(&log, sent[..60].iter().map(Sent::batch).collect());
@@ -133,10 +136,13 @@ fn offsets_that_the_broker_has_forgotten_are_found_in_the_repartition_log() {
 
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", &BROKER.address).create().unwrap();
-    let group = format!("forgotten.thyme-router-{ROUTE}");
+    let router = format!("forgotten.thyme-router-{ROUTE}");
+    let emitters = [EMIT_DIRECT, EMIT_ROUTED].map(|id| format!("forgotten.thyme-emitter-{id}"));
+    let groups = [router.as_str(), emitters[0].as_str(), emitters[1].as_str()];
     let forget = || {
-        let results = futures_block(admin.delete_groups(&[group.as_str()], &AdminOptions::new())).unwrap();
-        results.into_iter().for_each(|result| assert_eq!(result.unwrap(), group));
+        let results = futures_block(admin.delete_groups(&groups, &AdminOptions::new())).unwrap();
+        assert_eq!(results.len(), groups.len());
+        results.into_iter().for_each(|result| assert!(groups.contains(&result.unwrap().as_str())));
         let kept = log.producer("other").unwrap().committed(&format!("thyme-router-{ROUTE}"), "Order.v1", 0).unwrap();
         assert_eq!(kept, None);
     };
@@ -145,6 +151,7 @@ fn offsets_that_the_broker_has_forgotten_are_found_in_the_repartition_log() {
     world.engine(&state, &log, 10).run_to_end().unwrap();
     check(&world, &state, &sent);
     assert_eq!(routed_places(&world, &log), expected_places(&sent));
+    check_emitted(&log, &world, &accepted(&sent));
 
     // The state is lost as well: nothing is sent twice.
     forget();
@@ -153,6 +160,7 @@ fn offsets_that_the_broker_has_forgotten_are_found_in_the_repartition_log() {
     check(&world, &again, &sent);
     assert_eq!(routed_places(&world, &log), expected_places(&sent));
     assert_eq!(again.digest(&world.routed).unwrap(), state.digest(&world.routed).unwrap());
+    check_emitted(&log, &world, &accepted(&sent));
 }
 
 #[test]

@@ -90,7 +90,8 @@ impl Stack {
         let mut engine =
             Engine::open(state.clone(), log.clone(), EngineOptions { durable: false, ..EngineOptions::default() })
                 .unwrap();
-        let pipeline = PipelineJob { pipeline: compiled.pipelines["UserStats.compute"].clone(), table: stats.clone() };
+        let pipeline =
+            PipelineJob { pipeline: compiled.pipelines["UserStats.compute"].clone(), table: stats.clone(), emit: None };
         let job = DatasetJob {
             dataset: compiled.datasets["Order"].clone(),
             log_id: LOG,

@@ -330,3 +330,21 @@ fn a_history() {
     assert!(identities.contains(&"pipeline:UserStats.compute@2"), "{identities:?}");
     assert!(identities.contains(&"pipeline:CategoryStats.by_category@2+kept31d"), "{identities:?}");
 }
+
+#[test]
+fn a_topic_for_other_consumers() {
+    let emitting: Patches = &[("UserStats/emit", "true")];
+    let rendered = plan(emitting, &[]).render();
+    assert!(rendered.starts_with("~ dataset UserStats: emit false -> true\n\nstate\n"), "{rendered}");
+    let built: Vec<&str> =
+        rendered.lines().filter(|line| line.starts_with("  build") || line.contains("drop")).collect();
+    assert_eq!(built, ["  build   emit:UserStats@1:compute@1, replaying Order"]);
+    // Another version of the pipeline writes another topic.
+    let next: Patches = &[("UserStats/emit", "true"), ("compute/version", "2")];
+    let (current, next) = (compile(&patched(emitting)).unwrap(), compile(&patched(next)).unwrap());
+    let plan = diff(&current, &next, &published()).unwrap();
+    let rebuilt: Vec<(&str, Option<&str>)> =
+        plan.rebuilt.iter().map(|item| (item.identity.as_str(), item.replaces.as_deref())).collect();
+    assert!(rebuilt.contains(&("emit:UserStats@1:compute@2", Some("emit:UserStats@1:compute@1"))), "{rebuilt:?}");
+    assert_eq!(next.emissions().map(|emission| emission.topic()).collect::<Vec<_>>(), ["UserStats.v1.compute.v2"]);
+}

@@ -72,6 +72,12 @@ fn datasets() {
             ],
         ),
         (
+            &[("Order/history", "\"30d\""), ("UserStats/emit", "true")],
+            &[
+                "features.py:22: pipeline 'UserStats.compute': emit of 'UserStats' needs all events of 'Order', which lets them go (history=4w2d) (hint: leave history= out of 'Order', or emit=True out of 'UserStats')",
+            ],
+        ),
+        (
             &[("UserStats/history", "\"30d\"")],
             &[
                 "features.py:14: dataset 'UserStats': history has no meaning on a dataset that pipelines fill (hint: set it on the dataset that they read)",
@@ -94,6 +100,12 @@ fn datasets() {
         (
             &[("Order/partitions", "257")],
             &["features.py:4: dataset 'Order': partitions must be from 1 to 256, got 257"],
+        ),
+        (
+            &[("Order/emit", "true")],
+            &[
+                "features.py:4: dataset 'Order': emit has no meaning on a dataset that no pipeline fills (hint: its log already is a topic with its events: leave emit out)",
+            ],
         ),
         (
             &[("UserStats/max_lateness", "\"1h\""), ("UserStats/partitions", "4")],
