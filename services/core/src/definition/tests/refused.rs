@@ -74,7 +74,7 @@ fn datasets() {
         (
             &[("Order/history", "\"30d\""), ("UserStats/emit", "true")],
             &[
-                "features.py:22: pipeline 'UserStats.compute': emit of 'UserStats' needs all events of 'Order', which lets them go (history=4w2d) (hint: leave history= out of 'Order', or emit=True out of 'UserStats')",
+                "features.py:22: pipeline 'UserStats.compute': emit of 'UserStats' needs all events of 'Order', which lets them go (history=30d) (hint: leave history= out of 'Order', or emit=True out of 'UserStats')",
             ],
         ),
         (
