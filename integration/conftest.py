@@ -17,6 +17,8 @@ from shop import SOURCE, rows
 LONG_FILES = [
     "test_kafka_nodes",
     "test_kafka_storm",
+    "test_kafka_source",
+    "test_emit",
     "test_postgres",
     "test_checkpoints",
     "test_kafka",
