@@ -84,7 +84,7 @@ def test_answers_end_at_the_horizon(make_server):
         with pytest.raises(OutOfRangeError):
             client.explain("Device", "a", ts=at(0))
         spine = [{"device": "a", "timestamp": at(hour)} for hour in (0, horizon(2), HOURS - 1)]
-        found = client.query_offline("Device", spine, timestamp_column="timestamp", statuses=True).to_pylist()
+        found = client.query_offline("Device", spine, timestamp_column="timestamp", statuses=True).to_dicts()
         assert [row["n__status"] for row in found] == ["ERROR", "OK", "OK"]
         assert [row["n"] for row in found] == [None, 25, 25]
         assert [row["total"] for row in found[1:]] == [truth(horizon(2))["total"], truth(HOURS - 1)["total"]]
