@@ -27,7 +27,7 @@ RUN_RUST = cargo test --release $(RUST_CRATES) --quiet $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
 RUN_PYTHON = $(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
-.PHONY: help deps install serve demo kafka postgres test test-rust test-python test-build test-wheel lint check bench soak crash clean
+.PHONY: help deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -51,12 +51,7 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
-# Both wait a lot, for brokers and restarts: side by side they take little longer than the longer of them.
-test: lint test-build ## everything (KAFKA=off: without the tests that need a Kafka broker)
-	@echo "== the Rust tests run beside the Python tests; what they print follows at the end"
-	@log=$(CARGO_TARGET_DIR)/rust-tests.log; set -m; $(RUN_RUST) >$$log 2>&1 & rust=$$!; set +m; \
-	trap 'kill -- -$$rust 2>/dev/null || true' EXIT; \
-	python=0; $(RUN_PYTHON) || python=$$?; ended=0; wait $$rust || ended=$$?; cat $$log; exit $$((python | ended))
+test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint
@@ -69,10 +64,6 @@ test-rust: deps ## Rust tests
 
 test-python: test-wheel ## Python tests (SDK, CLI, server end to end, examples)
 	$(RUN_PYTHON)
-
-test-build: test-wheel
-	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
-	cargo test --release $(RUST_CRATES) --quiet --no-run
 
 test-wheel: install
 	@tools/s3.sh $(VENV)
