@@ -10,14 +10,21 @@
 //! - A record without a value, or one that is none of the dataset, goes to the dead letters with partition and offset.
 //! - A record's event id is its partition, its offset and a hash of topic and content: a topic that was made anew has other ids.
 
+mod avro;
 mod client;
 mod context;
 mod cursor;
+mod datum;
 mod decode;
 mod errors;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod on_kafka;
+mod protobuf;
+mod registry;
 mod round;
+mod schemas;
 mod settings;
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@ use super::errors;
 use crate::settings::{secret, secret_name, text};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+use reqwest::Url;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use thyme_core::definition::SourceDef;
@@ -20,9 +21,12 @@ pub const NAMES: &[&str] = &[
     "username",
     "password",
     "properties",
+    "schema_registry",
+    "schema_registry_username",
+    "schema_registry_password",
 ];
 
-const FORMATS: &[(&str, Format)] = &[("json", Format::Json)];
+const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Avro), ("protobuf", Format::Protobuf)];
 
 /// Settings with a name of their own, what librdkafka calls them, and the variable that they fall back to.
 const NAMED: &[(&str, &str, &str)] = &[
@@ -62,12 +66,76 @@ const SECRET_PARTS: &[&str] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Json,
+    Avro,
+    Protobuf,
+}
+
+impl Format {
+    pub fn name(self) -> &'static str {
+        FORMATS.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
+    }
+}
+
+/// What is left out comes from `SCHEMA_REGISTRY_URL`, `SCHEMA_REGISTRY_USERNAME`, `SCHEMA_REGISTRY_PASSWORD`.
+#[derive(Debug, Clone, Default)]
+pub struct RegistrySettings {
+    url: Option<Url>,
+    username: Option<String>,
+    pub password_from: Option<String>,
+}
+
+impl RegistrySettings {
+    fn of(source: &SourceDef, format: Format) -> Result<RegistrySettings> {
+        let given = NAMES.iter().filter(|name| name.starts_with("schema_registry"));
+        let given: Vec<&&str> =
+            given.filter(|name| source.settings.get(**name).is_some_and(|v| !v.is_null())).collect();
+        if let (Format::Json, Some(name)) = (format, given.first()) {
+            return Err(Error::definition(format!("format \"json\" takes no {name}"))
+                .field(**name)
+                .hint("leave it out: JSON is read without its schema"));
+        }
+        let owned = |name: &str| -> Result<Option<String>> {
+            Ok(text(source, name)?.filter(|text| !text.is_empty()).map(str::to_string))
+        };
+        Ok(RegistrySettings {
+            url: owned("schema_registry")?.map(|text| registry_url(&text)).transpose()?,
+            username: owned("schema_registry_username")?,
+            password_from: secret_name(source, "schema_registry_password")?.map(str::to_string),
+        })
+    }
+
+    pub fn url(&self) -> Result<Url> {
+        match (&self.url, std::env::var("SCHEMA_REGISTRY_URL")) {
+            (Some(url), _) => Ok(url.clone()),
+            (None, Ok(text)) => registry_url(&text),
+            (None, Err(_)) => Err(Error::precondition("the Kafka source names no schema registry")
+                .field("schema_registry")
+                .hint("write schema_registry=\"https://…\", or set SCHEMA_REGISTRY_URL where the server is started")),
+        }
+    }
+
+    pub fn username(&self) -> Option<String> {
+        self.username.clone().or_else(|| std::env::var("SCHEMA_REGISTRY_USERNAME").ok()).filter(|name| !name.is_empty())
+    }
+}
+
+fn registry_url(text: &str) -> Result<Url> {
+    let wrong = |what: &str, hint: &str| Err(Error::definition(what.to_string()).field("schema_registry").hint(hint));
+    match Url::parse(text) {
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => wrong(
+            "schema_registry: user and password do not belong into the address",
+            "write schema_registry_username=… and schema_registry_password=Secret(env=…)",
+        ),
+        Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => Ok(url),
+        _ => wrong("schema_registry is no http:// or https:// address", "such as https://registry.example.com:8081"),
+    }
 }
 
 #[derive(Debug)]
 pub struct Settings {
     pub topic: String,
     pub format: Format,
+    pub registry: RegistrySettings,
     /// By librdkafka's names.
     plain: BTreeMap<String, String>,
     /// By librdkafka's names: the setting and the variable that holds its value.
@@ -80,9 +148,11 @@ impl Settings {
             Ok(text(source, name)?.filter(|text| !text.is_empty()).map(str::to_string))
         };
         let topic = owned("topic")?;
+        let format = owned("format")?.map_or(Ok(Format::Json), |name| format(&name))?;
         let mut settings = Settings {
             topic: topic.ok_or_else(|| Error::definition("a Kafka source needs a topic").field("topic"))?,
-            format: owned("format")?.map_or(Ok(Format::Json), |name| format(&name))?,
+            format,
+            registry: RegistrySettings::of(source, format)?,
             plain: BTreeMap::new(),
             secret: BTreeMap::new(),
         };
