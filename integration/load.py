@@ -12,10 +12,13 @@ from thyme import positions
 
 
 class Load:
-    """Sends in the background until `finish`; `pause` lets it run."""
+    """Sends in the background, fewer than `most` rows at a time, until `finish`; `pause` lets it run."""
 
-    def __init__(self, server, chance: random.Random, retry_for: float) -> None:
+    def __init__(
+        self, server, chance: random.Random, retry_for: float, most: int = 300, rest_seconds: float = 0
+    ) -> None:
         self.server, self.chance, self.retry_for = server, chance, retry_for
+        self.most, self.rest_seconds = most, rest_seconds
         self.sent: list[dict[str, object]] = []
         self.position = ""
         self._failures: list[BaseException] = []
@@ -26,9 +29,9 @@ class Load:
     def _send(self) -> None:
         try:
             with self.server.client(retry_for=self.retry_for) as client:
-                while not self._stopping.is_set():
+                while not self._stopping.wait(self.rest_seconds):
                     first = len(self.sent)
-                    batch = rows(self.chance.randrange(1, 300), first, first)
+                    batch = rows(self.chance.randrange(1, self.most), first, first)
                     result = client.log("Order", batch)
                     assert result.accepted == len(batch) and not result.rejected
                     self.sent.extend(batch)

@@ -4,7 +4,7 @@ row once, as of its own place, whichever server dies."""
 from __future__ import annotations
 
 import json
-import threading
+import random
 import time
 from collections import defaultdict
 from datetime import datetime, timedelta
@@ -13,9 +13,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from kafka_broker import Broker
-from load import check_rows
+from load import Load, check_rows
 from postgres_server import Postgres
-from shop import SOURCE, rows
+from shop import SOURCE
 from test_kafka_nodes import owner_of, owns, wait_until
 
 EMITTING = SOURCE.replace(
@@ -53,32 +53,6 @@ def read_all(address: str, topic: str) -> list[list[dict[str, object]]]:
         found.append(records)
     consumer.close()
     return found
-
-
-class Sender:
-    """A few rows at a time, in the background, so that a brute force over all of them is soon done."""
-
-    def __init__(self, server) -> None:
-        self.server, self.sent, self.position = server, [], ""
-        self._failures: list[BaseException] = []
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._send)
-        self._thread.start()
-
-    def _send(self) -> None:
-        try:
-            with self.server.client(retry_for=180) as client:
-                while not self._stopping.wait(0.1):
-                    batch = rows(15, len(self.sent), len(self.sent))
-                    self.position = client.log("Order", batch).position
-                    self.sent.extend(batch)
-        except BaseException as error:
-            self._failures.append(error)
-
-    def finish(self) -> None:
-        self._stopping.set()
-        self._thread.join(timeout=300)
-        assert not self._thread.is_alive() and not self._failures, self._failures
 
 
 def time_of(text: str) -> datetime:
@@ -124,7 +98,8 @@ def test_each_row_is_there_once_whichever_server_dies(make_server, broker):
         servers = [make_server(name, env=env).start() for name in ("first", "second")]
         done = owner_of(servers).commit(EMITTING)
         assert done.returncode == 0, done.stderr
-        load = Sender(servers[1])
+        # A few rows at a time, so that a brute force over all of them is soon done.
+        load = Load(servers[1], random.Random(5), retry_for=180, most=30, rest_seconds=0.1)
         # One is lost and back at once; then one is lost for so long that the other takes over.
         for stays_away in (False, True):
             time.sleep(1)
@@ -140,8 +115,8 @@ def test_each_row_is_there_once_whichever_server_dies(make_server, broker):
                 wait_until(lambda: owns(servers[1]))
             owner.start()
         time.sleep(1)
-        load.finish()
-        check_rows(servers[1], load.sent, load.position)
+        load.finish(timeout=300)
+        load.check()
 
         topic = f"shop.{TOPIC}"
         wait_until(lambda: sum(map(len, read_all(broker.address, topic))) >= len(load.sent))
