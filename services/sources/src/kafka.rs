@@ -22,6 +22,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+use crate::saved::Saved as _;
 use crate::{Connector, Place, Poll, RejectedRow, Source, SourceRow};
 use client::Client;
 use cursor::Cursor;

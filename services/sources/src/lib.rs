@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod file;
 pub mod kafka;
 pub mod postgres;
+mod saved;
 mod settings;
 
 use std::fmt;

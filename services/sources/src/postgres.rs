@@ -26,6 +26,7 @@ mod table;
 mod tests;
 mod values;
 
+use crate::saved::Saved as _;
 use crate::{Connector, Place, Poll, RejectedRow, Source, SourceRow, coerce};
 use cursor::Cursor;
 use session::Session;

@@ -4,7 +4,8 @@ use crate::keys::Family;
 use crate::model::Options;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
-    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice, Env,
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
+    DBRawIterator, Env,
 };
 use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
 use std::path::Path;
@@ -174,6 +175,16 @@ impl OwnedSnapshot {
         self.rocks.db.get_pinned_cf_opt(family, key, &self.read_options).map_err(translate)
     }
 
+    /// Standing at the first row from `from` on; it ends before `to`.
+    fn rows(&self, family: Family, from: &[u8], to: &[u8]) -> Result<DBRawIterator<'_>> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        options.set_iterate_upper_bound(to);
+        let mut rows = self.rocks.db.raw_iterator_cf_opt(self.rocks.family(family)?, options);
+        rows.seek(from);
+        Ok(rows)
+    }
+
     /// Goes over the keys from `from` up to (not including) `to`; where `visit` gives a key, it goes on there.
     pub fn leap(
         &self,
@@ -182,11 +193,7 @@ impl OwnedSnapshot {
         to: &[u8],
         mut visit: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>>,
     ) -> Result<()> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
-        options.set_iterate_upper_bound(to);
-        let mut rows = self.rocks.db.raw_iterator_cf_opt(self.rocks.family(family)?, options);
-        rows.seek(from);
+        let mut rows = self.rows(family, from, to)?;
         while let Some(key) = rows.key() {
             match visit(key)? {
                 Some(next) => rows.seek(next),
@@ -204,11 +211,7 @@ impl OwnedSnapshot {
         to: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
     ) -> Result<()> {
-        let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
-        options.set_iterate_upper_bound(to);
-        let mut rows = self.rocks.db.raw_iterator_cf_opt(self.rocks.family(family)?, options);
-        rows.seek(from);
+        let mut rows = self.rows(family, from, to)?;
         while let Some((key, value)) = rows.item() {
             if !visit(key, value)? {
                 break;

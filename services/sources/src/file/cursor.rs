@@ -1,10 +1,8 @@
 //! How far a file was read, and how to recognise it.
 
+use crate::saved::Saved;
 use serde::{Deserialize, Serialize};
-use thyme_core::{Error, Result};
 use xxhash_rust::xxh3::xxh3_64;
-
-const VERSION: u32 = 1;
 
 /// How much of the file's beginning, and of what lies before the cursor, is fingerprinted.
 pub const HEAD: u64 = 4096;
@@ -28,7 +26,7 @@ pub struct TextCursor {
 
 impl TextCursor {
     pub fn start() -> TextCursor {
-        TextCursor { version: VERSION, line: 1, head: xxh3_64(b""), tail: xxh3_64(b""), ..TextCursor::default() }
+        TextCursor { version: Self::VERSION, line: 1, head: xxh3_64(b""), tail: xxh3_64(b""), ..TextCursor::default() }
     }
     /// The two stretches that are fingerprinted.
     pub fn stretches(&self) -> [(u64, u64); 2] {
@@ -51,7 +49,7 @@ pub struct ParquetCursor {
 
 impl ParquetCursor {
     pub fn start(length: u64, footer: u64) -> ParquetCursor {
-        ParquetCursor { version: VERSION, row_group: 0, row: 0, length, footer }
+        ParquetCursor { version: Self::VERSION, row_group: 0, row: 0, length, footer }
     }
     /// Goes on to the next row group that has a row left, so that one place has one cursor.
     pub fn settle(&mut self, row_group_sizes: &[usize]) {
@@ -62,37 +60,21 @@ impl ParquetCursor {
     }
 }
 
-/// A cursor that knows its version.
-pub trait Versioned: Serialize + for<'de> Deserialize<'de> {
-    fn version(&self) -> u32;
-}
+impl Saved for TextCursor {
+    const VERSION: u32 = 1;
+    const OF: &str = "this file format";
 
-impl Versioned for TextCursor {
     fn version(&self) -> u32 {
         self.version
     }
 }
 
-impl Versioned for ParquetCursor {
+impl Saved for ParquetCursor {
+    const VERSION: u32 = 1;
+    const OF: &str = "this file format";
+
     fn version(&self) -> u32 {
         self.version
-    }
-}
-
-pub fn encode(cursor: &impl Versioned) -> Result<Vec<u8>> {
-    serde_json::to_vec(cursor).map_err(|error| Error::internal(format!("a cursor does not encode: {error}")))
-}
-
-pub fn decode<T: Versioned>(bytes: &[u8]) -> Result<T> {
-    let cursor: T = serde_json::from_slice(bytes).map_err(|_| {
-        Error::precondition("the saved cursor is not one of this file format")
-            .hint("a source whose format changed starts anew: commit the dataset with a new version")
-    })?;
-    match cursor.version() {
-        VERSION => Ok(cursor),
-        found => {
-            Err(Error::precondition(format!("the saved cursor has format version {found}, this build reads {VERSION}")))
-        }
     }
 }
 

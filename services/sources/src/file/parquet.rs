@@ -3,6 +3,7 @@
 use super::SourceFile;
 use super::cursor::{self, ParquetCursor};
 use crate::columns::Column;
+use crate::saved::Saved as _;
 use crate::{Place, Poll, RejectedRow, SourceRow, coerce};
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
@@ -20,7 +21,8 @@ const FOOTER: u64 = 64 << 10;
 pub fn poll(source: &SourceFile, fields: &[Field], saved: Option<&[u8]>, max_rows: usize) -> Result<Poll> {
     let file = source.open()?;
     let (length, footer) = identity(source, &file)?;
-    let mut cursor: ParquetCursor = saved.map_or_else(|| Ok(ParquetCursor::start(length, footer)), cursor::decode)?;
+    let mut cursor: ParquetCursor =
+        saved.map_or_else(|| Ok(ParquetCursor::start(length, footer)), ParquetCursor::decode)?;
     if (cursor.length, cursor.footer) != (length, footer) {
         return Err(source.replaced("a Parquet file does not change"));
     }
@@ -58,7 +60,7 @@ pub fn poll(source: &SourceFile, fields: &[Field], saved: Option<&[u8]>, max_row
         cursor.settle(&sizes);
         poll.has_more = cursor.row_group < sizes.len();
     }
-    poll.cursor = cursor::encode(&cursor)?;
+    poll.cursor = cursor.encode()?;
     Ok(poll)
 }
 

@@ -2,6 +2,7 @@
 
 use super::SourceFile;
 use super::cursor::{self, TextCursor};
+use crate::saved::Saved as _;
 use crate::{Place, Poll, RejectedRow, SourceRow, coerce};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -47,7 +48,7 @@ pub fn poll<F: TextFormat>(
 ) -> Result<Poll> {
     let file = source.open()?;
     let length = file.metadata().map_err(|error| source.failed(&error))?.len();
-    let mut cursor = saved.map_or_else(|| Ok(TextCursor::start()), cursor::decode)?;
+    let mut cursor = saved.map_or_else(|| Ok(TextCursor::start()), TextCursor::decode)?;
     let opened = Opened { source, file, length };
     opened.check(&cursor)?;
     let mut poll = Poll { rows: vec![], rejected: vec![], cursor: vec![], has_more: false, pending: None };
@@ -67,7 +68,7 @@ pub fn poll<F: TextFormat>(
         None => {}
     }
     opened.fingerprint(&mut cursor)?;
-    poll.cursor = cursor::encode(&cursor)?;
+    poll.cursor = cursor.encode()?;
     Ok(poll)
 }
 

@@ -1,11 +1,9 @@
 //! How far a topic was read, partition by partition.
 
+use crate::saved::{START_OVER, Saved};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use thyme_core::{Error, Result};
-
-const VERSION: u32 = 1;
-const START_OVER: &str = "read the source from its beginning: thyme sources reset DATASET";
 
 /// What a partition holds now: offsets `first <= offset < end`. Records of open transactions are behind the end.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -42,28 +40,21 @@ pub struct Cursor {
     pub partitions: BTreeMap<i32, Progress>,
 }
 
+impl Saved for Cursor {
+    const VERSION: u32 = 1;
+    const OF: &str = "a Kafka topic";
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 impl Cursor {
-    pub fn decode(bytes: &[u8]) -> Result<Cursor> {
-        let cursor: Cursor = serde_json::from_slice(bytes)
-            .map_err(|_| Error::precondition("the saved cursor is not one of a Kafka topic").hint(START_OVER))?;
-        match cursor.version {
-            VERSION => Ok(cursor),
-            found => {
-                let message = format!("the saved cursor has format version {found}, this build reads {VERSION}");
-                Err(Error::precondition(message))
-            }
-        }
-    }
-
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|error| Error::internal(format!("a cursor does not encode: {error}")))
-    }
-
     /// Of a topic that is read for the first time: from what is there now.
     pub fn start(cluster: String, topic: &str, bounds: &BTreeMap<i32, Bounds>) -> Cursor {
         let begin = |bounds: &Bounds| Progress { next: bounds.first, settled: bounds.first, print: None };
         let partitions = bounds.iter().map(|(partition, bounds)| (*partition, begin(bounds))).collect();
-        Cursor { version: VERSION, cluster, topic: topic.to_string(), partitions }
+        Cursor { version: Cursor::VERSION, cluster, topic: topic.to_string(), partitions }
     }
 
     /// The cursor for what is there now, with the partitions that are new. Refuses what would leave a gap or mix two topics.

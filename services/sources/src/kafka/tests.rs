@@ -3,6 +3,7 @@
 use super::cursor::{Bounds, Cursor};
 use super::{open, settings::Settings};
 use crate::conformance::fields;
+use crate::saved::Saved as _;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use thyme_core::definition::SourceDef;

@@ -1,9 +1,9 @@
 //! How far a table was read: which transactions, and within a range of them which rows.
 
+use crate::saved::{START_OVER, Saved};
 use serde::{Deserialize, Serialize};
 use thyme_core::{Error, Result};
 
-const VERSION: u32 = 1;
 /// After so many transactions without a new row the cursor moves on, so that ids of 32 bits stay unambiguous.
 const LONGEST_RANGE: u64 = 1 << 30;
 
@@ -59,27 +59,18 @@ pub struct Cursor {
     after: Option<Vec<String>>,
 }
 
+impl Saved for Cursor {
+    const VERSION: u32 = 1;
+    const OF: &str = "a PostgreSQL table";
+
+    fn version(&self) -> u32 {
+        self.version
+    }
+}
+
 impl Cursor {
     pub fn start(origin: Origin) -> Cursor {
-        Cursor { version: VERSION, origin, from: 0, to: None, after: None }
-    }
-
-    pub fn decode(bytes: &[u8]) -> Result<Cursor> {
-        let cursor: Cursor = serde_json::from_slice(bytes).map_err(|_| {
-            Error::precondition("the saved cursor is not one of a PostgreSQL table")
-                .hint("read the source from its beginning: thyme sources reset DATASET")
-        })?;
-        match cursor.version {
-            VERSION => Ok(cursor),
-            found => {
-                let message = format!("the saved cursor has format version {found}, this build reads {VERSION}");
-                Err(Error::precondition(message))
-            }
-        }
-    }
-
-    pub fn encode(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self).map_err(|error| Error::internal(format!("a cursor does not encode: {error}")))
+        Cursor { version: Cursor::VERSION, origin, from: 0, to: None, after: None }
     }
 
     /// Refuses another table, and another key in the midst of a range.
@@ -90,15 +81,13 @@ impl Cursor {
                 "the source was reading {} of {}, and this is {} of {}",
                 was.table, was.place, is.table, is.place
             );
-            return Err(
-                Error::precondition(message).hint("read the source from its beginning: thyme sources reset DATASET")
-            );
+            return Err(Error::precondition(message).hint(START_OVER));
         }
         if self.after.as_ref().is_none_or(|after| after.len() == key_columns) {
             return Ok(self);
         }
         Err(Error::precondition("the primary key or the cursor of the table has changed while it was being read")
-            .hint("read the source from its beginning: thyme sources reset DATASET"))
+            .hint(START_OVER))
     }
 
     /// What to read now; `None` if nothing can be new. Transaction ids never go backward within one cluster.
@@ -108,7 +97,7 @@ impl Cursor {
             return Err(Error::precondition(
                 "the database counts fewer transactions than when it was last read: it was restored, or is another one",
             )
-            .hint("read the source from its beginning: thyme sources reset DATASET"));
+            .hint(START_OVER));
         }
         Ok((self.from < to).then(|| Range { from: self.from, to, after: self.after.clone() }))
     }
@@ -116,13 +105,13 @@ impl Cursor {
     /// After a page of this table that ended with this key.
     pub fn after(self, origin: Origin, range: Range, last: Option<Vec<String>>, has_more: bool) -> Cursor {
         if has_more {
-            return Cursor { version: VERSION, origin, from: range.from, to: Some(range.to), after: last };
+            return Cursor { version: Cursor::VERSION, origin, from: range.from, to: Some(range.to), after: last };
         }
         // An idle table keeps its cursor, so that nothing is saved for an empty poll.
         let is_empty = last.is_none() && range.after.is_none() && self.to.is_none();
         if is_empty && range.from > 0 && range.to - range.from < LONGEST_RANGE {
             return self;
         }
-        Cursor { version: VERSION, origin, from: range.to, to: None, after: None }
+        Cursor { version: Cursor::VERSION, origin, from: range.to, to: None, after: None }
     }
 }
