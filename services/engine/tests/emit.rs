@@ -1,8 +1,6 @@
 //! Topics of aggregated datasets: each accepted event has its row once, as of its own position, whatever the ticks, the restarts
 //! and the lost transactions.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
-
 mod common;
 
 use common::emitted::{check_emitted, emitted, records};
@@ -11,8 +9,8 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::record::EventId;
 use thyme_engine::{Engine, EngineOptions, Role};
+use thyme_log::EventLog;
 use thyme_log::model::FaultyLog;
-use thyme_log::{EmbeddedLog, EventLog};
 use thyme_state::StateStore;
 
 const START: i64 = 1_700_000_000_000_000;
@@ -28,12 +26,6 @@ fn event() -> impl Strategy<Value = Sent> {
         id: EventId::None,
         append_time: START,
     })
-}
-
-fn log_with(events: &[Sent]) -> Arc<dyn EventLog> {
-    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-    append(&log, events.iter().map(Sent::batch).collect());
-    log
 }
 
 fn order(user: &str, minute: i64, amount: f64) -> Sent {

@@ -13,8 +13,6 @@ use thyme_core::key::{encode_key, partition, vnode};
 use thyme_core::position::Position;
 use thyme_core::record::EventId;
 use thyme_engine::Engine;
-use thyme_log::model::FaultyLog;
-use thyme_log::{EmbeddedLog, EventLog};
 use thyme_state::{StateStore, Table};
 
 const USERS: u8 = 9;
@@ -35,12 +33,6 @@ fn events() -> impl Strategy<Value = Vec<Sent>> {
         };
         events.into_iter().enumerate().map(event).collect()
     })
-}
-
-fn log_with(events: &[Sent]) -> Arc<dyn EventLog> {
-    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-    append(&log, events.iter().map(Sent::batch).collect());
-    log
 }
 
 /// A table holds the events from `kept_from` on and no others; that lies below all that a T above the horizon can need.
@@ -106,19 +98,7 @@ proptest! {
         world.engine(&calm, &log_with(&events), 1_000).run_to_end().unwrap();
         check_against_model(&world, &calm, &events);
 
-        let stormy = StateStore::in_memory().unwrap();
-        let inner: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-        append(&inner, events.iter().map(Sent::batch).collect());
-        let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3));
-        let log: Arc<dyn EventLog> = faulty.clone();
-        for size in &ticks {
-            let mut engine = world.engine(&stormy, &log, *size);
-            for _ in 0..3 {
-                let _ = engine.step();
-            }
-        }
-        faulty.heal();
-        world.engine(&stormy, &log, 7).run_to_end().unwrap();
+        let (stormy, inner) = after_a_storm(&world, &events, &ticks, seed);
         check_against_model(&world, &stormy, &events);
         prop_assert_eq!(calm.digest(&world.direct).unwrap(), stormy.digest(&world.direct).unwrap());
 

@@ -11,8 +11,6 @@ use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::key::encode_key;
 use thyme_core::record::EventId;
-use thyme_log::model::FaultyLog;
-use thyme_log::{EmbeddedLog, EventLog};
 use thyme_state::StateStore;
 
 fn event() -> impl Strategy<Value = Sent> {
@@ -40,12 +38,6 @@ fn sane(mut events: Vec<Sent>) -> Vec<Sent> {
         }
     }
     events
-}
-
-fn log_with(events: &[Sent]) -> Arc<dyn EventLog> {
-    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-    append(&log, events.iter().map(Sent::batch).collect());
-    log
 }
 
 fn check_against_model(world: &World, state: &Arc<StateStore>, events: &[Sent]) {
@@ -95,20 +87,7 @@ proptest! {
         let calm = StateStore::in_memory().unwrap();
         world.engine(&calm, &log_with(&events), 1_000).run_to_end().unwrap();
 
-        let stormy = StateStore::in_memory().unwrap();
-        let inner: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-        append(&inner, events.iter().map(Sent::batch).collect());
-        let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3));
-        let log: Arc<dyn EventLog> = faulty.clone();
-        for size in &ticks {
-            // A new engine on the same state each time: the old one simply vanished.
-            let mut engine = world.engine(&stormy, &log, *size);
-            for _ in 0..3 {
-                let _ = engine.step();
-            }
-        }
-        faulty.heal();
-        world.engine(&stormy, &log, 7).run_to_end().unwrap();
+        let (stormy, inner) = after_a_storm(&world, &events, &ticks, seed);
 
         check_against_model(&world, &stormy, &events);
         prop_assert_eq!(calm.digest(&world.raw).unwrap(), stormy.digest(&world.raw).unwrap());

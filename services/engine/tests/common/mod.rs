@@ -15,7 +15,8 @@ use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::window::Window;
 use thyme_engine::{DatasetJob, EmitJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
-use thyme_log::{Batch, EventLog, NewRecord};
+use thyme_log::model::FaultyLog;
+use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
 use thyme_state::{Event, StateStore, Table, Visible};
 
 pub const HOUR: i64 = 3_600_000_000;
@@ -214,6 +215,35 @@ pub fn accepted(sent: &[Sent]) -> Vec<(Position, Sent)> {
         kept.push((position, event.clone()));
     }
     kept
+}
+
+pub fn log_with(events: &[Sent]) -> Arc<dyn EventLog> {
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    append(&log, events.iter().map(Sent::batch).collect());
+    log
+}
+
+/// State and log after one engine after another has vanished in the midst of its work and transactions were lost; the last one
+/// came to the end.
+pub fn after_a_storm(
+    world: &World,
+    events: &[Sent],
+    ticks: &[usize],
+    seed: u64,
+) -> (Arc<StateStore>, Arc<dyn EventLog>) {
+    let state = StateStore::in_memory().unwrap();
+    let inner = log_with(events);
+    let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3));
+    let log: Arc<dyn EventLog> = faulty.clone();
+    for size in ticks {
+        let mut engine = world.engine(&state, &log, *size);
+        for _ in 0..3 {
+            let _ = engine.step();
+        }
+    }
+    faulty.heal();
+    world.engine(&state, &log, 7).run_to_end().unwrap();
+    (state, inner)
 }
 
 /// The watermark of each partition of the dataset's log, naively.
