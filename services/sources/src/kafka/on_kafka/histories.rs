@@ -6,7 +6,7 @@ use crate::{Place, Poll};
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_core::ErrorKind;
 
 #[test]
@@ -85,6 +85,15 @@ fn send(producer: &BaseProducer, topic: &Topic, first: i64, count: i64) {
     producer.flush(Duration::from_secs(20)).unwrap();
 }
 
+/// The broker answers the end of a transaction before it has written its marks: only then can others read what is below `end`.
+fn wait_for_end(topic: &Topic, end: i64) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while topic.admin.inner().fetch_watermarks(&topic.name, 0, Duration::from_secs(20)).unwrap().1 < end {
+        assert!(Instant::now() < until, "the transaction does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn only_committed_records_are_read_and_marks_of_transactions_are_no_gap() {
     let topic = Topic::new(1);
@@ -96,6 +105,7 @@ fn only_committed_records_are_read_and_marks_of_transactions_are_no_gap() {
     producer.begin_transaction().unwrap();
     send(&producer, &topic, 100, 3);
     producer.abort_transaction(wait).unwrap();
+    wait_for_end(&topic, 8);
     let mut source = topic.source();
     let first = source.poll(None, 100).unwrap();
     assert_eq!((ids(&first), first.has_more), (vec![0, 1, 2], false));
@@ -110,6 +120,7 @@ fn only_committed_records_are_read_and_marks_of_transactions_are_no_gap() {
     assert!(held.rows.is_empty() && !held.has_more);
     assert_eq!(held.cursor, first.cursor);
     producer.commit_transaction(wait).unwrap();
+    wait_for_end(&topic, 14);
     let ended = source.poll(Some(&held.cursor), 100).unwrap();
     assert_eq!(ids(&ended), [3, 4, 5, 6]);
     // Retention takes all records, and the broker's marks behind the last of them: nothing was lost.
