@@ -23,7 +23,7 @@ SKIP_RUST := -- --skip on_kafka
 SKIP_PYTHON := --ignore-glob='*/test_kafka*.py' -k 'not on_kafka'
 endif
 
-RUN_RUST = cargo test --release $(RUST_CRATES) --quiet $(SKIP_RUST)
+RUN_RUST = $(PYTHON) tools/rust_tests.py 3 --config tools/tests.toml --release $(RUST_CRATES) --quiet $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
 RUN_PYTHON = $(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
@@ -83,7 +83,7 @@ soak: install ## the long forms of the property, kill and parity tests
 	@tools/s3.sh $(VENV)
 	@tools/install.sh $(VENV) test
 	@tools/install.sh $(VENV) demo
-	THYME_SOAK=1 PROPTEST_CASES=10000 cargo test --release $(RUST_CRATES) --quiet
+	THYME_SOAK=1 PROPTEST_CASES=10000 $(RUN_RUST)
 	THYME_SOAK=1 $(RUN_PYTHON)
 
 crash: install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)

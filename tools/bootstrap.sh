@@ -8,9 +8,9 @@ command -v clang >/dev/null || missing+=(clang)
 ls /usr/lib/llvm-*/lib/libclang*.so* >/dev/null 2>&1 || missing+=(libclang-dev)
 command -v c++ >/dev/null || missing+=(g++)
 command -v curl >/dev/null || missing+=(curl)
-# OpenSSL and librdkafka are built from source
-perl -MIPC::Cmd -MFindBin -e 1 2>/dev/null || missing+=(perl)
+# librdkafka is built from source, with the static library of OpenSSL
 command -v make >/dev/null || missing+=(make)
+ls /usr/lib/*/libcrypto.a >/dev/null 2>&1 || missing+=(libssl-dev)
 # the Kafka broker of the tests
 if [ "${KAFKA:-on}" != off ]; then
   command -v java >/dev/null || missing+=(openjdk-17-jre-headless)

@@ -1,5 +1,5 @@
-"""free_ports.py COUNT: loopback ports nobody listens on, below those that the system gives to outgoing connections: a server that is
-started on one a moment later, or again after a kill, finds it free."""
+"""free_ports.py COUNT: loopback ports nobody listens on, below those that the system gives to outgoing connections: a
+server that is started on one a moment later, or again after a kill, finds it free."""
 
 import random
 import socket
