@@ -4,10 +4,10 @@ use super::process::Server;
 use crate::definitions::{self, DATASET};
 use crate::failure::Outcome;
 use crate::workload::Event;
-use arrow::array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use arrow_flight::FlightDescriptor;
 use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde_json::json;
 use std::sync::Arc;
@@ -86,7 +86,7 @@ fn event_batch(schema: &SchemaRef, rows: &[Event]) -> Outcome<RecordBatch> {
     let keys: Int64Array = rows.iter().map(|event| event.key).collect::<Vec<_>>().into();
     let times: TimestampMicrosecondArray = rows.iter().map(|event| event.time).collect::<Vec<_>>().into();
     let amounts: Float64Array = rows.iter().map(Event::amount).collect::<Vec<_>>().into();
-    let columns: Vec<arrow::array::ArrayRef> =
+    let columns: Vec<arrow_array::ArrayRef> =
         vec![Arc::new(keys), Arc::new(times.with_timezone("UTC")), Arc::new(amounts)];
     Ok(RecordBatch::try_new(schema.clone(), columns)?)
 }

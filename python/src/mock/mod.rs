@@ -6,8 +6,8 @@ mod world;
 
 use crate::closing::away;
 use crate::definitions::{all_in_one, compile_text};
-use arrow::array::{RecordBatch, RecordBatchReader};
-use arrow::ffi_stream::ArrowArrayStreamReader;
+use arrow_array::ffi_stream::ArrowArrayStreamReader;
+use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_pyarrow::{FromPyArrow, IntoPyArrow, Table};
 use convert::{asking, given_map, key, put_standing, put_values, rejected, row, time};
 use pyo3::exceptions::PyRuntimeError;
@@ -247,7 +247,7 @@ impl MockEngine {
 }
 
 /// The record batches of anything with `__arrow_c_stream__` (a table, a reader, a data frame) or of one batch.
-fn batches(object: &Bound<'_, PyAny>) -> PyResult<(arrow::datatypes::SchemaRef, Vec<RecordBatch>)> {
+fn batches(object: &Bound<'_, PyAny>) -> PyResult<(arrow_schema::SchemaRef, Vec<RecordBatch>)> {
     if let Ok(batch) = RecordBatch::from_pyarrow_bound(object) {
         return Ok((batch.schema(), vec![batch]));
     }

@@ -1,7 +1,7 @@
 //! From answers to responses.
 
-use arrow::array::RecordBatch;
-use arrow::ipc::writer::StreamWriter;
+use arrow_array::RecordBatch;
+use arrow_ipc::writer::StreamWriter;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::{Error, Result, Value};

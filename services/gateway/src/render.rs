@@ -2,7 +2,7 @@
 
 use crate::features::with_run_id;
 use crate::problem::Answered;
-use arrow::ipc::writer::StreamWriter;
+use arrow_ipc::writer::StreamWriter;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::ser::SerializeMap as _;

@@ -1,8 +1,8 @@
 //! IngestService over gRPC.
 
 use crate::ingestor::{GivenKey, IngestReceipt, Ingestor, RowIds, Rows, parse_call_id};
-use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
+use arrow_array::RecordBatch;
+use arrow_ipc::reader::StreamReader;
 use futures::stream::{BoxStream, StreamExt as _};
 use std::io::Cursor;
 use std::sync::Arc;

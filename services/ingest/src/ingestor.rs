@@ -2,7 +2,7 @@
 
 use crate::rows::{EncodedRows, Ids, RejectedRow, RowEncoder};
 use crate::target::{Target, Targets};
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use parking_lot::RwLock;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;

@@ -11,9 +11,10 @@ use crate::plan::{GivenPlan, Planned};
 use crate::reads::{Keyed, TooEarly, keyed_rows, read_all};
 use crate::rows::Rows;
 use crate::view::{Touched, View};
-use arrow::array::{ArrayRef, StringArray, UInt32Array};
-use arrow::compute::{concat, take};
-use arrow::record_batch::RecordBatch;
+use arrow_array::RecordBatch;
+use arrow_array::{ArrayRef, StringArray, UInt32Array};
+use arrow_select::concat::concat;
+use arrow_select::take::take;
 use std::sync::Arc;
 use thyme_core::error::Result;
 use thyme_core::schema::DataType;
@@ -89,7 +90,7 @@ impl ChunkReader {
         // The last column of each piece first, so that a piece's column goes as soon as it is not needed any more.
         for _ in 0..columns {
             let parts: Vec<ArrayRef> = pieces.iter_mut().filter_map(Vec::pop).collect();
-            let parts: Vec<&dyn arrow::array::Array> = parts.iter().map(AsRef::as_ref).collect();
+            let parts: Vec<&dyn arrow_array::Array> = parts.iter().map(AsRef::as_ref).collect();
             let together = concat(&parts).map_err(broken)?;
             arrays.push(take(&together, &places, None).map_err(broken)?);
         }

@@ -1,16 +1,15 @@
 //! Between values and Arrow columns. Int is Int64, float Float64, str Utf8, bytes Binary, datetime Timestamp(µs, UTC),
 //! list[T] List, dict[str, T] Map, the entry of a TopK a Struct.
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, MapArray, StringArray,
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType, UInt64Type};
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, MapArray, StringArray,
     StructArray, TimestampMicrosecondArray,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::cast;
-use arrow::datatypes::{
-    DataType as ArrowType, Field as ArrowField, Fields, Float64Type, Int64Type, TimeUnit, TimestampMicrosecondType,
-    TimestampNanosecondType, UInt64Type,
-};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_cast::cast;
+use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, TimeUnit};
 use std::sync::Arc;
 use thyme_core::error::{Error, Result};
 use thyme_core::schema::{DataType, StructType};
@@ -269,6 +268,6 @@ fn read<T>(items: impl Iterator<Item = Option<T>>, value: impl Fn(T) -> Option<V
     items.map(|item| item.and_then(&value).unwrap_or_default()).collect()
 }
 
-pub(crate) fn broken(error: arrow::error::ArrowError) -> Error {
+pub(crate) fn broken(error: arrow_schema::ArrowError) -> Error {
     Error::invalid(format!("the Arrow data cannot be read: {error}"))
 }

@@ -8,7 +8,7 @@ use super::command::export_command;
 use super::stream::{Upload, open};
 use super::task::AbortOnDrop;
 use crate::asking::asking;
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;

@@ -1,7 +1,7 @@
 //! What there is to exchange and put: datasets and featuresets with their Arrow schemas.
 
-use arrow::datatypes::{Field as ArrowField, Schema};
 use arrow_flight::{FlightDescriptor, FlightInfo, IpcMessage, SchemaAsIpc, SchemaResult};
+use arrow_schema::{Field as ArrowField, Schema};
 use std::collections::HashMap;
 use std::sync::Arc;
 use thyme_core::definition::{Compiled, CompiledDataset, CompiledFeatureset, FeatureKind};

@@ -2,12 +2,12 @@
 //! ahead while a chunk is being worked on, so that the next one is as large as the client is fast.
 
 use super::task::AbortOnDrop;
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow_array::RecordBatch;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, FlightDescriptor};
+use arrow_schema::SchemaRef;
+use arrow_select::concat::concat_batches;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::sync::Arc;
 use thyme_core::{Error, Result};

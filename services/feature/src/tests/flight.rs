@@ -1,13 +1,15 @@
 use super::stack::{NOON, Stack, orders_batch};
-use arrow::array::{
-    Array as _, ArrayRef, AsArray as _, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray,
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{
+    Array as _, ArrayRef, DictionaryArray, Float64Array, Int64Array, RecordBatch, StringArray,
     TimestampMicrosecondArray,
 };
-use arrow::compute::concat_batches;
-use arrow::datatypes::{DataType as ArrowType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
 use arrow_flight::{FlightClient, FlightData, FlightDescriptor};
+use arrow_schema::DataType as ArrowType;
+use arrow_select::concat::concat_batches;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use serde_json::{Value as Json, json};

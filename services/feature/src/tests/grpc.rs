@@ -1,6 +1,6 @@
 use super::stack::{MINUTE, NOON, Stack};
-use arrow::array::AsArray as _;
-use arrow::datatypes::{Float64Type, Int64Type};
+use arrow_array::cast::AsArray as _;
+use arrow_array::types::{Float64Type, Int64Type};
 use std::collections::BTreeMap;
 use thyme_catalog::RunPages;
 use thyme_core::schema::DataType;

@@ -1,6 +1,6 @@
 //! A whole server in memory: `Order` by user with its rows looked up, `UserStats` counting and summing them, `UserFeatures`.
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;

@@ -1,12 +1,13 @@
 //! One Arrow column read as a field's type: downcast once, then cell by cell straight to the stored bytes.
 
 use super::values::check_time;
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, MapArray, StringArray, StructArray,
+use arrow_array::cast::AsArray;
+use arrow_array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, MapArray, StringArray, StructArray,
 };
-use arrow::buffer::{NullBuffer, OffsetBuffer};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, TimeUnit};
+use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_cast::cast;
+use arrow_schema::{DataType as ArrowType, Field as ArrowField, TimeUnit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::record::{put_value, put_varint, zigzag};

@@ -1,8 +1,10 @@
 //! Every form of the same rows gives the same bytes; bad rows are told apart, one by one, and the good ones stay.
 
 use super::{EncodedRows, Ids, RejectedRow, RowEncoder, RowSchema};
-use arrow::array::*;
-use arrow::datatypes::{DataType as ArrowType, Field as ArrowField, Int32Type, Schema, TimeUnit};
+use arrow_array::builder::*;
+use arrow_array::types::Int32Type;
+use arrow_array::*;
+use arrow_schema::{DataType as ArrowType, Field as ArrowField, Schema, TimeUnit};
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeMap;

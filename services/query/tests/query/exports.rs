@@ -1,11 +1,12 @@
 //! Exports: the spine's rows, order and columns; nulls; column names and types; one call per extractor and chunk.
 
 use crate::world::{HOUR, NATIVE, World, question, wait};
-use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, TimestampNanosecondArray,
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{
+    Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    TimestampNanosecondArray,
 };
-use arrow::datatypes::{Float64Type, Int64Type};
 use std::sync::Arc;
 use thyme_core::error::Result;
 use thyme_query::{At, ExportQuestion};
@@ -136,7 +137,7 @@ fn columns_are_mapped_and_read_by_their_declared_types() {
     // One nanosecond before the event: floored to the microsecond before it.
     let nanos = vec![-HOUR * 1000, -HOUR * 1000 - 1];
     let spine = spine(vec![
-        ("customer", Arc::new(arrow::array::LargeStringArray::from(vec!["a", "a"])) as ArrayRef),
+        ("customer", Arc::new(arrow_array::LargeStringArray::from(vec!["a", "a"])) as ArrayRef),
         ("when", Arc::new(TimestampNanosecondArray::from(nanos))),
     ]);
     let mut asked = export_question(&["orders"]);

@@ -1,7 +1,7 @@
 //! Online, point in time and export give the same bits, and these are those of a brute force over all events.
 
 use crate::world::{HOUR, NATIVE, World, question, wait};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::aggregate::Outcome;

@@ -60,7 +60,7 @@ async fn many_entities_as_json_and_as_arrow() {
     let bytes = question.to_string();
     let reply = http(server.server.query_addr, "POST", "/features/batch", &accept, bytes.as_bytes()).await;
     assert_eq!(reply.header("content-type"), Some("application/vnd.apache.arrow.stream"));
-    let mut stream = arrow::ipc::reader::StreamReader::try_new(std::io::Cursor::new(reply.body), None).unwrap();
+    let mut stream = arrow_ipc::reader::StreamReader::try_new(std::io::Cursor::new(reply.body), None).unwrap();
     let batch = stream.next().unwrap().unwrap();
     assert_eq!(batch.num_rows(), 3);
     assert_eq!(batch.schema().metadata()["thyme.ts"], "2024-01-15T12:04:00Z");

@@ -8,7 +8,7 @@ use crate::{Place, Poll, RejectedRow, SourceRow, coerce};
 use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ParquetRecordBatchReaderBuilder, RowSelection, RowSelector};
 use ::parquet::errors::ParquetError;
-use arrow::array::RecordBatch;
+use arrow_array::RecordBatch;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use thyme_core::record::encode_row;
@@ -72,7 +72,7 @@ fn identity(source: &SourceFile, file: &File) -> Result<(u64, u64)> {
     Ok((length, cursor::fingerprint(&footer)))
 }
 
-fn check_columns(source: &SourceFile, fields: &[Field], schema: &arrow::datatypes::SchemaRef) -> Result<()> {
+fn check_columns(source: &SourceFile, fields: &[Field], schema: &arrow_schema::SchemaRef) -> Result<()> {
     for field in fields {
         if !field.nullable && schema.index_of(&field.name).is_err() {
             let hint = suggest::hint(&field.name, schema.fields().iter().map(|column| column.name().as_str()));

@@ -5,7 +5,7 @@ mod kinds;
 
 use crate::conformance::{self, Origin};
 use crate::{Place, Poll, Source};
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow_array::{ArrayRef, RecordBatch};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use serde_json::{Map, Value as Json};
@@ -93,7 +93,7 @@ fn csv_header() -> String {
 }
 
 fn columns(rows: &[Vec<Value>]) -> RecordBatch {
-    use arrow::array::{BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow_array::{BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
     let column = |at: usize| rows.iter().map(move |row| &row[at]);
     let ints: Int64Array = column(0).map(Value::as_int).collect();
     let times: TimestampMicrosecondArray =
@@ -236,7 +236,7 @@ fn times_of_a_parquet_file_may_be_text() {
     let rows = conformance::rows(0, 5);
     let typed = columns(&rows);
     let texts = rows.iter().map(|row| row[1].to_json().as_str().map(str::to_string));
-    let texts: arrow::array::StringArray = texts.collect();
+    let texts: arrow_array::StringArray = texts.collect();
     let names: Vec<String> = conformance::fields().into_iter().map(|field| field.name).collect();
     let batch = |times: ArrayRef| {
         let mut arrays = typed.columns().to_vec();
@@ -247,7 +247,7 @@ fn times_of_a_parquet_file_may_be_text() {
     let values: Vec<Vec<Value>> = sample.poll(None).unwrap().rows.into_iter().map(|row| row.values).collect();
     assert_eq!(values, rows);
 
-    let wrong = arrow::array::StringArray::from(vec!["soon"; 5]);
+    let wrong = arrow_array::StringArray::from(vec!["soon"; 5]);
     let sample = Sample::new("rows.parquet", parquet_bytes(&batch(Arc::new(wrong)), 5));
     let poll = sample.poll(None).unwrap();
     assert!(poll.rows.is_empty() && poll.rejected.len() == 5);

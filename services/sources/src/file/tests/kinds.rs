@@ -1,9 +1,11 @@
 //! Parquet columns of every kind that may fill a field, and of those that may not.
 
 use super::*;
-use arrow::array::*;
-use arrow::compute::cast;
-use arrow::datatypes::{DataType as ArrowType, Int32Type, TimeUnit};
+use arrow_array::builder::*;
+use arrow_array::types::Int32Type;
+use arrow_array::*;
+use arrow_cast::cast;
+use arrow_schema::{DataType as ArrowType, TimeUnit};
 use thyme_core::schema::DataType;
 
 fn polled(array: ArrayRef, data_type: &str, nullable: bool) -> Result<Poll> {
