@@ -114,6 +114,19 @@ async fn events_of(server: &TestServer, event_type: &str) -> Vec<String> {
     of_type.map(|event| event["message"].as_str().unwrap().to_string()).collect()
 }
 
+/// Waits for the one event of this type: it is written just after what it tells of shows elsewhere.
+async fn wait_event(server: &TestServer, event_type: &str) {
+    let mut found = events_of(server, event_type).await;
+    for _ in 0..600 {
+        if !found.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        found = events_of(server, event_type).await;
+    }
+    assert_eq!(found.len(), 1, "{event_type}: {found:?}");
+}
+
 /// A server with 40 orders in a checkpoint and 20 more in the log only, stopped; its answers.
 async fn behind(place: &Place) -> Vec<Json> {
     let server = place.start().await;
@@ -275,14 +288,14 @@ async fn a_store_that_is_away_stops_nothing_and_is_seen() {
     assert!(found["failures"].as_u64().unwrap() >= 1, "{found}");
     wait_for(&server, "age", |found| found["age_seconds"].as_f64().unwrap() > 1.0).await;
     assert_eq!(answer(&server, "u0").await["spend_7d"], json!(15.0));
-    assert_eq!(events_of(&server, "checkpoint.failed").await.len(), 1);
+    wait_event(&server, "checkpoint.failed").await;
     assert_eq!(server.get("/readyz").await.status, 200);
 
     // A server that needs it does not start without it, and says what to do.
     std::fs::remove_file(place.store()).unwrap();
     std::fs::rename(place.root.path().join("away"), place.store()).unwrap();
     wait_for(&server, "recovery", |found| found["trouble"].is_null()).await;
-    assert_eq!(events_of(&server, "checkpoint.recovered").await.len(), 1);
+    wait_event(&server, "checkpoint.recovered").await;
     server.server.stop().await.unwrap();
 }
 
@@ -297,7 +310,7 @@ async fn a_state_that_differs_from_a_checkpoint_of_its_place_is_reported() {
     rewrite(&newest, |manifest| manifest["digest"] = json!("0".repeat(32)));
     let found = wait_for(&server, "the divergence", |found| found["diverged"].is_string()).await;
     assert!(found["diverged"].as_str().unwrap().contains("one of them is wrong"), "{found}");
-    assert_eq!(events_of(&server, "checkpoint.diverged").await.len(), 1);
+    wait_event(&server, "checkpoint.diverged").await;
     assert!(server.get("/metrics").await.text().contains("thyme_checkpoint_divergences_total"));
     server.server.stop().await.unwrap();
 }
@@ -324,7 +337,7 @@ async fn a_rebuild_has_the_digest_of_the_state() {
     let name = |table: &v1::TableDigests| table.table.split('+').next().unwrap().to_string();
     let tables: Vec<String> = outcome.tables.iter().map(name).collect();
     assert_eq!(tables, ["pipeline:CategoryStats.by_category@1", "pipeline:UserStats.compute@1", "raw:Order@1"]);
-    assert_eq!(events_of(&server, "rebuild.equal").await.len(), 1);
+    wait_event(&server, "rebuild.equal").await;
     assert!(!place.data().join("rebuild").exists());
     // The engine goes on as before.
     log_and_wait(&server, orders_from(50, 10)).await;
