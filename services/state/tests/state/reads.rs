@@ -65,7 +65,9 @@ proptest! {
         }
         store().drop_table(case.table.id).unwrap();
     }
+}
 
+proptest! {
     #[test]
     fn a_sweep_equals_single_reads(seed: u64, routed: bool) {
         let mut case = case(seed, routed);
