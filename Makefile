@@ -25,7 +25,7 @@ endif
 
 RUN_RUST = $(PYTHON) tools/rust_tests.py 3 --config tools/tests.toml --release $(RUST_CRATES) --quiet $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
-RUN_PYTHON = $(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+RUN_PYTHON = $(PYTHON) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
 .PHONY: help deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
 
