@@ -1,4 +1,4 @@
-//! Avro, Protobuf and the registry, on bytes written by hand and by Confluent's serializers.
+//! Avro, Protobuf and the registry, on bytes written by hand; `integration/test_kafka_source_formats.py` has those of Confluent's serializers.
 
 mod avro;
 mod avro_random;
