@@ -23,9 +23,12 @@ SKIP_RUST := -- --skip on_kafka
 SKIP_PYTHON := --ignore-glob='*/test_kafka*.py' -k 'not on_kafka'
 endif
 
-RUN_RUST = $(PYTHON) tools/rust_tests.py 3 --config tools/tests.toml --release $(RUST_CRATES) --quiet $(SKIP_RUST)
+RUST_TESTS := --config tools/tests.toml --release $(RUST_CRATES)
+# The test programs are compiled with clippy (tools/clippy), where the toolchain carries it.
+CLIPPY := $(if $(shell cargo clippy --version 2>/dev/null),RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tools/clippy/rustc)
+RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(BESIDE) $(RUST_TESTS) $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
-RUN_PYTHON = $(PYTHON) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
 .PHONY: help deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
 
@@ -51,11 +54,14 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
-test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
+test: BESIDE = --jobs 2 --beside "$(RUN_PYTHON)"
+test: lint test-wheel test-rust ## everything (KAFKA=off: without the tests that need a Kafka broker)
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint
-	@tools/lint.sh $(VENV) $(RUST_CRATES)
+	@tools/lint.sh $(VENV)
+	@$(if $(CLIPPY),,echo "note: this toolchain has no clippy, lints are not checked")
+	$(CLIPPY) cargo test --no-run $(RUST_TESTS)
 
 test-rust: deps ## Rust tests
 	@tools/s3.sh $(VENV)

@@ -1,11 +1,14 @@
-"""rust_tests.py JOBS CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, with JOBS test programs at a time.
+"""rust_tests.py [--jobs N] [--beside COMMAND] CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, N test programs at a time.
 
 Many of ours wait for a broker or a database; cargo runs one program after the other. Those that start them (`tests/…`)
 begin first, for they take longest. What a program prints is shown when it ends; the seconds each took, at the end.
+COMMAND (the Python tests, which wait still more) runs meanwhile, once the test programs are compiled; its lines are
+shown as they come.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -75,16 +78,20 @@ def compiled(cargo: list[str]) -> list[Program]:
     return sorted(programs, key=lambda program: program.is_unit)
 
 
-def main() -> int:
-    jobs, *cargo = sys.argv[1:]
-    arguments: list[str] = []
-    if "--" in cargo:
-        place = cargo.index("--")
-        cargo, arguments = cargo[:place], cargo[place + 1 :]
+def beside(command: str) -> int:
+    """Runs a shell command, showing whole lines, so that they do not mix with what the programs print."""
+    with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        for line in running.stdout:
+            print(line, end="", flush=True)
+    return running.returncode
+
+
+def run_all(programs: list[Program], jobs: int, arguments: list[str]) -> list[str]:
+    """Runs the programs; those that failed, with their exit codes."""
     took: list[tuple[float, str]] = []
     failed: list[str] = []
-    with ThreadPoolExecutor(int(jobs)) as pool:
-        running = {pool.submit(program.run, arguments): program for program in compiled(cargo)}
+    with ThreadPoolExecutor(jobs) as pool:
+        running = {pool.submit(program.run, arguments): program for program in programs}
         for done in as_completed(running):
             program = running[done]
             code, output, seconds = done.result()
@@ -93,11 +100,29 @@ def main() -> int:
             if code:
                 failed.append(f"{program.target} (exit {code})")
     print("slowest: " + ", ".join(f"{target} {seconds:.0f} s" for seconds, target in sorted(took, reverse=True)[:8]))
+    if not failed:
+        print(f"{len(took)} Rust test programs passed", flush=True)
+    return failed
+
+
+def main() -> int:
+    given, arguments = sys.argv[1:], []
+    if "--" in given:
+        place = given.index("--")
+        given, arguments = given[:place], given[place + 1 :]
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--jobs", type=int, default=3)
+    parser.add_argument("--beside", metavar="COMMAND")
+    options, cargo = parser.parse_known_args(given)
+    programs = compiled(cargo)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(beside, options.beside) if options.beside else None
+        failed = run_all(programs, options.jobs, arguments)
+        if other and other.result():
+            failed.append(f"{options.beside} (exit {other.result()})")
     if failed:
         print("failed: " + ", ".join(sorted(failed)))
-        return 1
-    print(f"{len(took)} test programs passed")
-    return 0
+    return min(len(failed), 1)
 
 
 if __name__ == "__main__":

@@ -4,4 +4,4 @@ set -euo pipefail
 venv="$1"
 "$venv/bin/python" -c 'import moto.server' 2>/dev/null && exit 0
 echo "== installing the S3 server of the tests"
-"$venv/bin/pip" install -q "moto[server]>=5,<6"
+"$venv/bin/pip" install -q --no-compile "moto[server]>=5,<6"

@@ -67,16 +67,6 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
-    fn state_is_what_the_naive_model_accepts(events in proptest::collection::vec(event(), 1..120)) {
-        let events = sane(events);
-        let world = World::new();
-        let state = StateStore::in_memory().unwrap();
-        let log = log_with(&events);
-        world.engine(&state, &log, 1_000).run_to_end().unwrap();
-        check_against_model(&world, &state, &events);
-    }
-
-    #[test]
     fn rows_do_not_depend_on_ticks_restarts_or_lost_transactions(
         events in proptest::collection::vec(event(), 1..120),
         ticks in proptest::collection::vec(1usize..20, 1..6),

@@ -21,7 +21,7 @@ fn time_of(coordinate: u128) -> i64 {
 }
 
 /// The digest of `[from, to]` over the events that it holds, ascending.
-pub fn digest(spec: &PartialSpec, events: &[Event], from: i64, to: i64) -> Partial {
+pub fn digest(spec: &PartialSpec, events: &[&Event], from: i64, to: i64) -> Partial {
     let mut whole = Partial::empty(spec);
     for block in events.chunk_by(|one, other| coordinate(one) >> 102 == coordinate(other) >> 102) {
         whole.merge(spec, &below(spec, block, 102, from, to));
@@ -30,7 +30,7 @@ pub fn digest(spec: &PartialSpec, events: &[Event], from: i64, to: i64) -> Parti
 }
 
 /// The digest of a stretch of 2^bits coordinates that a page may stand for.
-fn below(spec: &PartialSpec, events: &[Event], bits: u32, from: i64, to: i64) -> Partial {
+fn below(spec: &PartialSpec, events: &[&Event], bits: u32, from: i64, to: i64) -> Partial {
     let mut whole = Partial::empty(spec);
     if events.len() <= 64 {
         for event in events.iter().filter(|event| spec.predicate.is_none_or(|bit| event.predicates >> bit & 1 == 1)) {
@@ -42,7 +42,7 @@ fn below(spec: &PartialSpec, events: &[Event], bits: u32, from: i64, to: i64) ->
     for part in events.chunk_by(|one, other| part(one) == part(other)) {
         whole.merge(spec, &below(spec, part, bits - 6, from, to));
     }
-    let start = coordinate(&events[0]) >> bits << bits;
+    let start = coordinate(events[0]) >> bits << bits;
     if bits < 102 && from <= time_of(start) && time_of(start + (1 << bits) - 1) <= to {
         whole.cut();
     }

@@ -180,12 +180,16 @@ pub fn time_near(random: &mut Random, events: &[Event]) -> i64 {
 
 /// The seen events of `[from, to]`, by (time, origin).
 pub fn expected_events(events: &[Event], from: i64, to: i64, visible: &Visible) -> Vec<Event> {
+    seen(events, from, to, visible).into_iter().cloned().collect()
+}
+
+fn seen<'a>(events: &'a [Event], from: i64, to: i64, visible: &Visible) -> Vec<&'a Event> {
     let is_seen = |event: &&Event| {
         visible.sequence_below.is_none_or(|limit| event.sequence < limit)
             && visible.appended_by.is_none_or(|limit| event.append_time <= limit)
     };
-    let mut found: Vec<Event> =
-        events.iter().filter(|event| event.time >= from && event.time <= to).filter(is_seen).cloned().collect();
+    let mut found: Vec<&Event> =
+        events.iter().filter(|event| event.time >= from && event.time <= to).filter(is_seen).collect();
     found.sort_by_key(|event| (event.time, event.origin));
     found
 }
@@ -193,7 +197,7 @@ pub fn expected_events(events: &[Event], from: i64, to: i64, visible: &Visible) 
 /// The brute force.
 pub fn expected(table: &Table, events: &[Event], at: i64, reads: &[WindowRead], visible: &Visible) -> Vec<WindowData> {
     let window_data = |read: &WindowRead| {
-        let inside = expected_events(events, read.window.start(at), at, visible);
+        let inside = seen(events, read.window.start(at), at, visible);
         let value = |event: &Event, column: Option<u16>| {
             column.map_or(Value::Null, |column| event.values[usize::from(column)].clone())
         };
