@@ -27,7 +27,7 @@ class Moody:
         while key == "loops":
             pass
         if key == "sleeps":
-            ctypes.CDLL(None).sleep(6)
+            ctypes.CDLL(None).sleep(20)
         if key == "raises":
             raise ValueError("no good")
         with open(f"/proc/self/task/{threading.get_native_id()}/comm") as name:
@@ -100,7 +100,7 @@ def test_threads_stuck_in_native_code_are_not_missed(moody):
         assert threads[0] == "thyme-server"
         assert threads[-1] == "thyme-extractor"
         # What comes back takes calls again.
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 120
         while warm_up(client) != "thyme-server":
             assert time.monotonic() < ends
         told = pool.submit(client.query, "Moody", "sleeps").result()

@@ -1,6 +1,6 @@
-"""rust_tests.py [--jobs N] [--beside COMMAND] CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, N test programs at a time.
+"""rust_tests.py [--jobs N] [--beside COMMAND] CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: N test programs at a time.
 
-Many of ours wait for a broker or a database; cargo runs one program after the other. Those that start them (`tests/…`)
+Many of ours wait for a broker or a database; `cargo test` runs one after the other. Those that start them (`tests/…`)
 begin first, for they take longest. What a program prints is shown when it ends; the seconds each took, at the end.
 COMMAND (the Python tests, which wait still more) runs meanwhile, once the test programs are compiled; its lines are
 shown as they come.
