@@ -1,7 +1,7 @@
 """rust_tests.py [--jobs N] [--beside COMMAND] CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: N test programs at a time.
 
-Many of ours wait for a broker or a database; `cargo test` runs one after the other. Those that start them (`tests/…`)
-begin first, for they take longest. What a program prints is shown when it ends; the seconds each took, at the end.
+Many of ours wait for a broker or a database; `cargo test` runs one after the other. What a program prints is shown when
+it ends; the seconds each took, at the end.
 COMMAND (the Python tests, which wait still more) runs meanwhile, once the test programs are compiled; its lines are
 shown as they come.
 """
@@ -19,6 +19,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+# They take the longest, so they begin first.
+LONG = ["state", "crash_points", "thyme_sources", "properties", "kafka"]
+
 
 @dataclass
 class Program:
@@ -26,7 +29,7 @@ class Program:
 
     path: str
     target: str
-    is_unit: bool
+    place: int
     folder: Path
     package: str
     version: str
@@ -64,18 +67,18 @@ def compiled(cargo: list[str]) -> list[Program]:
         if not message.get("executable") or not message["profile"]["test"]:
             continue
         identity = re.search(r"#(?:(.+)@)?([^@]+)$", message["package_id"])
-        folder = Path(message["manifest_path"]).parent
+        folder, name = Path(message["manifest_path"]).parent, message["target"]["name"]
         programs.append(
             Program(
                 path=message["executable"],
-                target=f"{folder.name}::{message['target']['name']}",
-                is_unit="test" not in message["target"]["kind"],
+                target=f"{folder.name}::{name}",
+                place=LONG.index(name) if name in LONG else len(LONG),
                 folder=folder,
                 package=identity[1] or folder.name,
                 version=identity[2],
             )
         )
-    return sorted(programs, key=lambda program: program.is_unit)
+    return sorted(programs, key=lambda program: program.place)
 
 
 def beside(command: str) -> int:
