@@ -27,6 +27,7 @@ TEST = ["cargo", "test", "--release", "--workspace", "--exclude", "thyme-python"
 ENGINE = "services/engine/src"
 # Enough for every mutant; what is caught ends with the first seed that shows it.
 SEEDS = "200"
+ROUNDS = "4"
 # What the two programs say when they ran and something was wrong.
 FAILED = ("test result: FAILED", '"crash_runs":')
 # Seconds for one mutant, its compilation included. One that never ends is caught.
@@ -84,7 +85,12 @@ MUTANTS = [
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), unfenced.as_mut())?;
             }
-            self.producer = Some(self.log.producer(&self.options.producer_id)?);""",
+            pass(Point::Fenced)?;
+            let producer = self.log.producer(&self.options.producer_id)?;
+            pass(Point::CommittedRead)?;
+            self.producer = Some(producer);""",
+        # It takes another engine between the two, which the simulation, one call after the other, never has there.
+        test=("crash_points", "--", "Fenced"),
     ),
     Mutant(
         "the gap is replayed with outputs",
@@ -212,7 +218,7 @@ def seed_target() -> Path:
 
 def run(test: tuple[str, ...], source: Path, target: Path) -> subprocess.CompletedProcess[str]:
     command = [*TEST, "--quiet", "--test", *test]
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "SEEDS": SEEDS}
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "SEEDS": SEEDS, "CRASH_ROUNDS": ROUNDS}
     # In a group of its own, so that an engine that goes round in circles ends with the rest.
     running = subprocess.Popen(
         command,
