@@ -236,6 +236,14 @@ SOURCES = [
         lambda: KafkaSource("orders", properties={"ssl.ca.location": 1}),
         "KafkaSource: property 'ssl.ca.location' must be a text or a Secret, got int",
     ),
+    (
+        lambda: KafkaSource("orders", schema_registry="http://a"),
+        'KafkaSource: format="json" takes no schema registry',
+    ),
+    (
+        lambda: KafkaSource("orders", format="avro", schema_registry_password="x"),
+        "KafkaSource: a password is not written into a definition",
+    ),
     (lambda: source(KafkaSource("orders"), every="1s"), "@source: a KafkaSource takes no every"),
     (lambda: source(KafkaSource("orders"), cursor="ts"), "@source: a KafkaSource takes no cursor"),
     (lambda: Secret(env=""), "Secret names an environment variable"),

@@ -11,9 +11,10 @@ from thyme.secret import Secret
 from thyme.suggest import suggestion
 
 _ARGUMENTS = (
-    "topic", "format", "bootstrap_servers", "security_protocol", "sasl_mechanism", "username", "password", "properties"
+    "topic", "format", "bootstrap_servers", "security_protocol", "sasl_mechanism", "username", "password", "properties",
+    "schema_registry", "schema_registry_username", "schema_registry_password",
 )  # fmt: skip
-_FORMATS = ("json",)
+_FORMATS = ("json", "avro")
 _PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 
 
@@ -22,11 +23,13 @@ class KafkaSource:
     with it: a topic has an order of its own.
 
     What is left out comes from the server's environment: `KAFKA_BOOTSTRAP_SERVERS`, `KAFKA_SECURITY_PROTOCOL`,
-    `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`.
+    `KAFKA_SASL_MECHANISM`, `KAFKA_SASL_USERNAME`, `KAFKA_SASL_PASSWORD`, `SCHEMA_REGISTRY_URL`,
+    `SCHEMA_REGISTRY_USERNAME`, `SCHEMA_REGISTRY_PASSWORD`.
 
     Args:
         topic: its name.
-        format: what the values are: `json` (with or without the header of Confluent's serializers).
+        format: what the values are: `json` (with or without the header of Confluent's serializers), or `avro` as
+            those serializers write it.
         bootstrap_servers: `host:port`, several separated by commas.
         security_protocol: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
         sasl_mechanism: such as `PLAIN` or `SCRAM-SHA-512`.
@@ -34,6 +37,9 @@ class KafkaSource:
         password: `Secret(env="NAME")`, a variable of the server; never the password itself.
         properties: further properties of librdkafka that say how to connect, such as
             `{"ssl.ca.location": "/etc/ca.pem"}`; values that are secret are each a `Secret(env="NAME")`.
+        schema_registry: the address of a registry with Confluent's HTTP interface, for `avro`.
+        schema_registry_username: as whom.
+        schema_registry_password: `Secret(env="NAME")`.
     """
 
     kind = "kafka"
@@ -49,6 +55,9 @@ class KafkaSource:
         username: str | None = None,
         password: Secret | None = None,
         properties: Mapping[str, str | Secret] | None = None,
+        schema_registry: str | None = None,
+        schema_registry_username: str | None = None,
+        schema_registry_password: Secret | None = None,
         **unknown: object,
     ) -> None:
         location = caller_location()
@@ -60,6 +69,8 @@ class KafkaSource:
             "security_protocol": security_protocol,
             "sasl_mechanism": sasl_mechanism,
             "username": username,
+            "schema_registry": schema_registry,
+            "schema_registry_username": schema_registry_username,
         }
         for name, text in texts.items():
             if (text is not None or name in ("topic", "format")) and (not isinstance(text, str) or not text):
@@ -67,12 +78,17 @@ class KafkaSource:
         _one_of("format", format, format, _FORMATS, location)
         if security_protocol is not None:
             _one_of("security_protocol", security_protocol, security_protocol.lower(), _PROTOCOLS, location)
-        if password is not None and not isinstance(password, Secret):
-            hint = 'write password=Secret(env="NAME_OF_A_VARIABLE"); a commit is kept for everybody to read'
-            raise _wrong("KafkaSource: a password is not written into a definition", hint, "password", location)
+        secrets = {"password": password, "schema_registry_password": schema_registry_password}
+        for name, secret in secrets.items():
+            if secret is not None and not isinstance(secret, Secret):
+                hint = f'write {name}=Secret(env="NAME_OF_A_VARIABLE"); a commit is kept for everybody to read'
+                raise _wrong("KafkaSource: a password is not written into a definition", hint, name, location)
+        if format == "json" and any((schema_registry, schema_registry_username, schema_registry_password)):
+            hint = "leave it out: JSON is read without its schema"
+            raise _wrong('KafkaSource: format="json" takes no schema registry', hint, "schema_registry", location)
         given = {
             **texts,
-            "password": None if password is None else password.to_json(),
+            **{name: None if secret is None else secret.to_json() for name, secret in secrets.items()},
             "properties": _properties(properties, location) or None,
         }
         self._settings = {name: given[name] for name in _ARGUMENTS if given[name] is not None}

@@ -10,14 +10,21 @@
 //! - A record without a value, or one that is none of the dataset, goes to the dead letters with partition and offset.
 //! - A record's event id is its partition, its offset and a hash of topic and content: a topic that was made anew has other ids.
 
+mod avro;
 mod client;
 mod context;
 mod cursor;
+mod datum;
+mod decimal;
 mod decode;
 mod errors;
 #[cfg(test)]
+mod formats;
+#[cfg(test)]
 mod on_kafka;
+mod registry;
 mod round;
+mod schemas;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -68,11 +75,12 @@ impl Source for KafkaSource {
         let records = round.read(&mut client, max_rows.max(1))?;
         let has_more = !round.is_over();
         let mut poll = Poll { rows: vec![], rejected: vec![], cursor: round.cursor.encode()?, has_more, pending: None };
+        // Whatever failed above, the next poll has a new connection and reads the same again.
+        self.client = Some(client);
+        // A schema registry that does not answer is no fault of the brokers: the same is read again, by the same connection.
         for record in &records {
             self.take(record, &mut poll)?;
         }
-        // Whatever failed above, the next poll has a new connection and reads the same again.
-        self.client = Some(client);
         self.round = has_more.then_some(round);
         Ok(poll)
     }

@@ -1,12 +1,13 @@
 //! The value of a record as the dataset's fields.
 
+use super::datum::{Datum, hex};
+use super::schemas::{MAGIC, Schemas, WAITS};
 use super::settings::{Format, Settings};
 use crate::coerce;
 use thyme_core::schema::Field;
 use thyme_core::{Error, Result, Value};
 
 /// What Confluent's serializers put before the value: a zero and the id of its schema in four bytes.
-const MAGIC: u8 = 0;
 const HEADER: usize = 5;
 
 /// A record that is none of the dataset.
@@ -18,13 +19,18 @@ pub struct Unfit {
 }
 
 pub struct Decoder {
-    format: Format,
     fields: Vec<Field>,
+    /// `None` for plain JSON.
+    schemas: Option<Schemas>,
 }
 
 impl Decoder {
     pub fn new(settings: &Settings, fields: &[Field]) -> Result<Decoder> {
-        Ok(Decoder { format: settings.format, fields: fields.to_vec() })
+        let schemas = match settings.format {
+            Format::Json => None,
+            format => Some(Schemas::new(format, settings.registry.clone(), WAITS)?),
+        };
+        Ok(Decoder { fields: fields.to_vec(), schemas })
     }
 
     /// An error is about the source as a whole, never about this one record.
@@ -34,8 +40,10 @@ impl Decoder {
                 .hint("each record is an event; a deletion is none");
             return Ok(Err(Unfit { reason, values: Vec::new(), sample: String::new() }));
         };
-        Ok(match self.format {
-            Format::Json => self.json(value),
+        let Some(schemas) = &mut self.schemas else { return Ok(self.json(value)) };
+        Ok(match schemas.read(value)? {
+            Ok(datum) => self.fields_of(&datum),
+            Err(reason) => Err(Unfit { reason, values: Vec::new(), sample: hex(value) }),
         })
     }
 
@@ -55,5 +63,13 @@ impl Decoder {
             Err(reason) => (reason, Vec::new()),
         };
         Err(Unfit { reason, values, sample: coerce::sample(text) })
+    }
+
+    fn fields_of(&self, datum: &Datum) -> Result<Vec<Value>, Unfit> {
+        datum.values(&self.fields).map_err(|reason| Unfit {
+            reason,
+            values: datum.readable(&self.fields),
+            sample: coerce::sample(datum.shown().to_string().as_bytes()),
+        })
     }
 }

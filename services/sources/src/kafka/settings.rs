@@ -1,11 +1,14 @@
 //! Settings of the source: which topic in which format, and how to reach the brokers. What is left out comes from the server's
 //! environment.
 
+mod registry;
+
 use super::context::Secrets;
 use super::errors;
 use crate::settings::{secret, secret_name, text};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
+pub use registry::RegistrySettings;
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use thyme_core::definition::SourceDef;
@@ -20,9 +23,12 @@ pub const NAMES: &[&str] = &[
     "username",
     "password",
     "properties",
+    "schema_registry",
+    "schema_registry_username",
+    "schema_registry_password",
 ];
 
-const FORMATS: &[(&str, Format)] = &[("json", Format::Json)];
+const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Avro)];
 
 /// Settings with a name of their own, what librdkafka calls them, and the variable that they fall back to.
 const NAMED: &[(&str, &str, &str)] = &[
@@ -62,12 +68,20 @@ const SECRET_PARTS: &[&str] =
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
     Json,
+    Avro,
+}
+
+impl Format {
+    pub fn name(self) -> &'static str {
+        FORMATS.iter().find(|(_, format)| *format == self).map_or("", |(name, _)| name)
+    }
 }
 
 #[derive(Debug)]
 pub struct Settings {
     pub topic: String,
     pub format: Format,
+    pub registry: RegistrySettings,
     /// By librdkafka's names.
     plain: BTreeMap<String, String>,
     /// By librdkafka's names: the setting and the variable that holds its value.
@@ -80,9 +94,11 @@ impl Settings {
             Ok(text(source, name)?.filter(|text| !text.is_empty()).map(str::to_string))
         };
         let topic = owned("topic")?;
+        let format = owned("format")?.map_or(Ok(Format::Json), |name| format(&name))?;
         let mut settings = Settings {
             topic: topic.ok_or_else(|| Error::definition("a Kafka source needs a topic").field("topic"))?,
-            format: owned("format")?.map_or(Ok(Format::Json), |name| format(&name))?,
+            format,
+            registry: RegistrySettings::of(source, format)?,
             plain: BTreeMap::new(),
             secret: BTreeMap::new(),
         };
