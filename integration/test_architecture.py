@@ -19,6 +19,8 @@ OWNERS = {
     "axum": {"thyme-gateway", "thyme-server"},
     "arrow-flight": {"thyme-feature", "thyme-bench"},
     "parquet": {"thyme-sources"},
+    # The server's own interface is compiled before it is built; a source compiles schemas of others while it runs.
+    "protox": {"thyme-sources"},
     # For the schema registry of a source; object_store has one of its own.
     "reqwest": {"thyme-sources"},
     "prost": {"thyme-proto", "thyme-feature", "thyme-bench"},

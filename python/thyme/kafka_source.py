@@ -14,7 +14,7 @@ _ARGUMENTS = (
     "topic", "format", "bootstrap_servers", "security_protocol", "sasl_mechanism", "username", "password", "properties",
     "schema_registry", "schema_registry_username", "schema_registry_password",
 )  # fmt: skip
-_FORMATS = ("json", "avro")
+_FORMATS = ("json", "avro", "protobuf")
 _PROTOCOLS = ("plaintext", "ssl", "sasl_plaintext", "sasl_ssl")
 
 
@@ -28,8 +28,8 @@ class KafkaSource:
 
     Args:
         topic: its name.
-        format: what the values are: `json` (with or without the header of Confluent's serializers), or `avro` as
-            those serializers write it.
+        format: what the values are: `json` (with or without the header of Confluent's serializers), or `avro` or
+            `protobuf` as those serializers write them.
         bootstrap_servers: `host:port`, several separated by commas.
         security_protocol: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
         sasl_mechanism: such as `PLAIN` or `SCRAM-SHA-512`.
@@ -37,7 +37,7 @@ class KafkaSource:
         password: `Secret(env="NAME")`, a variable of the server; never the password itself.
         properties: further properties of librdkafka that say how to connect, such as
             `{"ssl.ca.location": "/etc/ca.pem"}`; values that are secret are each a `Secret(env="NAME")`.
-        schema_registry: the address of a registry with Confluent's HTTP interface, for `avro`.
+        schema_registry: the address of a registry with Confluent's HTTP interface, for `avro` and `protobuf`.
         schema_registry_username: as whom.
         schema_registry_password: `Secret(env="NAME")`.
     """

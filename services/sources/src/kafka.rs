@@ -22,6 +22,7 @@ mod errors;
 mod formats;
 #[cfg(test)]
 mod on_kafka;
+mod protobuf;
 mod registry;
 mod round;
 mod schemas;

@@ -13,6 +13,8 @@ pub enum Datum {
     Null,
     Bool(bool),
     Int(i64),
+    /// A whole number beyond 64 bits with a sign.
+    Large(u64),
     Float(f64),
     Text(String),
     Bytes(Vec<u8>),
@@ -27,6 +29,10 @@ pub enum Datum {
 }
 
 impl Datum {
+    pub fn unsigned(number: u64) -> Datum {
+        i64::try_from(number).map_or(Datum::Large(number), Datum::Int)
+    }
+
     /// A moment in units of which there are `per_second`; what is finer than a microsecond is floored.
     pub fn time(units: i64, per_second: i64) -> Datum {
         let micros = match per_second {
@@ -83,6 +89,7 @@ impl Datum {
                 Value::Int(whole.parse().ok().filter(|_| is_whole).ok_or_else(wrong)?)
             }
             (DataType::Float, Datum::Int(number)) => Value::float(*number as f64).ok_or_else(wrong)?,
+            (DataType::Float, Datum::Large(number)) => Value::float(*number as f64).ok_or_else(wrong)?,
             (DataType::Float, Datum::Float(number)) => Value::float(*number).ok_or_else(wrong)?,
             (DataType::Float, Datum::Decimal(digits)) => {
                 digits.parse::<f64>().ok().and_then(Value::float).ok_or_else(wrong)?
@@ -130,6 +137,7 @@ impl Datum {
             Datum::Null => Json::Null,
             Datum::Bool(flag) => Json::from(*flag),
             Datum::Int(number) => Json::from(*number),
+            Datum::Large(number) => Json::from(*number),
             Datum::Float(number) if number.is_finite() => Json::from(*number),
             Datum::Float(number) => Json::from(number.to_string()),
             Datum::Text(text) => Json::from(text.as_str()),

@@ -1,9 +1,11 @@
-//! Avro and the registry, on bytes written by hand.
+//! Avro, Protobuf and the registry, on bytes written by hand and by Confluent's serializers.
 
 mod avro;
 mod avro_random;
 mod confluent;
 mod evolution;
+mod protobuf;
+mod protobuf_schemas;
 mod registry;
 mod server;
 mod values;

@@ -5,6 +5,7 @@
 
 use super::avro::Schema;
 use super::datum::Datum;
+use super::protobuf::Messages;
 use super::registry::{Registry, Written};
 use super::settings::{Format, RegistrySettings};
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ pub struct Schemas {
 
 enum Known {
     Avro(Schema),
+    Protobuf(Messages),
 }
 
 impl Schemas {
@@ -63,6 +65,7 @@ impl Schemas {
         let id = u32::from_be_bytes([*a, *b, *c, *d]);
         let read = match self.known(id)? {
             Some(Known::Avro(schema)) => schema.read(rest),
+            Some(Known::Protobuf(messages)) => messages.read(rest),
             None => Err(Error::invalid("the schema registry has no such schema")
                 .hint("check that schema_registry is the one that the topic is written with")),
         };
@@ -112,6 +115,7 @@ impl Schemas {
                 let texts: Vec<String> = references.iter().map(|(_, text)| text.clone()).collect();
                 Schema::parse(text, &texts).map(Known::Avro)
             }
+            (Format::Protobuf, "PROTOBUF") => Messages::compile(text, references).map(Known::Protobuf),
             (format, kind) => {
                 Err(Error::invalid(format!("it is of type {kind}, and the source reads {}", format.name()))
                     .hint(format!("write format=\"{}\"", kind.to_lowercase())))

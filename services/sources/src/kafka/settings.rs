@@ -28,7 +28,7 @@ pub const NAMES: &[&str] = &[
     "schema_registry_password",
 ];
 
-const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Avro)];
+const FORMATS: &[(&str, Format)] = &[("json", Format::Json), ("avro", Format::Avro), ("protobuf", Format::Protobuf)];
 
 /// Settings with a name of their own, what librdkafka calls them, and the variable that they fall back to.
 const NAMED: &[(&str, &str, &str)] = &[
@@ -69,6 +69,7 @@ const SECRET_PARTS: &[&str] =
 pub enum Format {
     Json,
     Avro,
+    Protobuf,
 }
 
 impl Format {

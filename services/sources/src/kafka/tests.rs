@@ -18,7 +18,7 @@ fn wrong_settings_are_refused_at_commit_with_the_fix() {
         (json!({}), "needs a topic"),
         (json!({"topic": 7}), "setting 'topic' is a text"),
         (json!({"topic": "t", "format": "jsn"}), "unknown format 'jsn' of a Kafka source (hint: did you mean 'json'?)"),
-        (json!({"topic": "t", "format": "xml"}), "this release reads format=\"json\", \"avro\""),
+        (json!({"topic": "t", "format": "xml"}), "this release reads format=\"json\", \"avro\", \"protobuf\""),
         (json!({"topic": "t", "password": "hunter2"}), "write password=Secret(env="),
         (json!({"topic": "t", "security_protocol": "SASL"}), "property 'security.protocol'"),
         (json!({"topic": "t", "properties": "x"}), "'properties' is an object"),

@@ -3,6 +3,7 @@
 use super::{varint, zigzag};
 use crate::kafka::avro::Schema;
 use crate::kafka::datum::Datum;
+use crate::kafka::protobuf::Messages;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
@@ -198,11 +199,15 @@ proptest! {
             {"name": "a", "type": {"type": "map", "values": ["null", "N", "double", {"type": "bytes", "logicalType": "big-decimal"}]}},
             {"name": "b", "type": {"type": "array", "items": ["N", "string", "boolean", {"type": "long", "logicalType": "timestamp-micros"}]}}]}"#;
         let _ = Schema::parse(node, &[]).unwrap().read(&bytes);
+        let messages = Messages::compile("message M { map<string, M> a = 1; repeated M b = 2; optional group G = 3 { optional M m = 1; } }", &[]).unwrap();
+        let _ = messages.read(&bytes);
+        let _ = messages.read(&[&[0][..], &bytes].concat());
     }
 
     #[test]
     fn no_text_stops_a_reader_of_schemas(said in "[{}\\[\\]\",:a-z ]{0,60}") {
         let _ = Schema::parse(&said, &[]);
+        let _ = Messages::compile(&said, &[]);
     }
 
     #[test]

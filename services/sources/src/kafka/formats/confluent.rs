@@ -77,6 +77,31 @@ fn avro() {
 }
 
 #[test]
+fn protobuf() {
+    let registry = Registry::start();
+    registry.protobuf(
+        4,
+        r#"syntax = "proto3"; package shop; import "google/protobuf/timestamp.proto"; import "google/protobuf/wrappers.proto";
+        message Unused {}
+        message Outer {
+            enum Note { NONE = 0; SHORT = 1; LONG = 2; }
+            message Ride {
+                sint64 id = 1; google.protobuf.Timestamp ts = 2; google.protobuf.FloatValue fare = 3; optional string exact = 4;
+                Note note = 5; google.protobuf.Timestamp day = 6; bytes raw = 7; repeated string stops = 8;
+                map<string, uint64> counts = 9; bool cash = 10;
+            }
+        }"#,
+    );
+    let full = "00000000040402000802120b08c0ada3cb0610c0a9d33a1a050d0000003f2204312e3130280232060880dca0cb063a0200ff4201614202c3bc\
+                4a050a017810014a0a0a0179108080808080205001";
+    let expected = json!({
+        "id": 1, "ts": "2026-01-15T12:00:00.123Z", "fare": 0.5, "exact": "1.10", "note": "LONG",
+        "day": "2026-01-15T00:00:00Z", "raw": "AP8=", "stops": ["a", "ü"], "counts": {"x": 1, "y": 1_u64 << 40}, "cash": true,
+    });
+    assert_eq!(row(&registry, "protobuf", full), expected);
+}
+
+#[test]
 fn json_schema() {
     let id_and_ts = [field("id", "int", false), field("ts", "str", false)];
     let settings = super::settings_of(&json!({"topic": "t"})).unwrap();

@@ -140,6 +140,38 @@ fn members_may_come_and_go() {
 }
 
 #[test]
+fn messages_of_protobuf_may_change_in_the_same_ways() {
+    let registry = Registry::start();
+    let message = |members: &str| {
+        format!("syntax = \"proto3\"; import \"google/protobuf/timestamp.proto\"; message Event {{ google.protobuf.Timestamp ts = 1; int32 id = 2; {members} }}")
+    };
+    registry.protobuf(1, &message("int32 amount = 3;"));
+    // Another number, another type, and more members.
+    registry.protobuf(2, &message("string note = 3; double amount = 4; repeated string more = 5;"));
+    registry.protobuf(3, &message(""));
+    registry.protobuf(4, &message("string amount = 3;"));
+    registry.protobuf(5, &message("oneof which { int64 amount = 3; string note = 4; }"));
+    registry.protobuf(6, &message("").replace("int32 id = 2;", ""));
+    let mut decoder = registry.decoder("protobuf", &fields());
+    // The first message of the file; 1 s; id 7.
+    let common = [0, 10, 2, 8, 1, 16, 7];
+    let mut told = |id, more: &[u8]| read(&mut decoder, &framed(id, &[&common[..], more].concat()));
+    let row = |amount: Value, note: Value| Ok(vec![Value::Int(7), Value::Time(1_000_000), amount, note, Value::Null]);
+    assert_eq!(told(1, &[24, 5]), row(Value::Float(5.0), Value::Null));
+    // Not written is the default of its type, not null.
+    assert_eq!(told(1, &[]), row(Value::Float(0.0), Value::Null));
+    let half = [&[0x21][..], &0.5_f64.to_le_bytes(), &[0x1a, 1, b'n']].concat();
+    assert_eq!(told(2, &half), row(Value::Float(0.5), Value::str("n")));
+    assert_eq!(told(3, &[]), row(Value::Null, Value::Null));
+    // Written by a newer program under this schema's id: what it does not know is passed over.
+    assert_eq!(told(3, &[24, 5]), row(Value::Null, Value::Null));
+    assert!(told(4, &[0x1a, 1, b'5']).unwrap_err().contains("field 'amount': expected float, got \"5\""));
+    assert_eq!(told(5, &[24, 5]), row(Value::Float(5.0), Value::Null));
+    assert_eq!(told(5, &[0x22, 0]), row(Value::Null, Value::str("")));
+    assert!(told(6, &[]).unwrap_err().contains("no field 'id'"));
+}
+
+#[test]
 fn a_record_that_is_refused_shows_what_it_was() {
     let registry = Registry::start();
     registry.avro(1, &record(json!([{"name": "id", "type": "long"}, {"name": "ts", "type": "string"}])));

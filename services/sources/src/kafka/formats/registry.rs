@@ -140,6 +140,13 @@ fn what_is_wrong_with_a_schema_or_the_registry_stops_the_source() {
     // Once it is put right, it is read.
     registry.avro(10, &json!("long"));
     assert_eq!(number(&mut schemas, 10), Ok(json!(7)));
+    registry.protobuf(22, "message {");
+    let error = stop(&mut registry.schemas("protobuf", SHORT), 22);
+    assert!(
+        error.kind() == fixed
+            && error.to_string().contains("schema 22 of the schema registry: the schema is not valid"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -67,6 +67,10 @@ impl Registry {
         self.json(&format!("/schemas/ids/{id}"), 200, &json!({"schema": schema.to_string()}));
     }
 
+    pub fn protobuf(&self, id: u32, text: &str) {
+        self.json(&format!("/schemas/ids/{id}"), 200, &json!({"schema": text, "schemaType": "PROTOBUF"}));
+    }
+
     /// Paths in the order in which they were asked for, each with the authorization that was sent.
     pub fn asked(&self) -> Vec<String> {
         self.state.lock().unwrap().asked.clone()

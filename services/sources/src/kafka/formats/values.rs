@@ -22,6 +22,7 @@ fn each_kind_of_value_fits_the_fields_that_the_guide_says_and_no_others() {
     let cases: Vec<(Datum, Vec<(&str, Json)>)> = vec![
         (Datum::Bool(true), vec![("bool", json!(true))]),
         (Datum::Int(-7), vec![("int", json!(-7)), ("float", json!(-7.0))]),
+        (Datum::Large(u64::MAX), vec![("float", json!(18_446_744_073_709_551_616.0))]),
         (Datum::Float(0.5), vec![("float", json!(0.5))]),
         (Datum::Float(f64::NAN), vec![]),
         (Datum::Float(f64::NEG_INFINITY), vec![]),
@@ -68,6 +69,7 @@ fn what_does_not_fit_is_told_with_its_field() {
         (Datum::Bytes(vec![0; 9]), "str", "expected str, got 9 bytes"),
         (Datum::Text("soon".to_string()), "datetime", "not a time: 'soon'"),
         (Datum::Wrong("a time is out of range: 7".to_string()), "datetime", "field 'f': a time is out of range: 7"),
+        (Datum::Large(u64::MAX), "int", "expected int, got 18446744073709551615"),
         (Datum::List(vec![]), "int", "expected int, got a list"),
         (object(Datum::Int(1)), "int", "expected int, got a record"),
         (object(Datum::Bool(true)), "dict[str, int]", "field 'f': 'a': expected int, got true"),
