@@ -18,7 +18,7 @@ class PostgresSource:
     else of the primary key.
 
     What is left out comes from the server's environment, by the names that every PostgreSQL client reads (`PGHOST`,
-    `PGPORT`, `PGDATABASE`, `PGUSER`, `PGPASSWORD`, `PGSSLMODE`, `PGSSLROOTCERT`).
+    `PGPORT`, `PGDATABASE`, `PGUSER`, `PGPASSWORD`, `PGSSLMODE`, `PGSSLROOTCERT`); the password goes to that host only.
 
     Args:
         table: its name as it is stored.

@@ -7,7 +7,8 @@ from thyme.location import caller_location
 
 
 class Secret:
-    """A value that the server takes from its own environment, never from a commit: `Secret(env="DB_PASSWORD")`."""
+    """A value that the server takes from its own environment, never from a commit: `Secret(env="DB_PASSWORD")`. A
+    variable that was set for the source: the server's own passwords, such as `PGPASSWORD`, are refused."""
 
     def __init__(self, *, env: str) -> None:
         if not isinstance(env, str) or not env:

@@ -49,7 +49,7 @@ pub const CONNECTOR: Connector =
 
 fn open(source: &SourceDef, fields: &[Field]) -> Result<Box<dyn Source>> {
     let settings = Settings::of(source)?;
-    let decoder = Decoder::new(&settings, fields)?;
+    let decoder = Decoder::new(&settings, fields);
     Ok(Box::new(KafkaSource { settings, decoder, client: None, round: None }))
 }
 

@@ -4,6 +4,19 @@ use serde_json::Value as Json;
 use thyme_core::definition::SourceDef;
 use thyme_core::{Error, Result};
 
+/// Variables that hold passwords of the server's own. What is left out of a definition is taken from some of them, as far as it goes to the
+/// address that the environment names beside it; no definition names them.
+const SERVERS_OWN: &[&str] =
+    &["PGPASSWORD", "KAFKA_SASL_PASSWORD", "SCHEMA_REGISTRY_PASSWORD", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
+/// A variable of the server's environment; tests have one of their own.
+pub type Environment = fn(&str) -> Option<String>;
+
+/// `None` where it is empty, too.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// `None` where it is not set.
 pub fn text<'a>(source: &'a SourceDef, name: &str) -> Result<Option<&'a str>> {
     match source.settings.get(name) {
@@ -26,11 +39,23 @@ pub fn secret_name<'a>(source: &'a SourceDef, name: &str) -> Result<Option<&'a s
     match source.settings.get(name) {
         None | Some(Json::Null) => Ok(None),
         Some(Json::Object(members)) if members.len() == 1 => match members.get("env") {
-            Some(Json::String(variable)) if !variable.is_empty() => Ok(Some(variable)),
+            Some(Json::String(variable)) if !variable.is_empty() => check_variable(variable, name).map(Some),
             _ => Err(no_secret(name)),
         },
         Some(_) => Err(no_secret(name)),
     }
+}
+
+/// A definition says where a secret is sent, so it names no secret that the server has for another place.
+pub fn check_variable<'a>(variable: &'a str, name: &str) -> Result<&'a str> {
+    let is_setting = variable.starts_with("THYME_") && variable.contains("__");
+    if is_setting || SERVERS_OWN.contains(&variable) {
+        let message = format!("'{name}' names {variable}, which holds a secret of the server's own");
+        return Err(Error::definition(message)
+            .field(name)
+            .hint("set a variable for this source where the server is started, and name that; or leave it out"));
+    }
+    Ok(variable)
 }
 
 /// The value of that variable now, in the server's environment.

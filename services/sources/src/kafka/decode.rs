@@ -25,12 +25,12 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    pub fn new(settings: &Settings, fields: &[Field]) -> Result<Decoder> {
+    pub fn new(settings: &Settings, fields: &[Field]) -> Decoder {
         let schemas = match settings.format {
             Format::Json => None,
-            format => Some(Schemas::new(format, settings.registry.clone(), WAITS)?),
+            format => Some(Schemas::new(format, settings.registry.clone(), WAITS)),
         };
-        Ok(Decoder { fields: fields.to_vec(), schemas })
+        Decoder { fields: fields.to_vec(), schemas }
     }
 
     /// An error is about the source as a whole, never about this one record.

@@ -64,7 +64,10 @@ pub fn of_code(message: String, code: Code) -> Error {
         Code::AutoOffsetReset | Code::OffsetOutOfRange => {
             (ErrorKind::Unavailable, "records were deleted while they were read; it is tried again by itself")
         }
-        _ => (ErrorKind::Unavailable, "check bootstrap_servers, and that the brokers can be reached from the server"),
+        _ => (
+            ErrorKind::Unavailable,
+            "check bootstrap_servers and security_protocol, and that the brokers can be reached from the server",
+        ),
     };
     Error::new(kind, message).hint(hint)
 }

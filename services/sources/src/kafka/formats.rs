@@ -1,4 +1,4 @@
-//! Avro, Protobuf and the registry, on bytes written by hand and by Confluent's serializers.
+//! Avro, Protobuf and the registry, on bytes written by hand; `confluent` has some that Confluent's own serializers wrote.
 
 mod avro;
 mod avro_random;

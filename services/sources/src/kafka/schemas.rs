@@ -1,6 +1,7 @@
 //! Values that name their schema: a zero, its id in four bytes, then the value as the schema says (Confluent's wire format).
 //!
-//! An id's schema never changes, so each is asked for once. An id that the registry does not know is the record's own fault, but a registry of
+//! An id's schema never changes, so each is asked for once, and one that cannot be read, or is of another format, is no reason to wait: its
+//! records go to the dead letters, and those behind them are read. An id that the registry does not know is the record's own fault, but a registry of
 //! several nodes may learn of a schema a moment after its records: it is asked some more times, and again for later records.
 
 use super::avro::Schema;
@@ -10,7 +11,7 @@ use super::registry::{Registry, Written};
 use super::settings::{Format, RegistrySettings};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
-use thyme_core::{Error, ErrorKind, Result};
+use thyme_core::{Error, Result};
 
 pub const MAGIC: u8 = 0;
 
@@ -26,14 +27,20 @@ const MOST_MISSING: usize = 1000;
 pub struct Waits {
     /// For one answer of the registry.
     pub answer: Duration,
+    /// For all that one schema refers to.
+    pub schema: Duration,
     /// Between two questions about an id that it does not know.
     pub pause: Duration,
     /// Until such an id is asked for again.
     pub missing: Duration,
 }
 
-pub const WAITS: Waits =
-    Waits { answer: Duration::from_secs(10), pause: Duration::from_millis(500), missing: Duration::from_secs(30) };
+pub const WAITS: Waits = Waits {
+    answer: Duration::from_secs(10),
+    schema: Duration::from_secs(60),
+    pause: Duration::from_millis(500),
+    missing: Duration::from_secs(30),
+};
 
 pub struct Schemas {
     format: Format,
@@ -47,15 +54,18 @@ pub struct Schemas {
 enum Known {
     Avro(Schema),
     Protobuf(Messages),
+    /// Neither now nor later, and why: what stands under an id does not change.
+    Unreadable(Error),
 }
 
 impl Schemas {
-    pub fn new(format: Format, settings: RegistrySettings, waits: Waits) -> Result<Schemas> {
-        let registry = Registry::new(settings, waits.answer)?;
-        Ok(Schemas { format, registry, waits, known: HashMap::new(), missing: HashMap::new() })
+    /// Nothing is asked yet.
+    pub fn new(format: Format, settings: RegistrySettings, waits: Waits) -> Schemas {
+        let registry = Registry::new(settings, waits);
+        Schemas { format, registry, waits, known: HashMap::new(), missing: HashMap::new() }
     }
 
-    /// The outer error is about the source as a whole (no registry, a schema that cannot be read), the inner one about this value.
+    /// The outer error is about the source as a whole (no registry, or one that refuses the server), the inner one about this value.
     pub fn read(&mut self, value: &[u8]) -> Result<Result<Datum>> {
         let [MAGIC, a, b, c, d, rest @ ..] = value else {
             let reason = Error::invalid("the value names no schema: it does not begin with a zero and the id of one");
@@ -66,6 +76,7 @@ impl Schemas {
         let read = match self.known(id)? {
             Some(Known::Avro(schema)) => schema.read(rest),
             Some(Known::Protobuf(messages)) => messages.read(rest),
+            Some(Known::Unreadable(why)) => Err(why.clone()),
             None => Err(Error::invalid("the schema registry has no such schema")
                 .hint("check that schema_registry is the one that the topic is written with")),
         };
@@ -78,8 +89,8 @@ impl Schemas {
                 return Ok(None);
             }
             let Some(written) = self.ask(id)? else { return Ok(None) };
-            let known = self.understood(&written).map_err(|error| of_schema(id, &error))?;
-            self.known.insert(id, known);
+            let known = self.understood(&written);
+            self.known.insert(id, known.unwrap_or_else(Known::Unreadable));
         }
         Ok(self.known.get(&id))
     }
@@ -121,15 +132,5 @@ impl Schemas {
                     .hint(format!("write format=\"{}\"", kind.to_lowercase())))
             }
         }
-    }
-}
-
-/// Not one bad record but all of this schema: the source waits, so that nothing goes to the dead letters that could be read.
-fn of_schema(id: u32, error: &Error) -> Error {
-    let whole = Error::new(ErrorKind::FailedPrecondition, error.message().to_string());
-    let whole = whole.context(format_args!("schema {id} of the schema registry"));
-    match error.hint_text() {
-        Some(hint) => whole.hint(hint),
-        None => whole,
     }
 }

@@ -1,14 +1,15 @@
 //! Settings of the source: which topic in which format, and how to reach the brokers. What is left out comes from the server's
 //! environment.
 
+mod own;
 mod registry;
 
 use super::context::Secrets;
 use super::errors;
-use crate::settings::{secret, secret_name, text};
+use crate::settings::{Environment, check_variable, environment, secret, secret_name, text};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-pub use registry::RegistrySettings;
+pub use registry::{Address, RegistrySettings};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 use thyme_core::definition::SourceDef;
@@ -134,6 +135,7 @@ impl Settings {
                 }
                 Json::Object(members) => match members.get("env") {
                     Some(Json::String(variable)) if members.len() == 1 && !variable.is_empty() => {
+                        check_variable(variable, name)?;
                         self.secret.insert(name.clone(), (name.clone(), variable.clone()));
                     }
                     _ => return Err(no_secret(name)),
@@ -163,6 +165,10 @@ impl Settings {
 
     /// How a client is made, with what the environment says now, and the values to keep out of texts.
     pub fn client(&self) -> Result<(ClientConfig, Secrets)> {
+        self.client_in(environment)
+    }
+
+    pub fn client_in(&self, environment: Environment) -> Result<(ClientConfig, Secrets)> {
         let mut config = ClientConfig::new();
         let mut secrets = Secrets::default();
         let defaults = [
@@ -174,12 +180,17 @@ impl Settings {
         for (name, value) in defaults {
             config.set(name, value);
         }
+        let given_brokers = self.plain.get("bootstrap.servers");
+        let is_servers_own = given_brokers.is_none_or(|given| own::names(given, environment));
+        let mut is_withheld = false;
         for (name, property, variable) in NAMED {
             let is_given = self.plain.contains_key(*property) || self.secret.contains_key(*property);
-            let Some(value) = std::env::var(variable).ok().filter(|value| !is_given && !value.is_empty()) else {
-                continue;
-            };
+            let Some(value) = environment(variable).filter(|_| !is_given) else { continue };
             if *name == "password" {
+                is_withheld = !is_servers_own;
+                if is_withheld {
+                    continue;
+                }
                 secrets.0.push(value.clone());
             }
             config.set(*property, value);
@@ -196,6 +207,9 @@ impl Settings {
             return Err(Error::precondition("the Kafka source names no broker").field("bootstrap_servers").hint(
                 "write bootstrap_servers=\"host:9092\", or set KAFKA_BOOTSTRAP_SERVERS where the server is started",
             ));
+        }
+        if let Some(brokers) = given_brokers.filter(|_| is_withheld && own::asks_for_password(&config)) {
+            return Err(own::withheld(brokers));
         }
         let fixed = [
             // A name that librdkafka wants: nobody joins it, and no offset is committed.

@@ -4,8 +4,10 @@ use super::cursor::{Bounds, Cursor};
 use super::{open, settings::Settings};
 use crate::conformance::fields;
 use crate::saved::Saved as _;
+use crate::settings::Environment;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
+use thyme_core::ErrorKind;
 use thyme_core::definition::SourceDef;
 
 fn definition(settings: &Json) -> SourceDef {
@@ -24,6 +26,11 @@ fn wrong_settings_are_refused_at_commit_with_the_fix() {
         (json!({"topic": "t", "properties": "x"}), "'properties' is an object"),
         (json!({"topic": "t", "properties": {"ssl.key.password": "hunter2"}}), "Secret(env="),
         (json!({"topic": "t", "properties": {"ssl.key.password": {"env": ""}}}), "Secret(env="),
+        (json!({"topic": "t", "password": {"env": "KAFKA_SASL_PASSWORD"}}), "names KAFKA_SASL_PASSWORD, which holds"),
+        (
+            json!({"topic": "t", "properties": {"ssl.key.password": {"env": "THYME_LOG__KAFKA__SASL_PASSWORD"}}}),
+            "'ssl.key.password' names THYME_LOG__KAFKA__SASL_PASSWORD, which holds a secret of the server's own",
+        ),
         (json!({"topic": "t", "properties": {"ssl.ca.location": 7}}), "is a text, got 7"),
         (json!({"topic": "t", "properties": {"ssl.ca.locatoin": "x"}}), "CONFIGURATION.md"),
         (json!({"topic": "t", "properties": {"sasl.mechanisms": "PLAIN"}}), "write sasl_mechanism="),
@@ -68,6 +75,59 @@ fn what_the_source_promises_is_fixed_and_secrets_come_from_the_environment() {
     }
     assert_eq!(secrets.hide(&format!("no {secret} here")), "no *** here");
     assert!(!format!("{settings:?}").contains(&secret));
+}
+
+/// The server's environment of a test.
+fn own(name: &str) -> Option<String> {
+    let value = match name {
+        "KAFKA_BOOTSTRAP_SERVERS" => "a:1, B:2",
+        "KAFKA_SECURITY_PROTOCOL" => "SASL_SSL",
+        "KAFKA_SASL_MECHANISM" => "SCRAM-SHA-512",
+        "KAFKA_SASL_USERNAME" => "server",
+        "KAFKA_SASL_PASSWORD" => "hunter2",
+        _ => return None,
+    };
+    Some(value.to_string())
+}
+
+/// Without brokers.
+fn nowhere(name: &str) -> Option<String> {
+    own(name).filter(|_| name != "KAFKA_BOOTSTRAP_SERVERS")
+}
+
+#[test]
+fn the_password_of_the_environment_goes_where_the_environment_says() {
+    let client = |settings: Json, environment: Environment| {
+        let mut settings = settings;
+        settings["topic"] = json!("t");
+        Settings::of(&definition(&settings)).unwrap().client_in(environment)
+    };
+    for settings in [json!({}), json!({"bootstrap_servers": "b:2"}), json!({"bootstrap_servers": "B:2 ,A:1,"})] {
+        let (config, secrets) = client(settings, own).unwrap();
+        assert_eq!((config.get("sasl.password"), config.get("sasl.username")), (Some("hunter2"), Some("server")));
+        assert_eq!(secrets.hide("hunter2"), "***");
+    }
+    let others = ["c:3", "a:1,c:3", "a", "a:2", "a:1.c", "a:1 c:3", "SASL_SSL://a:1", "c://a:1"];
+    let refused = others.map(|other| (json!({"bootstrap_servers": other}), own as Environment));
+    let refused = refused.into_iter().chain([(json!({"bootstrap_servers": "a:1"}), nowhere as Environment)]);
+    for (settings, environment) in refused {
+        let error = client(settings.clone(), environment).err().unwrap();
+        assert_eq!((error.kind(), error.field_name()), (ErrorKind::FailedPrecondition, Some("password")), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("KAFKA_BOOTSTRAP_SERVERS does not name") && !text.contains("hunter2"), "{text}");
+        // Where no password is asked for, none is sent and none is missed.
+        for way in [json!({"security_protocol": "SSL"}), json!({"sasl_mechanism": "OAUTHBEARER"})] {
+            let mut without = settings.clone();
+            without.as_object_mut().unwrap().extend(way.as_object().unwrap().clone());
+            let (config, _) = client(without, environment).unwrap();
+            assert_eq!(config.get("sasl.password"), None, "{settings}");
+        }
+        let mut with = settings.clone();
+        with["password"] = json!({"env": "CARGO_PKG_NAME"});
+        assert_eq!(client(with, environment).unwrap().0.get("sasl.password"), Some("thyme-sources"));
+    }
+    let error = client(json!({}), nowhere).err().unwrap();
+    assert!(error.to_string().contains("names no broker"), "{error}");
 }
 
 fn bounds(found: &[(u64, u64)]) -> BTreeMap<i32, Bounds> {

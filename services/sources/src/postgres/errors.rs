@@ -27,7 +27,9 @@ fn of_code(code: &str) -> (ErrorKind, Option<&'static str>) {
     match code {
         "28P01" | "28000" => (
             ErrorKind::FailedPrecondition,
-            Some("check username, and the variable that its password=Secret(env=…) names"),
+            Some(
+                "check username, and the variable that its password=Secret(env=…) names; PGPASSWORD is sent to the server of PGHOST only",
+            ),
         ),
         "3D000" => (ErrorKind::NotFound, Some("check the name of the database")),
         "42501" => (ErrorKind::FailedPrecondition, Some("grant the user SELECT on the table and USAGE on its schema")),

@@ -56,7 +56,18 @@ impl Settings {
 
     pub fn options(&self) -> Result<PgConnectOptions> {
         // PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD, PGSSLMODE, PGSSLROOTCERT.
-        let mut options = PgConnectOptions::new_without_pgpass();
+        self.options_over(PgConnectOptions::new_without_pgpass())
+    }
+
+    /// `environment`: what the server's environment says.
+    pub fn options_over(&self, environment: PgConnectOptions) -> Result<PgConnectOptions> {
+        let is_servers_own = self.host.as_deref().is_none_or(|host| host == environment.get_host())
+            && self.port.is_none_or(|port| port == environment.get_port());
+        let mut options = environment;
+        // Whoever commits says where the table is: PGPASSWORD goes to the server of PGHOST only. An empty password is none.
+        if !is_servers_own {
+            options = options.password("");
+        }
         if let Some(host) = &self.host {
             options = options.host(host);
         }

@@ -82,7 +82,12 @@ impl Parser {
             Json::String(name) => self.by_name(name, namespace),
             Json::Array(branches) => {
                 let branches: Result<Vec<Type>> = branches.iter().map(|branch| self.read(branch, namespace)).collect();
-                branches.map(Type::Union)
+                let branches = branches?;
+                // No schema has one, and without a level between them a reader could be led as deep as the text is.
+                if branches.iter().any(|branch| matches!(branch, Type::Union(_))) {
+                    return Err(Error::invalid("the schema has a union right within a union"));
+                }
+                Ok(Type::Union(branches))
             }
             Json::Object(object) => self.of_object(object, namespace),
             other => Err(Error::invalid(format!("a type is a name, a list or an object, got {other}"))),

@@ -188,6 +188,8 @@ fn a_schema_that_is_none_is_told() {
         ("{\"type\": \"enum\", \"name\": \"E\"}".to_string(), "no valid 'symbols' of E"),
         ("{\"type\": \"enum\", \"name\": \"E\", \"symbols\": [\"A\", 7]}".to_string(), "no valid 'symbols' of E"),
         ("{\"type\": \"fixed\", \"name\": \"F\", \"size\": -1}".to_string(), "no valid 'size' of F"),
+        ("[\"null\", [\"int\"]]".to_string(), "a union right within a union"),
+        ("[{\"type\": [\"null\"]}]".to_string(), "a union right within a union"),
         (record(json!([7])), "no valid 'fields' of R"),
         (record(json!([{"type": "int"}])), "no valid 'name'"),
         (record(json!([{"name": "a"}])), "'a': the schema has no valid 'type' of a"),
@@ -244,6 +246,11 @@ fn depth_and_number_of_values_have_an_end() {
     assert!(read(&node, &vec![2; 1 << 20]).unwrap_err().contains("nested deeper than 64 levels"));
     let endless = json!({"type": "record", "name": "Endless", "fields": [{"name": "next", "type": "Endless"}]});
     assert!(read(&endless, &[]).unwrap_err().contains("nested deeper than 64 levels"));
+    // What is optional and of a name counts once.
+    let optional = json!({"type": "array", "items": ["null", {"type": "long", "logicalType": "timestamp-millis"}]});
+    let million = |count: i64| [zigzag(count), [2, 2].repeat(count as usize), vec![0]].concat();
+    assert!(read(&optional, &million((1 << 20) - 1)).is_ok());
+    assert!(read(&optional, &million(1 << 20)).unwrap_err().contains("more than 1048576 values"));
     // Items without a byte of their own: as many as the count says.
     let empty = json!({"type": "array", "items": {"type": "record", "name": "Empty", "fields": []}});
     assert!(read(&empty, &[zigzag(1000), vec![0]].concat()).is_ok());

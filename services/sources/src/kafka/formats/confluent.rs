@@ -105,7 +105,7 @@ fn protobuf() {
 fn json_schema() {
     let id_and_ts = [field("id", "int", false), field("ts", "str", false)];
     let settings = super::settings_of(&json!({"topic": "t"})).unwrap();
-    let mut decoder = crate::kafka::decode::Decoder::new(&settings, &id_and_ts).unwrap();
+    let mut decoder = crate::kafka::decode::Decoder::new(&settings, &id_and_ts);
     let values = read(&mut decoder, b"\0\0\0\0\x05{\"id\":1,\"ts\":\"x\"}").unwrap();
     assert_eq!(values.iter().map(thyme_core::Value::to_json).collect::<Json>(), json!([1, "x"]));
 }

@@ -143,7 +143,9 @@ fn members_may_come_and_go() {
 fn messages_of_protobuf_may_change_in_the_same_ways() {
     let registry = Registry::start();
     let message = |members: &str| {
-        format!("syntax = \"proto3\"; import \"google/protobuf/timestamp.proto\"; message Event {{ google.protobuf.Timestamp ts = 1; int32 id = 2; {members} }}")
+        format!(
+            "syntax = \"proto3\"; import \"google/protobuf/timestamp.proto\"; message Event {{ google.protobuf.Timestamp ts = 1; int32 id = 2; {members} }}"
+        )
     };
     registry.protobuf(1, &message("int32 amount = 3;"));
     // Another number, another type, and more members.

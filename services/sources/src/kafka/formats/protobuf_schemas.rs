@@ -219,6 +219,11 @@ fn a_text_cannot_be_nested_without_end() {
         assert!(error.contains("nested deeper than 100 levels"), "{error}");
     }
     assert!(Messages::compile(&option("a {", "}", 50), &[]).is_ok());
+    // A comment of that language hides nothing behind a quote in it.
+    let commented = |depth: usize| option("a {", "}", depth).replace("(x) = {", "(x) = { # it's\n");
+    assert!(Messages::compile(&commented(50), &[]).is_ok());
+    let error = Messages::compile(&commented(100_000), &[]).unwrap_err().to_string();
+    assert!(error.contains("nested deeper than 100 levels"), "{error}");
     let messages = "message M {".repeat(100_000);
     assert!(Messages::compile(&messages, &[]).is_err());
     let imported = [("deep.proto".to_string(), messages)];

@@ -12,8 +12,12 @@ use std::time::Duration;
 use thyme_core::schema::Field;
 
 /// For tests that are about waiting, or must not.
-pub const SHORT: Waits =
-    Waits { answer: Duration::from_secs(5), pause: Duration::from_millis(1), missing: Duration::from_secs(3600) };
+pub const SHORT: Waits = Waits {
+    answer: Duration::from_secs(5),
+    schema: Duration::from_secs(60),
+    pause: Duration::from_millis(1),
+    missing: Duration::from_secs(3600),
+};
 
 #[derive(Clone)]
 pub enum Answer {
@@ -22,6 +26,8 @@ pub enum Answer {
     Redirect(String),
     /// The connection stays open, and nothing comes.
     Silence,
+    /// A body with status 200, after a while.
+    Late(Duration, String),
     /// Fewer bytes than were promised.
     Torn,
     /// More bytes than any schema has.
@@ -81,7 +87,7 @@ impl Registry {
     }
 
     pub fn decoder(&self, format: &str, fields: &[Field]) -> Decoder {
-        Decoder::new(&settings_of(&self.settings(format)).unwrap(), fields).unwrap()
+        Decoder::new(&settings_of(&self.settings(format)).unwrap(), fields)
     }
 
     pub fn schemas(&self, format: &str, waits: Waits) -> Schemas {
@@ -91,7 +97,7 @@ impl Registry {
 
 pub fn schemas(settings: &Json, waits: Waits) -> Schemas {
     let settings = settings_of(settings).unwrap();
-    Schemas::new(settings.format, settings.registry, waits).unwrap()
+    Schemas::new(settings.format, settings.registry, waits)
 }
 
 /// The connection, if it is to stay open.
@@ -114,6 +120,10 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<TcpStream> {
             format!("HTTP/1.1 302 X\r\nLocation: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         }
         Answer::Torn => "HTTP/1.1 200 X\r\nContent-Length: 1000\r\nConnection: close\r\n\r\n{\"schema\"".to_string(),
+        Answer::Late(wait, body) => {
+            std::thread::sleep(wait);
+            format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+        }
         Answer::Silence => return Some(stream),
         Answer::Endless => {
             let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n", 1_u64 << 40);

@@ -9,6 +9,8 @@ pub fn depth(text: &str) -> usize {
         rest = match (byte, after) {
             (b'/', [b'/', comment @ ..]) => behind(comment, b"\n"),
             (b'/', [b'*', comment @ ..]) => behind(comment, b"*/"),
+            // In the values of options.
+            (b'#', comment) => behind(comment, b"\n"),
             (b'"' | b'\'', _) => behind_text(after, byte),
             _ => after,
         };

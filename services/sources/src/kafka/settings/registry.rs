@@ -1,18 +1,25 @@
 //! Where the schema registry is, and who asks it. What is left out comes from the server's environment.
 
 use super::{Format, NAMES};
-use crate::settings::{secret, secret_name, text};
+use crate::settings::{Environment, environment, secret, secret_name, text};
 use reqwest::Url;
 use thyme_core::definition::SourceDef;
 use thyme_core::{Error, Result};
 
 /// What is left out comes from `SCHEMA_REGISTRY_URL`, `SCHEMA_REGISTRY_USERNAME`, `SCHEMA_REGISTRY_PASSWORD`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct RegistrySettings {
     url: Option<Url>,
     username: Option<String>,
     /// The name of the variable.
     password_from: Option<String>,
+}
+
+/// Where it is now, by the definition and the environment.
+pub struct Address {
+    pub url: Url,
+    /// User and password. Neither is sent where there is no user.
+    pub login: Option<(String, Option<String>)>,
 }
 
 impl RegistrySettings {
@@ -35,36 +42,42 @@ impl RegistrySettings {
         })
     }
 
-    pub fn url(&self) -> Result<Url> {
-        let named = std::env::var("SCHEMA_REGISTRY_URL").ok().filter(|text| !text.is_empty());
-        match (&self.url, named) {
-            (Some(url), _) => Ok(url.clone()),
-            (None, Some(text)) => registry_url(&text).map_err(|error| error.context("SCHEMA_REGISTRY_URL")),
-            (None, None) => Err(Error::precondition("the Kafka source names no schema registry")
-                .field("schema_registry")
-                .hint("write schema_registry=\"https://…\", or set SCHEMA_REGISTRY_URL where the server is started")),
-        }
+    pub fn address(&self) -> Result<Address> {
+        self.address_in(environment)
     }
 
-    /// User and password. Neither is asked for where there is no user.
-    pub fn credentials(&self) -> Result<Option<(String, Option<String>)>> {
-        let given = self.username.clone().or_else(|| std::env::var("SCHEMA_REGISTRY_USERNAME").ok());
-        let Some(user) = given.filter(|name| !name.is_empty()) else {
-            return match &self.password_from {
-                None => Ok(None),
-                Some(_) => Err(Error::precondition("the schema registry is given a password but no user")
-                    .field("schema_registry_username")
-                    .hint(
-                        "write schema_registry_username=…, or set SCHEMA_REGISTRY_USERNAME where the server is started",
-                    )),
-            };
+    pub fn address_in(&self, environment: Environment) -> Result<Address> {
+        let own = environment("SCHEMA_REGISTRY_URL").map(|text| registry_url(&text));
+        let url = match (&self.url, &own) {
+            (Some(url), _) | (None, Some(Ok(url))) => url.clone(),
+            (None, Some(Err(error))) => return Err(error.clone().context("SCHEMA_REGISTRY_URL")),
+            (None, None) => return Err(no_registry()),
+        };
+        // Whoever commits says where the registry is: the server's own user and password go to the server's own registry only.
+        let is_servers_own = matches!(&own, Some(Ok(own)) if own.origin() == url.origin());
+        let may_be_named = is_servers_own || self.password_from.is_some();
+        let named = || environment("SCHEMA_REGISTRY_USERNAME").filter(|_| may_be_named);
+        let Some(user) = self.username.clone().or_else(named) else {
+            return if self.password_from.is_some() { Err(no_user()) } else { Ok(Address { url, login: None }) };
         };
         let password = match &self.password_from {
             Some(variable) => Some(secret(variable, "schema_registry_password")?),
-            None => std::env::var("SCHEMA_REGISTRY_PASSWORD").ok(),
+            None => environment("SCHEMA_REGISTRY_PASSWORD").filter(|_| is_servers_own),
         };
-        Ok(Some((user, password)))
+        Ok(Address { url, login: Some((user, password)) })
     }
+}
+
+fn no_registry() -> Error {
+    Error::precondition("the Kafka source names no schema registry")
+        .field("schema_registry")
+        .hint("write schema_registry=\"https://…\", or set SCHEMA_REGISTRY_URL where the server is started")
+}
+
+fn no_user() -> Error {
+    Error::precondition("the schema registry is given a password but no user")
+        .field("schema_registry_username")
+        .hint("write schema_registry_username=…, or set SCHEMA_REGISTRY_USERNAME where the server is started")
 }
 
 fn registry_url(text: &str) -> Result<Url> {

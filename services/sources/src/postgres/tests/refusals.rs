@@ -1,6 +1,8 @@
 //! What is wrong is said before a row is read, with what to do; no message has a password.
 
 use super::*;
+use crate::postgres::settings::Settings;
+use sqlx::ConnectOptions as _;
 use thyme_core::ErrorKind;
 
 #[track_caller]
@@ -39,10 +41,37 @@ fn who_may_not_and_what_is_not_there() {
 }
 
 #[test]
+fn the_password_of_the_environment_goes_where_the_environment_says() {
+    let password = |settings: serde_json::Value| {
+        let definition = json!({"kind": "postgres", "settings": settings, "cdc": "append"});
+        let settings = Settings::of(&serde_json::from_value(definition).unwrap()).unwrap();
+        let environment = PgConnectOptions::new_without_pgpass().host("db").port(5433).password("hunter2");
+        let url = settings.options_over(environment).unwrap().to_url_lossy();
+        url.password().unwrap_or_default().replace("%2D", "-")
+    };
+    for own in [json!({}), json!({"host": "db"}), json!({"port": 5433}), json!({"host": "db", "port": 5433})] {
+        let mut own = own;
+        own["table"] = json!("t");
+        assert_eq!(password(own.clone()), "hunter2", "{own}");
+    }
+    for other in [json!({"host": "dc"}), json!({"port": 5432}), json!({"host": "db.example.com", "port": 5433})] {
+        let mut other = other;
+        other["table"] = json!("t");
+        assert_eq!(password(other.clone()), "", "{other}");
+        other["password"] = json!({"env": PASSWORD_FROM});
+        assert_eq!(password(other.clone()), std::env::var(PASSWORD_FROM).unwrap(), "{other}");
+    }
+}
+
+#[test]
 fn settings_are_checked_before_anything_is_opened() {
     let table = Table::of_events();
     let written = json!("thyme-sources");
     check(&table, set("password", written), ErrorKind::InvalidDefinition, "a secret is not written into a definition");
+    for own in ["PGPASSWORD", "THYME_CATALOG__URL", "AWS_SECRET_ACCESS_KEY"] {
+        let says = format!("'password' names {own}, which holds a secret of the server's own");
+        check(&table, set("password", json!({"env": own})), ErrorKind::InvalidDefinition, &says);
+    }
     let two = json!({"env": "A", "value": "thyme-sources"});
     check(&table, set("password", two), ErrorKind::InvalidDefinition, "a secret is not written into a definition");
     check(&table, set("port", json!(0)), ErrorKind::InvalidDefinition, "a port from 1 to 65535, got 0");
