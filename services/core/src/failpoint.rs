@@ -88,6 +88,10 @@ points! {
     FileRestored,
     /// An old checkpoint is deleted, its files not.
     PruneHalf,
+    /// The work is given to this engine: its producer is made, nothing is deployed for it yet.
+    Assigned,
+    /// The work is another's: the producer is gone, what it sent for still runs.
+    Revoked,
 }
 
 impl Point {

@@ -106,6 +106,10 @@ impl Engine {
             Role::Owner => Some(self.log.producer(&self.options.producer_id)?),
             Role::Follower => None,
         };
+        pass(match role {
+            Role::Owner => Point::Assigned,
+            Role::Follower => Point::Revoked,
+        })?;
         let before = std::mem::replace(&mut self.role, role);
         let spec = self.spec.clone();
         let deployed = self.deploy(&spec);

@@ -1,6 +1,6 @@
 //! A machine with a disk of its own, and the work it does from beginning to end: it starts, gains pipelines that are built while
-//! it runs, loses one, takes checkpoints. What was last decided is in a file, as the catalog would have it; whoever starts again
-//! goes on from there.
+//! it runs, loses the work and gets it back, loses a pipeline, takes checkpoints. What was last decided is in a file, as the catalog
+//! would have it; whoever starts again goes on from there.
 
 use crate::common::{DIRECT, ROUTED, World};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_checkpoint::{Check, Checkpoints, Facts, Place, S3Options, open_store};
 use thyme_core::{Error, Result};
-use thyme_engine::{Engine, EngineOptions, JobSpec, PipelineJob};
+use thyme_engine::{Engine, EngineOptions, JobSpec, PipelineJob, Role};
 use thyme_log::EventLog;
 use thyme_log::simulated::SimulatedLog;
 use thyme_state::{Options, StateStore, Table};
@@ -89,6 +89,8 @@ impl Machine {
                     self.enter(Phase::Building);
                 }
                 Phase::Building => {
+                    self.insist(|| engine.step())?;
+                    self.lose_and_gain(&mut engine)?;
                     while !self.is_built(&engine) {
                         self.insist(|| engine.step())?;
                         self.pass_time();
@@ -108,6 +110,16 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// The work is nobody's for a while, then this machine's again: what it took in meanwhile is still to be sent.
+    fn lose_and_gain(&self, engine: &mut Engine) -> Result<()> {
+        self.insist(|| engine.set_role(Role::Follower))?;
+        for _ in 0..2 {
+            self.insist(|| engine.step())?;
+            self.pass_time();
+        }
+        self.insist(|| engine.set_role(Role::Owner))
     }
 
     fn is_built(&self, engine: &Engine) -> bool {
