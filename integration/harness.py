@@ -66,11 +66,15 @@ class Server:
         addresses = ["--control-addr", self.control, "--query-addr", self.queries]
         return [sys.executable, "-m", "thyme", "serve", "--data-dir", "data", *addresses, *arguments]
 
-    def start(self, *arguments: str) -> Server:
+    def launch(self, *arguments: str) -> None:
+        """Starts the process and waits for nothing."""
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 self.command(*arguments), cwd=self.directory, stdout=log, stderr=log, env=self.env
             )
+
+    def start(self, *arguments: str) -> Server:
+        self.launch(*arguments)
         if "query" in arguments:
             self.wait_ready()
             return self

@@ -10,6 +10,7 @@ Ends with one JSON line: mutants, mutants_caught, survivors.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,7 +24,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PLACE = TARGET / "mutants"
-TEST = ["cargo", "test", "--release", "--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
+CRATES = ["--release", "--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
+TEST = ["cargo", "--config", "tools/tests.toml", "test", *CRATES]
 ENGINE = "services/engine/src"
 # Enough for every mutant; what is caught ends with the first seed that shows it.
 SEEDS = "200"
@@ -212,8 +214,17 @@ def seed_target() -> Path:
         compiled = TARGET / "release" / part
         if compiled.is_dir() and not (target / "release" / part).is_dir():
             ours = shutil.ignore_patterns("thyme*", "libthyme*", "lib_native*", "simulation*", "crash_points*")
-            shutil.copytree(compiled, target / "release" / part, ignore=ours)
+            shutil.copytree(compiled, target / "release" / part, ignore=ours, copy_function=link_or_copy)
     return target
+
+
+def link_or_copy(source: str, copy: str) -> None:
+    """What was compiled is not written again and may be shared; cargo's notes beside it are."""
+    if os.path.getsize(source) > 1 << 20:
+        with contextlib.suppress(OSError):
+            os.link(source, copy)
+            return
+    shutil.copy2(source, copy)
 
 
 def run(test: tuple[str, ...], source: Path, target: Path) -> subprocess.CompletedProcess[str]:

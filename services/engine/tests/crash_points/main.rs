@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         ["life", directory, seed, tick_records, dies_at] => {
             runs::life(Path::new(directory), seed.parse().unwrap(), tick_records.parse().unwrap(), dies_at);
         }
-        ["output", url, dataset, repartition] => inspect::output(url, dataset, repartition),
+        ["output", url, dataset, repartition, aggregated] => inspect::output(url, dataset, repartition, aggregated),
         _ => return all(chosen(&arguments)),
     }
     ExitCode::SUCCESS
