@@ -202,25 +202,34 @@ def copy_source() -> Path:
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
-            if not (source / name).exists() or (source / name).read_bytes() != (ROOT / name).read_bytes():
+            if not (source / name).exists():
+                # With its time: what the real target directory has compiled from it is still fresh.
+                shutil.copy2(ROOT / name, source / name)
+            elif (source / name).read_bytes() != (ROOT / name).read_bytes():
                 shutil.copyfile(ROOT / name, source / name)
     return source
 
 
 def seed_target() -> Path:
-    """A target directory of its own, with the compiled third-party crates of the real one."""
+    """A target directory of its own, with what the real one has compiled but for the test programs: cargo knows a crate
+    by its place in the workspace, so that only what a mutant touches is compiled again."""
     target = PLACE / "target"
     for part in ("deps", "build", ".fingerprint"):
         compiled = TARGET / "release" / part
         if compiled.is_dir() and not (target / "release" / part).is_dir():
-            ours = shutil.ignore_patterns("thyme*", "libthyme*", "lib_native*", "simulation*", "crash_points*")
-            shutil.copytree(compiled, target / "release" / part, ignore=ours, copy_function=link_or_copy)
+            unneeded = programs if part == "deps" else None
+            shutil.copytree(compiled, target / "release" / part, ignore=unneeded, copy_function=link_or_copy)
     return target
 
 
+def programs(_: str, names: list[str]) -> list[str]:
+    """Of the names in `deps`."""
+    return [name for name in names if "." not in name]
+
+
 def link_or_copy(source: str, copy: str) -> None:
-    """What was compiled is not written again and may be shared; cargo's notes beside it are."""
-    if os.path.getsize(source) > 1 << 20:
+    """Crates of others are not compiled again, and large: they are shared."""
+    if os.path.getsize(source) > 1 << 20 and "thyme" not in os.path.basename(source):
         with contextlib.suppress(OSError):
             os.link(source, copy)
             return
