@@ -1,17 +1,11 @@
 //! Rows depend on the set of events only.
 
-use crate::workload::{Random, apply, events, size, table};
+use crate::workload::{Random, apply, events, shared_store, size, table};
 use proptest::prelude::*;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 use thyme_core::position::Position;
 use thyme_state::{Durability, Event, StateStore, Visible};
-
-/// Two stores shared by all cases; every case has a table of its own.
-fn stores() -> &'static [Arc<StateStore>; 2] {
-    static STORES: OnceLock<[Arc<StateStore>; 2]> = OnceLock::new();
-    STORES.get_or_init(|| [StateStore::in_memory().unwrap(), StateStore::in_memory().unwrap()])
-}
 
 /// More if the environment asks for more (`PROPTEST_CASES`).
 fn cases() -> u32 {
@@ -29,14 +23,12 @@ proptest! {
         let table = table(NEXT_TABLE.fetch_add(1, Ordering::Relaxed), routed);
         let count = size(&mut random);
         let events = events(&mut random, &table, count);
-        let [first, second] = stores();
-        apply(&mut random, first, &table, b"key", &events);
+        let (first, second) = (shared_store(1), shared_store(2));
+        apply(&mut random, &first, &table, b"key", &events);
         let mut shuffled = events.clone();
         random.shuffle(&mut shuffled);
-        apply(&mut random, second, &table, b"key", &shuffled);
+        apply(&mut random, &second, &table, b"key", &shuffled);
         prop_assert_eq!(first.digest(&table).unwrap(), second.digest(&table).unwrap());
-        first.drop_table(table.id).unwrap();
-        second.drop_table(table.id).unwrap();
     }
 }
 

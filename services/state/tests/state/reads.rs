@@ -3,15 +3,9 @@
 use crate::workload::*;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
 use thyme_core::aggregate::{WindowData, WindowRead};
 use thyme_core::window::Window;
 use thyme_state::{Event, Snapshot, StateStore, Table, Visible};
-
-fn store() -> &'static Arc<StateStore> {
-    static STORE: OnceLock<Arc<StateStore>> = OnceLock::new();
-    STORE.get_or_init(|| StateStore::in_memory().unwrap())
-}
 
 /// More if the environment asks for more (`PROPTEST_CASES`).
 fn cases() -> u32 {
@@ -30,13 +24,14 @@ struct Case {
 /// A table with one key full of random events, and a neighbour key that must not show.
 fn case(seed: u64, routed: bool) -> Case {
     let mut random = Random(seed);
+    let store = shared_store(1);
     let table = table(NEXT_TABLE.fetch_add(1, Ordering::Relaxed), routed);
     let count = size(&mut random);
     let events = events(&mut random, &table, count);
-    apply(&mut random, store(), &table, b"key", &events);
+    apply(&mut random, &store, &table, b"key", &events);
     let others = crate::workload::events(&mut random, &table, 3);
-    apply(&mut random, store(), &table, b"other", &others);
-    Case { random, table, events, snapshot: store().snapshot() }
+    apply(&mut random, &store, &table, b"other", &others);
+    Case { random, table, events, snapshot: store.snapshot() }
 }
 
 fn swept(case: &Case, times: &[i64], reads: &[WindowRead], visible: &Visible) -> Vec<Vec<WindowData>> {
@@ -63,7 +58,6 @@ proptest! {
             let found = case.snapshot.read(&case.table, b"key", at, &reads, &visible).unwrap();
             prop_assert_eq!(found, expected(&case.table, &case.events, at, &reads, &visible));
         }
-        store().drop_table(case.table.id).unwrap();
     }
 }
 
@@ -83,7 +77,6 @@ proptest! {
                 prop_assert_eq!(found, single);
             }
         }
-        store().drop_table(case.table.id).unwrap();
     }
 
     #[test]
@@ -105,7 +98,6 @@ proptest! {
             between.truncate(5);
             prop_assert_eq!(&snapshot.events(table, b"key", from, at, &visible, Some(5)).unwrap(), &between);
         }
-        store().drop_table(case.table.id).unwrap();
     }
 }
 
@@ -128,13 +120,14 @@ fn a_long_window_reads_few_rows() {
     for event in &mut events {
         event.time = 1_700_000_000_000_000 + random.below(200 * day as u64) as i64;
     }
-    let mut tick = store().tick();
+    let store = StateStore::in_memory().unwrap();
+    let mut tick = store.tick();
     tick.apply(&table, b"key", events).unwrap();
     tick.commit(thyme_state::Durability::Buffered).unwrap();
     let read = WindowRead { window: Window::Length(90 * day), partials: vec![0, 1, 2, 6], scans: Vec::new() };
     for _ in 0..300 {
         let at = 1_700_000_000_000_000 + random.below(300 * day as u64) as i64;
-        let snapshot = store().snapshot();
+        let snapshot = store.snapshot();
         snapshot.read(&table, b"key", at, std::slice::from_ref(&read), &Visible::ALL).unwrap();
         assert!(snapshot.rows_read() <= 40, "{} rows", snapshot.rows_read());
     }

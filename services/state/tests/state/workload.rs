@@ -1,5 +1,7 @@
 //! Random event sets of many shapes, and the brute force that says what must come out.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::aggregate::{Partial, PartialKind, PartialSpec, Scan, ScanItem, TableLayout, WindowData, WindowRead};
@@ -7,6 +9,23 @@ use thyme_core::position::Position;
 use thyme_core::schema::DataType;
 use thyme_core::window::Window;
 use thyme_state::{Durability, Event, StateStore, Table, Visible};
+
+/// A store for a case that needs a table of its own, not a store: opening one takes longer than most cases. After 20 it is another
+/// one, for a store that grows is slower. Cases with several take them by number.
+pub fn shared_store(number: usize) -> Arc<StateStore> {
+    thread_local! {
+        static STORES: RefCell<HashMap<usize, (Arc<StateStore>, u32)>> = RefCell::default();
+    }
+    STORES.with_borrow_mut(|stores| {
+        let fresh = || (StateStore::in_memory().unwrap(), 0);
+        let entry = stores.entry(number).or_insert_with(fresh);
+        if entry.1 == 20 {
+            *entry = fresh();
+        }
+        entry.1 += 1;
+        entry.0.clone()
+    })
+}
 
 /// SplitMix64: the same events for the same seed.
 pub struct Random(pub u64);
