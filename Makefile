@@ -54,7 +54,7 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
-test: BESIDE = --jobs 2 --beside "$(RUN_PYTHON)"
+test soak: BESIDE = --jobs 2 --beside "$(RUN_PYTHON)"
 test: lint test-wheel test-rust ## everything (KAFKA=off: without the tests that need a Kafka broker)
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
@@ -85,12 +85,9 @@ bench: install ## the measures of benches/README.md, one JSON line each
 	@tools/install.sh $(VENV) demo
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
 
-soak: install ## the long forms of the property, kill and parity tests
-	@tools/s3.sh $(VENV)
-	@tools/install.sh $(VENV) test
-	@tools/install.sh $(VENV) demo
+soak: test-wheel ## the long forms of the property, kill and parity tests
+	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
 	THYME_SOAK=1 PROPTEST_CASES=10000 $(RUN_RUST)
-	THYME_SOAK=1 $(RUN_PYTHON)
 
 crash: install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)
 	@tools/install.sh $(VENV) test
