@@ -22,12 +22,12 @@ from thyme.postgres_source import PostgresSource
 from thyme.secret import Secret
 from thyme.sources import LATER as _SOURCES_LATER
 from thyme.sources import FileSource, source
-from thyme.version import __version__
 
 if TYPE_CHECKING:
     from thyme.aio import AsyncClient
     from thyme.client import Client
     from thyme.result import ThymeResult
+    from thyme.version import __version__
 
 __all__ = [
     "ApproxPercentile", "AsyncClient", "Avg", "Client", "Count", "CountDistinct", "ExpDecaySum", "Expr", "FileSource",
@@ -37,17 +37,23 @@ __all__ = [
     "greatest", "inputs", "least", "lit", "pipeline", "source", "when",
 ]  # fmt: skip
 
-_LAZY = {"Client": "thyme.client", "AsyncClient": "thyme.aio", "ThymeResult": "thyme.result"}
+_LAZY = {
+    "Client": "thyme.client",
+    "AsyncClient": "thyme.aio",
+    "ThymeResult": "thyme.result",
+    "__version__": "thyme.version",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Clients are imported when first used: definitions and the command line start without gRPC and Arrow."""
+    """Clients (gRPC, Arrow) and the version are imported when first used: what defines features starts without them."""
     if name in _LAZY:
         import importlib
 
         return getattr(importlib.import_module(_LAZY[name]), name)
     if name in _SOURCES_LATER:
         from thyme.errors import NotInThisReleaseError
+        from thyme.version import __version__
 
         raise NotInThisReleaseError(
             f"{name} is not available in this release ({__version__})",
