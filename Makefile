@@ -61,7 +61,7 @@ test: lint test-wheel test-rust ## everything (KAFKA=off: without the tests that
 lint: deps ## formatting, clippy, proto lint
 	@tools/lint.sh $(VENV)
 	@$(if $(CLIPPY),,echo "note: this toolchain has no clippy, lints are not checked")
-	$(CLIPPY) cargo test --no-run $(RUST_TESTS)
+	$(CLIPPY) cargo build --tests $(RUST_TESTS)
 
 test-rust: deps ## Rust tests
 	@tools/s3.sh $(VENV)

@@ -12,7 +12,7 @@ fingerprint=$(git ls-files -co --exclude-standard -- Cargo.toml Cargo.lock servi
 
 if [ "$(cat "$stamp" 2>/dev/null)" != "$fingerprint" ]; then
   [ -x "$venv/bin/maturin" ] || { echo "== installing the wheel builder"; "$venv/bin/pip" install -q "maturin>=1.9,<2"; }
-  echo "== building the wheel (release; the first time takes about 20 minutes on 2 cores, then seconds)"
+  echo "== building the wheel (release; the first time takes up to half an hour on 2 cores, then seconds)"
   rm -rf "$wheels/current"
   "$venv/bin/maturin" build --release --manifest-path python/Cargo.toml --out "$wheels/current" --interpreter "$venv/bin/python"
   echo "== installing it into $venv"
