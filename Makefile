@@ -26,7 +26,7 @@ endif
 RUST_TESTS := --config tools/tests.toml --release $(RUST_CRATES)
 # The test programs are compiled with clippy (tools/clippy), where the toolchain carries it.
 CLIPPY := $(if $(shell cargo clippy --version 2>/dev/null),RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tools/clippy/rustc)
-RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(BESIDE) $(RUST_TESTS) $(SKIP_RUST)
+RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(RUST_TESTS) $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
 RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
@@ -54,8 +54,7 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
-test soak: BESIDE = --jobs 2 --beside "$(RUN_PYTHON)"
-test: lint test-wheel test-rust ## everything (KAFKA=off: without the tests that need a Kafka broker)
+test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint
@@ -88,6 +87,7 @@ bench: install ## the measures of benches/README.md, one JSON line each
 soak: test-wheel ## the long forms of the property, kill and parity tests
 	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
 	THYME_SOAK=1 PROPTEST_CASES=10000 $(RUN_RUST)
+	THYME_SOAK=1 $(RUN_PYTHON)
 
 crash: install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)
 	@tools/install.sh $(VENV) test

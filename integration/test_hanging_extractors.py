@@ -92,7 +92,7 @@ def test_threads_stuck_in_native_code_are_not_missed(moody):
     with moody.client() as client, concurrent.futures.ThreadPoolExecutor() as pool:
         threads = []
         for _ in range(SEATS + 3):
-            threads.append(warm_up(client))
+            threads.append(warm_up(client, CALLS if threads else PATIENCE))
             stuck = pool.submit(client.query, "Moody", "sleeps")
             while not stuck.done():
                 assert client.query("Calm", "abcd").to_dicts()[0]["size"] == 4

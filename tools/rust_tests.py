@@ -1,14 +1,11 @@
-"""rust_tests.py [--jobs N] [--beside COMMAND] CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: N test programs at a time.
+"""rust_tests.py CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, some test programs at a time.
 
-Many of ours wait for a broker or a database; `cargo test` runs one after the other. What a program prints is shown when
+Many of ours wait for a broker or a database; cargo runs one after the other. What a program prints is shown when
 it ends; the seconds each took, at the end.
-COMMAND (the Python tests, which wait still more) runs meanwhile, once the test programs are compiled; its lines are
-shown as they come.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -19,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+JOBS = 3
 # They take the longest, so they begin first.
 LONG = ["state", "crash_points", "thyme_sources", "properties", "kafka"]
 
@@ -81,19 +79,11 @@ def compiled(cargo: list[str]) -> list[Program]:
     return sorted(programs, key=lambda program: program.place)
 
 
-def beside(command: str) -> int:
-    """Runs a shell command, showing whole lines, so that they do not mix with what the programs print."""
-    with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
-        for line in running.stdout:
-            print(line, end="", flush=True)
-    return running.returncode
-
-
-def run_all(programs: list[Program], jobs: int, arguments: list[str]) -> list[str]:
+def run_all(programs: list[Program], arguments: list[str]) -> list[str]:
     """Runs the programs; those that failed, with their exit codes."""
     took: list[tuple[float, str]] = []
     failed: list[str] = []
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(JOBS) as pool:
         running = {pool.submit(program.run, arguments): program for program in programs}
         for done in as_completed(running):
             program = running[done]
@@ -109,20 +99,11 @@ def run_all(programs: list[Program], jobs: int, arguments: list[str]) -> list[st
 
 
 def main() -> int:
-    given, arguments = sys.argv[1:], []
-    if "--" in given:
-        place = given.index("--")
-        given, arguments = given[:place], given[place + 1 :]
-    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--jobs", type=int, default=3)
-    parser.add_argument("--beside", metavar="COMMAND")
-    options, cargo = parser.parse_known_args(given)
-    programs = compiled(cargo)
-    with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(beside, options.beside) if options.beside else None
-        failed = run_all(programs, options.jobs, arguments)
-        if other and other.result():
-            failed.append(f"{options.beside} (exit {other.result()})")
+    cargo, arguments = sys.argv[1:], []
+    if "--" in cargo:
+        place = cargo.index("--")
+        cargo, arguments = cargo[:place], cargo[place + 1 :]
+    failed = run_all(compiled(cargo), arguments)
     if failed:
         print("failed: " + ", ".join(sorted(failed)))
     return min(len(failed), 1)
