@@ -137,7 +137,8 @@ def test_brokers_and_registry_are_checked_by_their_certificates(make_server, aut
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     mine = {"bootstrap.servers": broker.address, "security.protocol": "ssl"}
     mine |= properties_of(authority, **{"ssl.key.password": KEY_PASSWORD})
-    AdminClient(mine).create_topics([NewTopic("rides", 1, 1)])["rides"].result(30)
+    admin = AdminClient(mine)  # its futures end with it
+    admin.create_topics([NewTopic("rides", 1, 1)])["rides"].result(30)
     client = SchemaRegistryClient(
         {"url": url, "basic.auth.user.info": f"ann:{PASSWORD}", "ssl.ca.location": authority.path("authority.pem")}
     )
