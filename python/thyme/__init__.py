@@ -5,6 +5,8 @@ Importing a module of definitions runs nothing but registration.
 
 from __future__ import annotations
 
+# Whichever thread imports this first is the main thread to Python, which waits for it at the end: none of the engine's.
+import threading as _threading  # noqa: F401
 from typing import TYPE_CHECKING, Any
 
 from thyme.aggregates import ApproxPercentile, Avg, Count, Max, Min, Sum
