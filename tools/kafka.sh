@@ -152,7 +152,8 @@ archive() {
   prepare 0
   kill "$broker"
   wait "$broker" || true
-  mv "$archiving" "$classes"
+  # Without it a start is slower, and that is all.
+  mv "$archiving" "$classes" || true
 }
 
 run() {
