@@ -18,7 +18,7 @@ from pathlib import Path
 
 JOBS = 3
 # They take the longest, so they begin first.
-LONG = ["state", "crash_points", "thyme_sources", "properties", "kafka"]
+LONG = ["state", "thyme_sources", "properties", "kafka", "simulation", "crash_points"]
 
 
 @dataclass

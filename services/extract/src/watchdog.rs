@@ -47,6 +47,10 @@ fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
             return true;
         }
         if elapsed > job.deadline + GRACE {
+            // Counted before the answer goes out: whoever has it finds it counted.
+            pool.lost.fetch_add(1, Ordering::AcqRel);
+            metrics::counter!("thyme_extractor_workers_lost_total").increment(1);
+            worker.abandoned.store(true, Ordering::Release);
             if let Some(reply) = job.reply.take() {
                 let reason: Arc<str> = format!(
                     "did not return within {} ms and could not be interrupted; its worker was replaced",
@@ -55,8 +59,6 @@ fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
                 .into();
                 drop(reply.send(vec![Err(reason); job.row_count]));
             }
-            pool.lost.fetch_add(1, Ordering::AcqRel);
-            worker.abandoned.store(true, Ordering::Release);
             lost.push(worker.clone());
             return false;
         }
@@ -70,7 +72,6 @@ fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
     });
     for worker in lost {
         tracing::warn!("an extractor is stuck in native code: its request failed and its worker was replaced");
-        metrics::counter!("thyme_extractor_workers_lost_total").increment(1);
         // A runtime has threads to spare.
         if worker.visit.is_none()
             && !pool.is_closing()

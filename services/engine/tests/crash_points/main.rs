@@ -15,13 +15,14 @@ mod inspect;
 mod machine;
 mod plan;
 mod runs;
+mod tally;
 mod truth;
 
 use runs::{Case, LogKind, Mode};
-use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 use std::path::Path;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
+use tally::Tally;
 use thyme_core::failpoint::Point;
 use truth::Differences;
 
@@ -33,6 +34,9 @@ fn main() -> ExitCode {
         ["life", directory, seed, tick_records, dies_at] => {
             runs::life(Path::new(directory), seed.parse().unwrap(), tick_records.parse().unwrap(), dies_at);
         }
+        ["share", number, count, wanted] => {
+            println!("{}", share(number.parse().unwrap(), count.parse().unwrap(), wanted).to_json());
+        }
         ["output", url, dataset, repartition, aggregated] => inspect::output(url, dataset, repartition, aggregated),
         _ => return all(chosen(&arguments)),
     }
@@ -43,6 +47,10 @@ fn main() -> ExitCode {
 fn chosen(arguments: &[String]) -> &str {
     let is_word = |argument: &&String| !argument.starts_with('-') && *argument != "on_kafka";
     arguments.iter().find(is_word).map_or("", String::as_str)
+}
+
+fn rounds() -> u64 {
+    std::env::var("CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1)
 }
 
 fn cases(rounds: u64, wanted: &str) -> Vec<Case> {
@@ -64,46 +72,39 @@ fn cases(rounds: u64, wanted: &str) -> Vec<Case> {
     cases
 }
 
-fn all(wanted: &str) -> ExitCode {
-    let rounds = std::env::var("CRASH_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(1);
-    let (mut lost, mut doubled, mut differing, mut missed) = (0, 0, 0, Vec::new());
-    let mut runs: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut reached: BTreeMap<Point, u64> = BTreeMap::new();
-    let all = cases(rounds, wanted);
-    for case in &all {
+/// Runs the cases of one share of `count`; each process has its own, as failpoints belong to a process.
+fn share(number: usize, count: usize, wanted: &str) -> Tally {
+    let mut tally = Tally::default();
+    for case in cases(rounds(), wanted).iter().skip(number).step_by(count) {
         let outcome = catch_unwind(|| case.run()).unwrap_or_else(|_| {
             let told = vec!["it panicked, see above".to_string()];
             Some(Differences { told, ..Differences::default() })
         });
-        let Some(found) = outcome else {
-            missed.push(*case);
-            continue;
-        };
-        *reached.entry(case.point).or_default() += 1;
-        let kind = match case.mode {
-            Mode::Abort | Mode::Retry => "aborts",
-            Mode::Kill => "kills",
-            Mode::Zombie => "zombies",
-        };
-        *runs.entry(kind).or_default() += 1;
-        lost += found.lost;
-        doubled += found.doubled;
-        if !found.told.is_empty() {
-            differing += 1;
-            eprintln!("{case:?}:\n  {}", found.told.join("\n  "));
+        tally.note(case, outcome);
+    }
+    tally
+}
+
+/// All cases, by as many processes as there are cores and one more: they wait for the log now and then.
+fn all(wanted: &str) -> ExitCode {
+    let count = std::thread::available_parallelism().map_or(1, |cores| cores.get() + 1);
+    let start = |number: usize| {
+        let arguments = ["share", &number.to_string(), &count.to_string(), wanted];
+        Command::new(std::env::current_exe().unwrap()).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let shares: Vec<_> = (0..count).map(start).collect();
+    let (mut tally, mut is_whole) = (Tally::default(), true);
+    for share in shares {
+        let done = share.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&done.stdout);
+        match Tally::from_json(told.lines().last().unwrap_or_default()) {
+            Ok(counted) if done.status.success() => tally.add(counted),
+            _ => {
+                is_whole = false;
+                eprintln!("a share of the cases ended with {}: {told}", done.status);
+            }
         }
     }
-    for case in &missed {
-        eprintln!("never reached: {case:?}");
-    }
-    let report = serde_json::json!({
-        "crash_runs": runs.values().sum::<u64>(), "points": reached.len(),
-        "aborts": runs.get("aborts"), "kills": runs.get("kills"), "zombies": runs.get("zombies"),
-        "lost": lost, "doubled": doubled, "differences": differing,
-    });
-    println!("{report}");
-    // Chance has not come by everywhere where a machine on the simulated broker must have bad luck first; every other case must happen.
-    let is_excused = |case: &&Case| case.point == Point::UnknownEnd || case.log == LogKind::Simulated;
-    let is_complete = missed.iter().all(|case| is_excused(&case));
-    if differing == 0 && is_complete && !all.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    println!("{}", tally.report());
+    if is_whole && tally.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -5,6 +5,7 @@ use crate::common::{PARTITIONS, futures_block};
 use crate::machine::{Around, Machine, restored};
 use crate::plan::{self, Deed, Step};
 use crate::truth::{Differences, TOPIC, batches, check};
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -40,6 +41,14 @@ pub enum LogKind {
     Simulated,
 }
 
+/// Mode, log and seed.
+type Kind = (u64, u64, u64);
+/// How often each point was come to.
+type Counts = BTreeMap<Point, u64>;
+
+/// What [`Case::profile`] has found out.
+static PROFILES: Mutex<BTreeMap<Kind, Counts>> = Mutex::new(BTreeMap::new());
+
 /// What happens where.
 #[derive(Debug, Clone, Copy)]
 pub struct Case {
@@ -70,8 +79,10 @@ impl Case {
         Chance::new(self.seed ^ ((self.point as u64) << 32) ^ ((self.mode as u64) << 40) ^ ((self.log as u64) << 44))
     }
 
+    /// One size for all points of a round: what a machine comes to when nothing happens is found out once.
     fn tick_records(&self) -> usize {
-        5 + self.chance().below(40)
+        let kind = ((self.mode as u64) << 40) ^ ((self.log as u64) << 44);
+        5 + Chance::new(self.seed ^ kind).below(40)
     }
 
     fn patience(&self) -> usize {
@@ -135,12 +146,16 @@ impl Case {
     }
 
     /// How often a machine that nothing happens to comes to each point.
-    fn profile(&self) -> BTreeMap<Point, u64> {
+    fn profile(&self) -> Counts {
+        let kind = (self.mode as u64, self.log as u64, self.seed);
+        if let Some(known) = PROFILES.lock().get(&kind) {
+            return known.clone();
+        }
         let directory = folder();
         let around = self.around(directory.path());
         plan::arm(&[]);
         until_done(&self.machine(&directory.path().join("one"), &around));
-        plan::counts()
+        PROFILES.lock().entry(kind).or_insert(plan::counts()).clone()
     }
 
     /// Runs it; `None` if the point was not reached.
