@@ -102,6 +102,8 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         say(f"{name + ':':<10}{value}")
     for build in found["builds"]:
         say(f"{'building:':<10}{build['pipeline']} {build['done_records']}/{build['total_records']} records")
+    for emission in found["emissions"]:
+        say(f"{'emits:':<10}{emission['topic']}, {emission['lag']} records behind its pipeline")
     if found["checkpoints"] is not None:
         _say_checkpoints(found["checkpoints"])
     if found["datasets"]:

@@ -405,6 +405,7 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         watermark: view.watermark.map(time),
         lag: view.lag,
     };
+    let emission = |view: EmissionView| v1::EmissionStatus { dataset: view.dataset, topic: view.topic, lag: view.lag };
     v1::GetStatusResponse {
         version: view.version.to_string(),
         state: view.state.to_string(),
@@ -419,6 +420,7 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         data_dir: view.data_dir,
         roles: view.roles.into_iter().map(str::to_string).collect(),
         checkpoints: view.checkpoints.map(checkpoint_info),
+        emissions: view.emissions.into_iter().map(emission).collect(),
     }
 }
 

@@ -12,7 +12,7 @@ use thyme_core::definition::{OutputRef, Plan, RefTarget};
 use thyme_core::time::ClockMode;
 use thyme_core::window::format_duration;
 use thyme_core::{Error, Result};
-use thyme_engine::ShardStatus;
+use thyme_engine::{EmissionStatus, ShardStatus};
 
 /// Most entries of one page.
 const MAX_PAGE: u32 = 1000;
@@ -248,6 +248,15 @@ impl Controller {
         }
     }
 
+    /// One entry per topic, over its partitions.
+    fn emissions(&self) -> Vec<EmissionView> {
+        let mut found: BTreeMap<String, EmissionView> = BTreeMap::new();
+        for EmissionStatus { dataset, topic, lag, .. } in self.parts.engine.emissions() {
+            found.entry(topic.clone()).or_insert(EmissionView { dataset, topic, lag: 0 }).lag += lag;
+        }
+        found.into_values().collect()
+    }
+
     pub fn status(&self) -> Result<StatusView> {
         let serving = self.serving();
         let shards = self.parts.engine.status()?;
@@ -281,6 +290,7 @@ impl Controller {
             builds: self.builds(),
             position: self.parts.engine.applied().encode(),
             lag: states.values().map(|state| state.lag).sum(),
+            emissions: self.emissions(),
             data_dir: self.parts.data_dir.clone(),
             // A follower applies the log too, but the work is another's.
             roles: if self.leads() { vec!["control", "ingest", "engine", "query"] } else { vec!["ingest", "query"] },

@@ -211,6 +211,15 @@ pub struct DatasetStatus {
     pub lag: u64,
 }
 
+/// The topic of an aggregated dataset.
+#[derive(Debug, Clone, Serialize)]
+pub struct EmissionView {
+    pub dataset: String,
+    pub topic: String,
+    /// Log records that the pipeline has taken in and whose rows are not written yet.
+    pub lag: u64,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct StatusView {
     pub version: &'static str,
@@ -225,6 +234,8 @@ pub struct StatusView {
     pub builds: Vec<BuildView>,
     pub position: String,
     pub lag: u64,
+    /// Of the owner of the work; empty elsewhere.
+    pub emissions: Vec<EmissionView>,
     pub data_dir: String,
     pub roles: Vec<&'static str>,
     /// What keeps the engine from going on.

@@ -363,7 +363,16 @@ async fn a_dataset_has_a_topic_while_it_emits() {
     let row = |ts: &str| json!({"user_id": "u1", "ts": ts, "n": 1});
     assert_eq!(rows, ["2024-01-15T12:00:00Z", "2024-01-15T11:59:00Z", "2024-01-15T11:58:00Z"].map(row));
 
+    let shown = |node: &Node| -> Vec<String> {
+        let emissions = node.controller.status().unwrap().emissions.into_iter();
+        emissions.map(|emission| format!("{} {} {}", emission.dataset, emission.topic, emission.lag)).collect()
+    };
+    while shown(&node) != ["Stats Stats.v1.count.v1 0"] {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
     let result = node.commit(&silent, |_| ()).await.unwrap();
+    assert!(shown(&node).is_empty());
     let dropped: Vec<&str> = result.plan.dropped.iter().map(|item| item.identity.as_str()).collect();
     assert_eq!(dropped, ["emit:Stats@1:count@1"]);
     while disk.log.topics().unwrap().iter().any(|(topic, _)| topic == "Stats.v1.count.v1") {

@@ -1,6 +1,7 @@
 //! What other threads see of the engine and tell it: how far it is, whether a position has been applied, what is being built.
 
-use crate::consume::ROUTER_BIT;
+use crate::consume::{MemberKind, ROUTER_BIT};
+use crate::emit::Emitter;
 use crate::runner::Command;
 use crate::shard::Shard;
 use crate::spec::{JobSpec, Role};
@@ -24,6 +25,8 @@ pub struct Applied {
     routed: HashMap<u32, Vec<BTreeMap<u16, u64>>>,
     members: HashMap<u32, Vec<MemberPlace>>,
     shards: Vec<ShardPlace>,
+    /// Each emitter's partition, and how far it is behind its pipeline.
+    emitters: Vec<(Arc<Emitter>, u16, u64)>,
     /// Where each dataset's own shards stood when the work was last changed: what a build must have reached.
     targets: PositionSet,
 }
@@ -72,6 +75,10 @@ impl Applied {
             let repartition = own_log.filter(|_| shard.is_repartition).map(|own_log| (shard.log_id, own_log));
             let place = MemberPlace { next: member.next, shard_next: shard.next, repartition };
             self.members.entry(member.consumer).or_default().push(place);
+            if let MemberKind::Emitter { emitter, .. } = &member.kind {
+                let lag = shard.reached_by_pipeline_of(emitter).saturating_sub(member.next);
+                self.emitters.push((emitter.clone(), shard.partition, lag));
+            }
         }
         if shard.is_repartition {
             let sources = shard.sources.iter().map(|(source, progress)| (*source, progress.next_offset)).collect();
@@ -189,6 +196,16 @@ pub struct ShardStatus {
     pub counters: Counters,
 }
 
+/// One partition of the topic of an aggregated dataset. Only the owner of the work has any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EmissionStatus {
+    pub dataset: String,
+    pub topic: String,
+    pub partition: u16,
+    /// Log records that the pipeline has taken in and whose rows are not written yet.
+    pub lag: u64,
+}
+
 impl EngineHandle {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         EngineHandle { shared }
@@ -248,6 +265,18 @@ impl EngineHandle {
             });
         }
         Ok(found)
+    }
+
+    /// How far the topics of aggregated datasets are behind their pipelines.
+    pub fn emissions(&self) -> Vec<EmissionStatus> {
+        let emitters = self.shared.applied.read().emitters.clone();
+        let status = |(emitter, partition, lag): (Arc<Emitter>, u16, u64)| EmissionStatus {
+            dataset: emitter.job.emission.dataset.name.clone(),
+            topic: emitter.job.emission.topic(),
+            partition,
+            lag,
+        };
+        emitters.into_iter().map(status).collect()
     }
 
     /// Records of the datasets' logs that wait to be applied, those that are on their way through a repartition log too; `None`

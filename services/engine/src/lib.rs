@@ -18,7 +18,7 @@ mod spec;
 
 pub use consume::is_router;
 pub use engine::Engine;
-pub use handle::{BuildProgress, EngineHandle, ShardStatus};
+pub use handle::{BuildProgress, EmissionStatus, EngineHandle, ShardStatus};
 pub use rebuild::{Comparison, rebuild};
 pub use runner::RunningEngine;
 pub use spec::{DatasetJob, EmitJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};

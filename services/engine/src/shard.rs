@@ -3,6 +3,7 @@
 
 use crate::accept::{Judge, judged_before};
 use crate::consume::{Member, MemberKind, Row, SourceEnd, Watermarks, keep_raw, route, run_pipeline};
+use crate::emit::Emitter;
 use crate::offsets::{Filler, OutputPlace};
 use crate::poison::{event_fault, routed_fault};
 use crate::spec::EngineOptions;
@@ -282,6 +283,12 @@ impl Shard {
         Some(greatest.saturating_sub(self.dataset.max_lateness?))
     }
 
+    /// How far the pipeline has come that an emitter follows.
+    pub fn reached_by_pipeline_of(&self, emitter: &Emitter) -> u64 {
+        let is_its_pipeline = |other: &&Member| other.table().is_some_and(|table| table.id == emitter.table.id);
+        self.members.iter().find(is_its_pipeline).map_or(0, |pipeline| pipeline.next)
+    }
+
     /// The next rows of an emitter that its pipeline has taken in.
     fn emit_pass(
         &self,
@@ -294,8 +301,7 @@ impl Shard {
     ) -> Result<()> {
         let member = &self.members[index];
         let MemberKind::Emitter { emitter, group } = &member.kind else { return Ok(()) };
-        let is_its_pipeline = |other: &&Member| other.table().is_some_and(|table| table.id == emitter.table.id);
-        let below = self.members.iter().find(is_its_pipeline).map_or(0, |pipeline| pipeline.next);
+        let below = self.reached_by_pipeline_of(emitter);
         // The outputs of a state that was lost, or is older, may be ahead of it.
         if member.next >= below {
             return Ok(());

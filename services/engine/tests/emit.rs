@@ -37,6 +37,32 @@ fn cases() -> u32 {
     ProptestConfig::default().cases.max(300)
 }
 
+#[test]
+fn how_far_a_topic_is_behind_its_pipeline_is_known() {
+    let events: Vec<Sent> = (0..40).map(|minute| order("u1", minute, 2.0)).collect();
+    let log = log_with(&events);
+    let world = World::emitting();
+    let state = StateStore::in_memory().unwrap();
+    let mut engine = world.engine(&state, &log, 10);
+    let handle = engine.handle();
+    let lag = |topic: &str| {
+        let emissions = handle.emissions().into_iter().filter(|emission| emission.topic == topic);
+        let lags: Vec<u64> = emissions.map(|emission| emission.lag).collect();
+        (lags.len(), lags.iter().sum::<u64>())
+    };
+    let partitions = usize::from(PARTITIONS);
+    assert_eq!(lag("UserStats.v1.compute.v1"), (partitions, 0));
+    engine.step().unwrap();
+    // A round behind.
+    assert_eq!(lag("UserStats.v1.compute.v1"), (partitions, 10));
+    engine.run_to_end().unwrap();
+    assert_eq!(lag("UserStats.v1.compute.v1"), (partitions, 0));
+    assert_eq!(lag("CityStats.v1.compute.v1"), (partitions, 0));
+
+    engine.set_role(Role::Follower).unwrap();
+    assert!(handle.emissions().is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 

@@ -2,6 +2,8 @@
 
 use crate::nodes::Freshness;
 use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_control::{CheckpointBoard, Controller};
 use thyme_core::time::Clock;
@@ -15,6 +17,8 @@ pub struct ServerHealth {
     pub recorder: PrometheusHandle,
     pub checkpoints: Arc<CheckpointBoard>,
     pub clock: Arc<dyn Clock>,
+    /// What was shown last, by dataset, topic and partition.
+    pub emit_lags: Mutex<BTreeMap<(String, String, u16), u64>>,
 }
 
 impl Health for ServerHealth {
@@ -47,10 +51,24 @@ impl ServerHealth {
         metrics::gauge!("thyme_checkpoint_last_seconds").set(status.duration_seconds);
     }
 
+    /// What this node does not write any more is no lag of its.
+    fn read_emissions(&self) {
+        let mut lags = self.emit_lags.lock();
+        lags.values_mut().for_each(|lag| *lag = 0);
+        for emission in self.engine.emissions() {
+            lags.insert((emission.dataset, emission.topic, emission.partition), emission.lag);
+        }
+        for ((dataset, topic, partition), lag) in lags.iter() {
+            let labels = [("dataset", dataset.clone()), ("topic", topic.clone()), ("partition", partition.to_string())];
+            metrics::gauge!("thyme_emit_lag_records", &labels).set(*lag as f64);
+        }
+    }
+
     fn read_gauges(&self) -> thyme_core::Result<()> {
         if let Some(behind) = self.freshness.behind() {
             metrics::gauge!("thyme_follower_behind_seconds").set(behind.as_secs_f64());
         }
+        self.read_emissions();
         for shard in self.engine.status()? {
             let labels = [
                 ("dataset", shard.dataset.clone()),
@@ -88,6 +106,7 @@ pub fn describe_metrics() {
     describe_counter!("thyme_tick_records_total", "Log records worked off.");
     describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");
     describe_gauge!("thyme_lag_records", "Log records that wait to be applied.");
+    describe_gauge!("thyme_emit_lag_records", "Log records in state whose rows are not in the dataset's topic yet.");
     describe_counter!("thyme_checkpoints_total", "Checkpoints stored.");
     describe_counter!("thyme_checkpoint_uploaded_bytes_total", "Bytes sent to the checkpoint store.");
     describe_counter!("thyme_checkpoint_failures_total", "Checkpoints that could not be stored.");

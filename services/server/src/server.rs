@@ -178,6 +178,7 @@ impl Server {
             recorder,
             checkpoints: saved,
             clock,
+            emit_lags: Default::default(),
         });
         let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
