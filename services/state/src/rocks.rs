@@ -31,7 +31,7 @@ impl Rocks {
 
     /// A directory that nobody writes to while it is open, not even this process.
     pub fn open_read_only(path: &Path, options: &Options) -> Result<Arc<Rocks>> {
-        let (database, families) = database_options(options, None);
+        let (database, families) = database_options(options, None)?;
         let db = DB::open_cf_descriptors_read_only(&database, path, families, false)
             .map_err(|error| open_error(error, path))?;
         Ok(Arc::new(Rocks { db, in_memory: false }))
@@ -43,7 +43,7 @@ impl Rocks {
     }
 
     fn open_with(path: &Path, options: &Options, env: Option<&Env>) -> Result<Arc<Rocks>> {
-        let (database, families) = database_options(options, env);
+        let (database, families) = database_options(options, env)?;
         let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| open_error(error, path))?;
         Ok(Arc::new(Rocks { db, in_memory: env.is_some() }))
     }
@@ -101,15 +101,20 @@ impl Rocks {
     }
 }
 
-fn database_options(options: &Options, env: Option<&Env>) -> (rocksdb::Options, Vec<ColumnFamilyDescriptor>) {
+fn database_options(options: &Options, env: Option<&Env>) -> Result<(rocksdb::Options, Vec<ColumnFamilyDescriptor>)> {
     let cache = Cache::new_lru_cache(options.block_cache_bytes);
     let mut database = rocksdb::Options::default();
+    if env.is_some() {
+        // Without a write-ahead log it would write files when it is closed, that nobody will open.
+        database = database.get_options_from_string("avoid_flush_during_shutdown=true").map_err(translate)?;
+    }
     database.create_if_missing(true);
     database.create_missing_column_families(true);
     database.set_max_background_jobs(options.background_jobs);
     database.set_max_total_wal_size(MAX_WAL_BYTES);
     database.set_keep_log_file_num(2);
     database.set_stats_dump_period_sec(0);
+    database.set_stats_persist_period_sec(0);
     database.set_bytes_per_sync(1 << 20);
     if let Some(env) = env {
         database.set_env(env);
@@ -117,7 +122,7 @@ fn database_options(options: &Options, env: Option<&Env>) -> (rocksdb::Options, 
     let families = Family::ALL
         .iter()
         .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(*family, options, &cache, env)));
-    (database, families.collect())
+    Ok((database, families.collect()))
 }
 
 fn family_options(family: Family, options: &Options, cache: &Cache, env: Option<&Env>) -> rocksdb::Options {
