@@ -171,7 +171,7 @@ MUTANTS = [
     Mutant(
         "an emitter reads beyond its pipeline",
         f"{ENGINE}/shard.rs",
-        "map_or(0, |pipeline| pipeline.next)",
+        "map_or(0, |pipeline| self.members[pipeline].next)",
         "map_or(0, |_| self.next)",
         # It takes a pipeline that is being built.
         test=("crash_points", "--", "Emitted"),
@@ -181,6 +181,14 @@ MUTANTS = [
         f"{ENGINE}/emit.rs",
         "sequence_below: Some(row.sequence + 1)",
         "sequence_below: None",
+    ),
+    Mutant(
+        "a table does not wait for the erases that it leaves out",
+        f"{ENGINE}/erased.rs",
+        "unread.next().is_some()",
+        "unread.next().is_some_and(|_| false)",
+        # It takes a state that begins anew beside a repartition log with copies of what was erased.
+        test=("erases", "--", "a_table_waits_until_the_erases_it_knows_were_read"),
     ),
     Mutant(
         "ties go by the repartition log's order",

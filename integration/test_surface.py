@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.parse
 import urllib.request
 from datetime import datetime, timezone
@@ -10,7 +11,8 @@ from datetime import datetime, timezone
 import grpc
 import pytest
 
-from thyme.errors import FailedPreconditionError, InvalidArgumentError
+from thyme.errors import InvalidArgumentError
+from thyme.result import EraseResult
 
 SOURCE = """
 from datetime import datetime
@@ -311,6 +313,16 @@ def test_a_renamed_feature_is_listed_under_both_names_and_ids_are_not_taken_over
     assert server.run("query", "Rides", "-e", "driver=ann", "--features", "n_1h").returncode == 5
 
 
-def test_an_erase_that_is_not_offered_says_why(rides):
-    with rides.client() as client, pytest.raises(FailedPreconditionError, match="groups dataset 'Trip' by city"):
-        client.erase("Trip", [{"city": "oslo", "number": 1}])
+def test_an_erase_leaves_what_is_grouped_by_another_key(rides):
+    ride = {"ts": "2026-01-15T12:55:00Z", "driver": "zoe", "fare": 10.0, "tip": None}
+    with rides.client() as client:
+        sent = client.log("Trip", [{"city": "riga", "number": number, **ride} for number in (1, 2)])
+        asked = {"ts": "2026-01-15T12:55:00Z", "at_least": sent.position}
+        assert client.lookup("DriverStats", "zoe", **asked).to_dicts()[0]["n_1h"] == 2
+        erased = client.erase("Trip", [{"city": "riga", "number": 1}])
+        assert (erased.erased, erased.pending) == (1, True)
+        while client.erase("Trip", []).pending:
+            time.sleep(0.02)
+        assert client.lookup("DriverStats", "zoe", **asked).to_dicts()[0]["n_1h"] == 1
+        assert client.lookup("CityStats", "riga", **asked).to_dicts()[0]["n"] == 1
+        assert client.erase("Trip", []) == EraseResult(0, client.erase("Trip", []).position, False)

@@ -251,6 +251,38 @@ def test_erased_keys_are_unknown(shop):
     assert mock.get_aggregates(stats, "u1")["orders_1h"] == 0
 
 
+def test_erased_keys_leave_what_is_grouped_by_another_key():
+    @dataset
+    class Sale:
+        user_id: str = field(key=True)
+        ts: datetime = field(timestamp=True)
+        shop: str
+
+    @dataset(index=True)
+    class ShopStats:
+        shop: str = field(key=True)
+        ts: datetime = field(timestamp=True)
+        sales: int
+
+        @pipeline
+        @inputs(Sale)
+        def compute(cls, sales):
+            return sales.groupby("shop").aggregate(sales=Count(window="1d"))
+
+    def sold(*users):
+        return [{"user_id": user, "ts": at(), "shop": "s"} for user in users]
+
+    with MockContext() as mock:
+        mock.add_events(Sale, sold("u1", "u1", "u2", "u3"))
+        assert mock.get_aggregates(ShopStats, "s")["sales"] == 4
+        assert mock.erase(Sale, ["u1", "nobody"]) == 2
+        assert mock.get_aggregates(ShopStats, "s")["sales"] == 2
+        mock.add_events(Sale, sold("u1"))
+        assert mock.get_aggregates(ShopStats, "s")["sales"] == 3
+        mock.erase(Sale, ["u1", "u3"])
+        assert mock.get_aggregates(ShopStats, "s")["sales"] == 1
+
+
 def test_dataframes(shop):
     mock, order_class, stats, _ = shop
     frame = pd.DataFrame([order("u4", at(), 1.0), order("u4", at(), 2.0, None)])

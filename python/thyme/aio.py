@@ -127,7 +127,10 @@ class AsyncClient:
         return await self._walk(self._operations.log(dataset, rows, event_ids, progress))
 
     async def erase(self, dataset: Any, keys: Iterable[Any]) -> EraseResult:
-        """Erases keys (scalars, or dicts for several fields): their events so far no longer count, on any replay."""
+        """Erases keys (scalars, or dicts for several fields): their events so far no longer count, on any replay.
+
+        The result is `pending` while state grouped by another key is rebuilt without them; ask again with no keys.
+        """
         return await self._walk(self._operations.erase(dataset, keys))
 
     async def status(self) -> dict[str, Any]:

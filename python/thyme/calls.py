@@ -189,7 +189,11 @@ def erase(shape: Shape, keys: list[Any]) -> Call:
     """Erases keys of a dataset."""
     rows = [_proto.Row(fields=to_fields(key_of(shape, key))) for key in keys]
     request = _proto.EraseRequest(dataset=shape.name, keys=rows)
-    return Call("Erase", request, lambda response: EraseResult(response.erased, response.position), control=True)
+
+    def read(response: Any) -> EraseResult:
+        return EraseResult(response.erased, response.position, response.pending)
+
+    return Call("Erase", request, read, control=True)
 
 
 def new_call_id() -> str:

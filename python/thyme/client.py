@@ -166,7 +166,10 @@ class Client:
         return self._walk(self._operations.log(dataset, rows, event_ids, progress))
 
     def erase(self, dataset: Any, keys: Iterable[Any]) -> EraseResult:
-        """Erases keys (scalars, or dicts for several fields): their events so far no longer count, on any replay."""
+        """Erases keys (scalars, or dicts for several fields): their events so far no longer count, on any replay.
+
+        The result is `pending` while state grouped by another key is rebuilt without them; ask again with no keys.
+        """
         return self._walk(self._operations.erase(dataset, keys))
 
     def status(self) -> dict[str, Any]:

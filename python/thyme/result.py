@@ -207,10 +207,18 @@ class LogResult:
 
 @dataclass(frozen=True)
 class EraseResult:
-    """Keys erased; a query with `at_least=position` no longer knows them."""
+    """Keys erased; a query with `at_least=position` no longer knows them where state has the dataset's own key.
+
+    Attributes:
+        erased: how many keys.
+        position: where the erases stand in the log.
+        pending: state grouped by another key still holds their events; it is rebuilt and takes over.
+            `erase(dataset, [])` erases nothing and tells whether that is still so.
+    """
 
     erased: int
     position: str
+    pending: bool = False
 
 
 def with_metadata(table: pyarrow.Table, statuses: Mapping[str, list[str]] | None = None) -> ThymeResult:

@@ -112,11 +112,7 @@ impl MockEngine {
         for key in &keys {
             given.push(GivenKey::Named(row(key).map_err(|error| raise(py, &error))?));
         }
-        self.run(py, |world| {
-            let receipt = world.wait(world.ingestor.erase(dataset, given))?;
-            world.run_to_end()?;
-            Ok(receipt.erased)
-        })
+        self.run(py, |world| world.erase(dataset, given))
     }
 
     #[pyo3(signature = (featureset, key, *, ts=None, known_at=None, exclusive=false, inputs=None, features=None))]

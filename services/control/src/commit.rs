@@ -37,8 +37,8 @@ pub struct CommitResult {
 }
 
 /// Definitions that passed every check.
-struct Candidate {
-    compiled: Arc<Compiled>,
+pub(crate) struct Candidate {
+    pub(crate) compiled: Arc<Compiled>,
     text: String,
     content_hash: String,
     plan: Plan,
@@ -69,18 +69,28 @@ impl Controller {
         }
         let candidate = self.load_modules(&commit_id, candidate).await?;
         let plan = candidate.plan.clone();
-        let begun = self.begin(commit_id.clone(), &request, candidate).await;
-        if let Err(error) = begun {
+        self.build(commit_id.clone(), &request, candidate).await.map_err(one)?;
+        let commit = self.parts.catalog.commit(&commit_id).await.map_err(one)?;
+        Ok(CommitResult { commit, plan })
+    }
+
+    /// Begins, and takes over at once if there is nothing to wait for. Call with `changing` held and the modules loaded.
+    pub(crate) async fn build(
+        self: &Arc<Self>,
+        commit_id: Arc<str>,
+        request: &CommitRequest,
+        candidate: Candidate,
+    ) -> Result<()> {
+        if let Err(error) = self.begin(commit_id.clone(), request, candidate).await {
             self.unload(commit_id).await;
             self.resume_or_later().await;
-            return Err(one(error));
+            return Err(error);
         }
-        self.advance().await.map_err(one)?;
+        self.advance().await?;
         if self.serving().building.is_some() {
             self.clone().watch_build();
         }
-        let commit = self.parts.catalog.commit(&commit_id).await.map_err(one)?;
-        Ok(CommitResult { commit, plan })
+        Ok(())
     }
 
     /// Whatever was half done is brought back to what the catalog says, as soon as it says anything.
@@ -101,17 +111,28 @@ impl Controller {
     }
 
     /// Everything that can be wrong with the definitions themselves, at once.
-    async fn check(&self, request: &CommitRequest) -> Result<Candidate, Vec<Error>> {
+    pub(crate) async fn check(&self, request: &CommitRequest) -> Result<Candidate, Vec<Error>> {
         let change: Definitions = serde_json::from_slice(&request.definitions).map_err(|error| {
             vec![Error::definition(format!("not valid definitions: {error}")).field("definitions_json")]
         })?;
+        if !change.erased.is_empty() {
+            let error = Error::definition("what is erased is kept by the server, not by a commit").field("erased");
+            return Err(vec![error.hint("leave it out; keys are erased with Client.erase")]);
+        }
         let serving = self.serving();
         let (current, current_definitions) = match &serving.live {
             Some(live) => (live.compiled.clone(), live.compiled.definitions.clone()),
             None => (Arc::default(), Arc::new(Definitions { format: 1, ..Definitions::default() })),
         };
-        let merged = merge(&current_definitions, &change, &request.remove)?;
-        let compiled = Arc::new(compile(&merged)?);
+        let mut merged = merge(&current_definitions, &change, &request.remove)?;
+        let mut compiled = compile(&merged)?;
+        // What is built now leaves out what is erased by now.
+        let erased = self.erased_so_far(&compiled);
+        if merged.erased != erased {
+            merged.erased = erased;
+            compiled = compile(&merged)?;
+        }
+        let compiled = Arc::new(compiled);
         check_sources(&compiled)?;
         let mut published = PublishedIds::new();
         for feature in self.parts.catalog.published_features().await.map_err(|error| vec![error])? {
@@ -119,8 +140,11 @@ impl Controller {
         }
         let mut plan = diff(&current, &compiled, &published)?;
         self.count_replays(&compiled, &mut plan);
-        let text = serde_json::to_string(&merged).map_err(|error| vec![Error::internal(error.to_string())])?;
-        let content_hash = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = written(&merged)?;
+        // The content is what was asked for: the same commit once more is the same whatever was erased meanwhile.
+        merged.erased.clear();
+        let content_hash =
+            Sha256::digest(written(&merged)?.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Candidate { compiled, text, content_hash, plan })
     }
 
@@ -147,12 +171,21 @@ impl Controller {
                 return Ok(Some(building));
             }
             if !supersede {
-                return Err(Error::conflict(format!("commit {} is still being built", building.id))
+                let what = match building.message.as_str() {
+                    "" => String::new(),
+                    message => format!(": {message}"),
+                };
+                return Err(Error::conflict(format!("commit {} is still being built{what}", building.id))
                     .hint("wait for it (thyme status), or replace it with --supersede"));
             }
             return Ok(None);
         }
-        let is_live = |commit: &Commit| candidate.plan.is_empty() || commit.content_hash == candidate.content_hash;
+        let serving = self.serving();
+        let erased = serving.live.as_ref().map(|version| &version.compiled.definitions.erased);
+        let leaves_out_the_same = erased == Some(&candidate.compiled.definitions.erased);
+        let is_live = |commit: &Commit| {
+            candidate.plan.is_empty() || leaves_out_the_same && commit.content_hash == candidate.content_hash
+        };
         Ok(live.filter(is_live))
     }
 
@@ -305,6 +338,11 @@ impl Controller {
             }
         });
     }
+}
+
+/// As the catalog keeps them.
+fn written(definitions: &Definitions) -> Result<String, Vec<Error>> {
+    serde_json::to_string(definitions).map_err(|error| vec![Error::internal(error.to_string())])
 }
 
 fn published_by(compiled: &Compiled) -> Vec<PublishedFeature> {

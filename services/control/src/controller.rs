@@ -122,12 +122,15 @@ impl Controller {
 
     /// A node that cannot load a module serves the rest.
     pub(crate) async fn load_extractors_for_serving(&self, version: &Arc<Version>) {
-        let report =
-            load_extractors(self.parts.query.clone(), version.commit_id.clone(), version.compiled.clone()).await;
+        self.load_for_serving(&version.commit_id, &version.compiled).await;
+    }
+
+    pub(crate) async fn load_for_serving(&self, commit_id: &Arc<str>, compiled: &Arc<Compiled>) {
+        let report = load_extractors(self.parts.query.clone(), commit_id.clone(), compiled.clone()).await;
         for error in report.errors {
-            tracing::error!(commit = %version.commit_id, %error, "an extractor cannot run and will answer ERROR");
-            let detail = serde_json::json!({"commit_id": version.commit_id.as_ref()});
-            self.report("extractor.unavailable", Severity::Error, &version.commit_id, error.to_string(), detail).await;
+            tracing::error!(commit = %commit_id, %error, "an extractor cannot run and will answer ERROR");
+            let detail = serde_json::json!({"commit_id": &**commit_id});
+            self.report("extractor.unavailable", Severity::Error, commit_id, error.to_string(), detail).await;
         }
     }
 

@@ -6,6 +6,7 @@
 mod checkpoints;
 mod commit;
 mod controller;
+mod erases;
 pub mod grpc;
 mod listing;
 mod model;

@@ -4,6 +4,7 @@
 use crate::dedup::DedupPass;
 use crate::poison::{event_fault, key_fault};
 use bytes::Bytes;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use thyme_core::Result;
 use thyme_core::definition::CompiledDataset;
@@ -37,8 +38,8 @@ impl Accepted {
 #[derive(Default)]
 pub struct Verdict {
     pub accepted: Vec<Accepted>,
-    /// Erased keys with the offset of the last erase.
-    pub erased: BTreeMap<Bytes, u64>,
+    /// Keys erased in this run with the offsets of all their erases.
+    pub erased: BTreeMap<Bytes, Vec<u64>>,
     pub next_offset: u64,
     pub acceptance: Acceptance,
     pub counters: Counters,
@@ -220,8 +221,12 @@ impl Judge<'_> {
     fn erase(&self, snapshot: &Snapshot, tick: &mut Tick, verdict: &mut Verdict, log_record: &LogRecord) -> Result<()> {
         let key = &log_record.key;
         verdict.counters.erases += 1;
-        verdict.erased.insert(key.clone(), log_record.offset);
-        tick.put_erased(self.log_id, self.partition, key, log_record.offset)?;
+        let offsets = match verdict.erased.entry(key.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(first) => first.insert(snapshot.erased(self.log_id, self.partition, key)?),
+        };
+        offsets.push(log_record.offset);
+        tick.put_erased(self.log_id, self.partition, key, offsets)?;
         for row in snapshot.dead_letters(self.log_id, Some(key), usize::MAX)? {
             tick.delete_dead_letter(self.log_id, row.partition, row.offset)?;
         }
@@ -237,7 +242,9 @@ impl Judge<'_> {
             return;
         }
         let erased = &verdict.erased;
-        let survives = |key: &[u8], offset: u64| erased.get(key).is_none_or(|erased_at| offset > *erased_at);
+        let survives = |key: &[u8], offset: u64| {
+            erased.get(key).and_then(|offsets| offsets.last()).is_none_or(|erased_at| offset > *erased_at)
+        };
         verdict.accepted.retain(|event| survives(&event.key, event.offset));
         verdict.dead_letters.retain(|row| survives(&row.key, row.offset));
         verdict.late_samples.retain(|row| survives(&row.key, row.offset));

@@ -2,6 +2,7 @@
 
 use crate::accept::Accepted;
 use crate::emit::Emitter;
+use crate::erased::LeftOut;
 use crate::spec::RouteJob;
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashMap};
@@ -61,6 +62,7 @@ pub enum MemberKind {
     Pipeline {
         table: Table,
         pipeline: Arc<CompiledPipeline>,
+        left_out: LeftOut,
     },
     /// Sends accepted events to a repartition log.
     Router {
@@ -100,7 +102,12 @@ impl Member {
                 wanted.fill(true);
                 return;
             }
-            MemberKind::Pipeline { pipeline, .. } => pipeline.program.wanted_columns(),
+            MemberKind::Pipeline { pipeline, left_out, .. } => {
+                if let LeftOut::Erased(erased) = left_out {
+                    erased.key_columns().iter().for_each(|column| wanted[*column] = true);
+                }
+                pipeline.program.wanted_columns()
+            }
             MemberKind::Router { job, .. } => job.route.key_program.wanted_columns(),
             MemberKind::Emitter { emitter, .. } => emitter.pipeline().program.wanted_columns(),
         };
@@ -111,6 +118,16 @@ impl Member {
 
     pub fn is_emitter(&self) -> bool {
         matches!(self.kind, MemberKind::Emitter { .. })
+    }
+
+    /// Whether it reads as soon as there is something: in lockstep, or by itself while it is being built.
+    pub fn is_in_step(&self) -> bool {
+        !self.is_emitter() && !self.waits()
+    }
+
+    /// Waits until what its table leaves out is known.
+    pub fn waits(&self) -> bool {
+        matches!(self.kind, MemberKind::Pipeline { left_out: LeftOut::Unknown, .. })
     }
 
     /// Whether its outputs of offsets below this were committed to the log already (a router after a crash between the log's
@@ -187,6 +204,7 @@ fn prune(
 }
 
 /// Rows through a pipeline's steps into its table.
+#[expect(clippy::too_many_arguments, reason = "one call site, each argument a different thing")]
 pub fn run_pipeline(
     tick: &mut Tick,
     snapshot: &thyme_state::Snapshot,
@@ -194,12 +212,17 @@ pub fn run_pipeline(
     table: &Table,
     pipeline: &CompiledPipeline,
     rows: &[Row],
+    left_out: &LeftOut,
     watermarks: Watermarks,
 ) -> Result<()> {
     let mut warnings = Warnings::default();
-    let mut filtered = 0;
+    let (mut filtered, mut erased) = (0, 0);
     let mut events: HashMap<Bytes, Vec<Event>> = HashMap::with_capacity(rows.len());
     for row in rows {
+        if left_out.covers(row) {
+            erased += 1;
+            continue;
+        }
         match pipeline.program.run(&row.values, &mut warnings) {
             Some(evaluated) => {
                 let event = event_of(row, evaluated.values, evaluated.predicates);
@@ -220,8 +243,9 @@ pub fn run_pipeline(
     apply_events(tick, table, events)?;
     prune(tick, snapshot, (partition, partitions), table, pipeline.group_columns.len(), watermarks)?;
     let mut counters = snapshot.counters(CounterScope::Consumer(table.id), partition)?;
-    counters.accepted += rows.len() as u64 - filtered;
+    counters.accepted += rows.len() as u64 - filtered - erased;
     counters.filtered += filtered;
+    counters.erased += erased;
     counters.warnings += warnings.total();
     tick.put_counters(CounterScope::Consumer(table.id), partition, &counters)
 }

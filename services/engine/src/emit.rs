@@ -3,6 +3,7 @@
 //! as of the event's own position. So no row depends on how the log was cut into ticks, on restarts, or on when it was written.
 
 use crate::consume::Row;
+use crate::erased::LeftOut;
 use crate::spec::EmitJob;
 use bytes::Bytes;
 use thyme_core::Result;
@@ -31,13 +32,20 @@ impl Emitter {
         &self.job.emission.pipeline
     }
 
-    /// The records of some rows, which are of one partition, in log order, and in `snapshot`.
-    pub fn records(&self, snapshot: &Snapshot, source: &str, partition: u16, rows: &[Row]) -> Result<Batch> {
+    /// The records of some rows, which are of one partition, in log order, and in `snapshot` unless they are left out.
+    pub fn records(
+        &self,
+        snapshot: &Snapshot,
+        source: &str,
+        partition: u16,
+        rows: &[Row],
+        left_out: &LeftOut,
+    ) -> Result<Batch> {
         let emission = &self.job.emission;
         // Counted where the pipeline takes the event in.
         let mut warnings = Warnings::default();
         let mut records = Vec::with_capacity(rows.len());
-        for row in rows {
+        for row in rows.iter().filter(|row| !left_out.covers(row)) {
             if self.pipeline().program.run(&row.values, &mut warnings).is_none() {
                 continue;
             }

@@ -4,10 +4,12 @@
 
 use crate::consume::{Member, MemberKind, ROUTER_BIT};
 use crate::emit::Emitter;
+use crate::erased::LeftOut;
 use crate::handle::{Applied, EngineHandle, Shared};
 use crate::offsets::{Filler, OutputPlace, check_identity};
 use crate::shard::{Advance, Shard};
 use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
+use std::collections::HashMap;
 use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
@@ -92,8 +94,26 @@ impl Engine {
         }
         self.shards = shards;
         self.spec = spec.clone();
+        self.learn_erased()?;
         self.publish();
         Ok(())
+    }
+
+    /// Tables that wait for the dataset's own log to be read up to where they know its erases: those that need not wait any more
+    /// learn them. Whether there were any.
+    fn learn_erased(&mut self) -> Result<bool> {
+        if !self.shards.iter().any(Shard::waits) {
+            return Ok(false);
+        }
+        let own = self.shards.iter().filter(|shard| !shard.is_repartition);
+        let read: HashMap<(u32, u16), u64> = own.map(|shard| ((shard.log_id, shard.partition), shard.next)).collect();
+        let snapshot = self.state.snapshot();
+        let mut known = HashMap::new();
+        let mut have_learnt = false;
+        for shard in &mut self.shards {
+            have_learnt |= shard.learn_erased(&snapshot, &read, &mut known)?;
+        }
+        Ok(have_learnt)
     }
 
     /// Makes a follower the owner, or an owner a follower. An owner fences every earlier one before it does anything else, and learns
@@ -136,6 +156,7 @@ impl Engine {
 
     fn own_shard(&mut self, snapshot: &Snapshot, job: &DatasetJob, partition: u16) -> Result<Shard> {
         let mut members = Vec::new();
+        let erased = last_erases(snapshot, job.log_id, partition)?;
         if let Some(table) = &job.raw_table {
             let kind = MemberKind::Raw { table: table.clone() };
             members.push(Member::resume(snapshot, table.id, partition, kind)?);
@@ -157,10 +178,12 @@ impl Engine {
             topic: job.dataset.topic(),
             partition,
             is_repartition: false,
+            own_log: job.log_id,
             next,
             acceptance: snapshot.acceptance(job.log_id, partition)?.unwrap_or_default(),
             counters: snapshot.counters(CounterScope::Log(job.log_id), partition)?,
-            erased: snapshot.all_erased(job.log_id, partition)?.into_iter().collect(),
+            erased_below: erased.values().max().map_or(0, |offset| offset + 1),
+            erased,
             sources: Default::default(),
             members,
         })
@@ -186,10 +209,12 @@ impl Engine {
             topic: route.route.topic.clone(),
             partition,
             is_repartition: true,
+            own_log: job.log_id,
             next: snapshot.progress(route.log_id, partition)?.unwrap_or_default(),
             acceptance: Default::default(),
             counters: snapshot.counters(CounterScope::Log(route.log_id), partition)?,
             erased: Default::default(),
+            erased_below: 0,
             sources: snapshot.routed_sources(route.log_id, partition)?.into_iter().collect(),
             members,
         })
@@ -273,6 +298,9 @@ impl Engine {
         // Before anything is worked out: what routers send depends on what the log has.
         if self.shards.iter().any(Shard::sends) {
             self.producer()?;
+        }
+        if self.learn_erased()? {
+            self.publish();
         }
         let snapshot = self.state.snapshot();
         let mut tick = self.state.tick();
@@ -401,8 +429,15 @@ impl Engine {
 }
 
 fn pipeline_member(snapshot: &Snapshot, job: &PipelineJob, partition: u16) -> Result<Member> {
-    let kind = MemberKind::Pipeline { table: job.table.clone(), pipeline: job.pipeline.clone() };
+    let left_out = LeftOut::of(&job.pipeline.erased);
+    let kind = MemberKind::Pipeline { table: job.table.clone(), pipeline: job.pipeline.clone(), left_out };
     Member::resume(snapshot, job.table.id, partition, kind)
+}
+
+/// Erased keys of a partition with the offset of the last erase of each.
+fn last_erases(snapshot: &Snapshot, log_id: u32, partition: u16) -> Result<HashMap<Vec<u8>, u64>> {
+    let all = snapshot.all_erased(log_id, partition)?.into_iter();
+    Ok(all.filter_map(|(key, offsets)| offsets.last().map(|offset| (key, *offset))).collect())
 }
 
 impl Member {

@@ -24,6 +24,8 @@ pub struct Applied {
     /// Dataset's log id -> for each partition of each of its repartition logs, source partition -> next offset routed.
     routed: HashMap<u32, Vec<BTreeMap<u16, u64>>>,
     members: HashMap<u32, Vec<MemberPlace>>,
+    /// Of a dataset's own log: (log id, partition) -> place after the newest erase.
+    erased: BTreeMap<(u32, u16), u64>,
     shards: Vec<ShardPlace>,
     /// Each emitter's partition, and how far it is behind its pipeline.
     emitters: Vec<(Arc<Emitter>, u16, u64)>,
@@ -36,6 +38,8 @@ pub struct Applied {
 struct MemberPlace {
     next: u64,
     shard_next: u64,
+    /// It has not begun: see `LeftOut::Unknown`.
+    waits: bool,
     /// It reads this repartition log, of the dataset with this own log.
     repartition: Option<(u32, u32)>,
 }
@@ -60,6 +64,9 @@ impl Applied {
 
     pub(crate) fn add_shard(&mut self, shard: &Shard) {
         self.logs.insert((shard.log_id, shard.partition), shard.next);
+        if !shard.is_repartition {
+            self.erased.insert((shard.log_id, shard.partition), shard.erased_below);
+        }
         self.shards.push(ShardPlace {
             dataset: shard.dataset.name.clone(),
             log_id: shard.log_id,
@@ -73,7 +80,8 @@ impl Applied {
         let own_log = self.own_log_of(&shard.dataset.name);
         for member in &shard.members {
             let repartition = own_log.filter(|_| shard.is_repartition).map(|own_log| (shard.log_id, own_log));
-            let place = MemberPlace { next: member.next, shard_next: shard.next, repartition };
+            let waits = member.waits();
+            let place = MemberPlace { next: member.next, shard_next: shard.next, waits, repartition };
             self.members.entry(member.consumer).or_default().push(place);
             if let MemberKind::Emitter { emitter, .. } = &member.kind {
                 let lag = shard.reached_by_pipeline_of(emitter).saturating_sub(member.next);
@@ -112,7 +120,7 @@ impl Applied {
         for place in places {
             progress.done += place.next;
             progress.total += place.shard_next;
-            progress.caught_up &= place.next == place.shard_next;
+            progress.caught_up &= place.next == place.shard_next && !place.waits;
         }
         if let Some((repartition_log, own_log)) = places.first().and_then(|place| place.repartition) {
             // A follower has no router: others fill the log.
@@ -298,6 +306,13 @@ impl EngineHandle {
     /// How far every log has been applied: what a position of everything is.
     pub fn applied(&self) -> PositionSet {
         PositionSet(self.shared.applied.read().logs.clone())
+    }
+
+    /// For each partition of a dataset's own log, the place after the newest erase that has been applied.
+    pub fn erased_below(&self, log_id: u32, partitions: u16) -> Vec<u64> {
+        let applied = self.shared.applied.read();
+        let place = |partition| applied.erased.get(&(log_id, partition)).copied().unwrap_or_default();
+        (0..partitions).map(place).collect()
     }
 
     /// What keeps the engine from going on, while it does.

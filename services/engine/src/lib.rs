@@ -8,6 +8,7 @@ mod consume;
 mod dedup;
 mod emit;
 mod engine;
+mod erased;
 mod handle;
 mod offsets;
 mod poison;

@@ -27,12 +27,16 @@ pub struct Shard {
     pub topic: String,
     pub partition: u16,
     pub is_repartition: bool,
+    /// Id of the dataset's own log.
+    pub own_log: u32,
     /// Next offset of the log; members that stand here are in lockstep.
     pub next: u64,
     pub counters: Counters,
     /// Own log only: lateness and dedup clock, erased keys.
     pub acceptance: Acceptance,
     pub erased: HashMap<Vec<u8>, u64>,
+    /// The place after the newest erase; 0 if there is none.
+    pub erased_below: u64,
     /// Repartition log only: how far each source partition has come.
     pub sources: BTreeMap<u16, SourceProgress>,
     pub members: Vec<Member>,
@@ -45,7 +49,7 @@ pub struct Advance {
     pub next: Option<u64>,
     acceptance: Option<Acceptance>,
     counters: Option<Counters>,
-    erased: BTreeMap<Bytes, u64>,
+    erased: BTreeMap<Bytes, Vec<u64>>,
     sources: Vec<(u16, SourceProgress)>,
     /// Of a repartition log.
     dead_letters: Vec<Rejected>,
@@ -76,7 +80,7 @@ impl Shard {
         let places: BTreeSet<u64> = self
             .members
             .iter()
-            .filter(|member| !member.is_emitter())
+            .filter(|member| member.is_in_step())
             .map(|member| member.next)
             .filter(|next| *next < self.next)
             .collect();
@@ -105,8 +109,10 @@ impl Shard {
         if let Some(counters) = advance.counters {
             self.counters = counters;
         }
-        for (key, offset) in advance.erased {
-            self.erased.insert(key.to_vec(), offset);
+        for (key, offsets) in advance.erased {
+            let Some(offset) = offsets.last() else { continue };
+            self.erased_below = self.erased_below.max(offset + 1);
+            self.erased.insert(key.to_vec(), *offset);
         }
         self.sources.extend(advance.sources);
         for (index, next) in advance.members {
@@ -158,7 +164,7 @@ impl Shard {
 
     fn standing_at(&self, place: u64) -> Vec<usize> {
         (0..self.members.len())
-            .filter(|index| self.members[*index].next == place && !self.members[*index].is_emitter())
+            .filter(|index| self.members[*index].next == place && self.members[*index].is_in_step())
             .collect()
     }
 
@@ -285,8 +291,11 @@ impl Shard {
 
     /// How far the pipeline has come that an emitter follows.
     pub fn reached_by_pipeline_of(&self, emitter: &Emitter) -> u64 {
-        let is_its_pipeline = |other: &&Member| other.table().is_some_and(|table| table.id == emitter.table.id);
-        self.members.iter().find(is_its_pipeline).map_or(0, |pipeline| pipeline.next)
+        self.pipeline_of(emitter).map_or(0, |pipeline| self.members[pipeline].next)
+    }
+
+    fn pipeline_of(&self, emitter: &Emitter) -> Option<usize> {
+        self.members.iter().position(|other| other.table().is_some_and(|table| table.id == emitter.table.id))
     }
 
     /// The next rows of an emitter that its pipeline has taken in.
@@ -301,6 +310,8 @@ impl Shard {
     ) -> Result<()> {
         let member = &self.members[index];
         let MemberKind::Emitter { emitter, group } = &member.kind else { return Ok(()) };
+        let Some(pipeline) = self.pipeline_of(emitter) else { return Ok(()) };
+        let MemberKind::Pipeline { left_out, .. } = &self.members[pipeline].kind else { return Ok(()) };
         let below = self.reached_by_pipeline_of(emitter);
         // The outputs of a state that was lost, or is older, may be ahead of it.
         if member.next >= below {
@@ -310,8 +321,8 @@ impl Shard {
         records.truncate(records.partition_point(|record| record.offset < below));
         let next = records.last().map_or(below, |last| last.offset + 1);
         advance.records += records.len().max(1);
-        let rows = self.rows_again(snapshot, &records, &[index])?;
-        let batch = emitter.records(snapshot, &self.topic, self.partition, &rows)?;
+        let rows = self.rows_again(snapshot, &records, &[index, pipeline])?;
+        let batch = emitter.records(snapshot, &self.topic, self.partition, &rows, left_out)?;
         pass(Point::Emitted)?;
         if !batch.records.is_empty() {
             advance.outputs.push(batch);
@@ -450,8 +461,8 @@ impl Shard {
             let member = &self.members[*index];
             match &member.kind {
                 MemberKind::Raw { table } => keep_raw(tick, table, rows)?,
-                MemberKind::Pipeline { table, pipeline } => {
-                    run_pipeline(tick, snapshot, place, table, pipeline, rows, watermarks)?;
+                MemberKind::Pipeline { table, pipeline, left_out } => {
+                    run_pipeline(tick, snapshot, place, table, pipeline, rows, left_out, watermarks)?;
                 }
                 // Not in any group: see `emit_pass`.
                 MemberKind::Emitter { .. } => continue,

@@ -197,7 +197,7 @@ async fn log(State(gateway): Shared, body: Body) -> Answered {
     Ok(render::json(&json!({"accepted": receipt.accepted, "rejected": rejected, "position": position})))
 }
 
-/// `{dataset, entity_ids}`: their earlier events no longer count, now or on any replay.
+/// `{dataset, entity_ids}`: their earlier events no longer count, now or on any replay. Without ids: whether an erase is pending.
 async fn erase(State(gateway): Shared, body: Body) -> Answered {
     let mut fields = Fields::of_body(body, gateway.max_bytes).await?;
     let dataset = fields.required_text("dataset")?;
@@ -205,5 +205,6 @@ async fn erase(State(gateway): Shared, body: Body) -> Answered {
     fields.finish()?;
     let keys = entities.into_iter().map(GivenKey::Json).collect();
     let receipt = gateway.ingestor.erase(&dataset, keys).await?;
-    Ok(render::json(&json!({"erased": receipt.erased, "position": receipt.position.encode()})))
+    let position = receipt.position.encode();
+    Ok(render::json(&json!({"erased": receipt.erased, "position": position, "pending": receipt.pending})))
 }

@@ -1,6 +1,6 @@
 //! IngestService over gRPC.
 
-use crate::ingestor::{GivenKey, IngestReceipt, Ingestor, RowIds, Rows, parse_call_id};
+use crate::ingestor::{EraseReceipt, GivenKey, IngestReceipt, Ingestor, RowIds, Rows, parse_call_id};
 use arrow_array::RecordBatch;
 use arrow_ipc::reader::StreamReader;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -74,7 +74,8 @@ impl IngestService for IngestGrpc {
         let keys = keys.map_err(|error| to_status(&error))?;
         let work = self.ingestor.erase(&request.dataset, keys);
         let receipt = within(limit, work, erase_too_late).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(v1::EraseResponse { erased: receipt.erased, position: receipt.position.encode() }))
+        let EraseReceipt { erased, position, pending } = receipt;
+        Ok(Response::new(v1::EraseResponse { erased, position: position.encode(), pending }))
     }
 }
 

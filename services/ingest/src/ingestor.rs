@@ -69,6 +69,8 @@ pub enum GivenKey {
 pub struct EraseReceipt {
     pub erased: u64,
     pub position: PositionSet,
+    /// Tables that group the dataset by another key still hold erased events: they are built anew and then take over.
+    pub pending: bool,
 }
 
 /// Told of every erased key once its record is in the log: what is kept of it elsewhere goes too.
@@ -78,9 +80,18 @@ pub trait EraseListener: Send + Sync {
     async fn erased(&self, keys: &[Vec<Value>]) -> Result<()>;
 }
 
+/// Knows how far the erases of a dataset's log have been read.
+#[tonic::async_trait]
+pub trait EraseWatch: Send + Sync {
+    /// For each partition the place after its newest erase, once everything that is in the log now has been read; `None` if that takes
+    /// too long.
+    async fn erased_below(&self, target: &Target) -> Result<Option<Vec<u64>>>;
+}
+
 /// Appends rows to dataset logs.
 pub struct Ingestor {
     erase_listener: Option<Arc<dyn EraseListener>>,
+    erase_watch: Option<Arc<dyn EraseWatch>>,
     log: Arc<dyn EventLog>,
     clock: Arc<dyn Clock>,
     targets: RwLock<Arc<Targets>>,
@@ -90,11 +101,16 @@ pub struct Ingestor {
 impl Ingestor {
     pub fn new(log: Arc<dyn EventLog>, clock: Arc<dyn Clock>) -> Ingestor {
         let waiting = Semaphore::new(MAX_WAITING_KIB as usize);
-        Ingestor { erase_listener: None, log, clock, targets: RwLock::default(), waiting }
+        Ingestor { erase_listener: None, erase_watch: None, log, clock, targets: RwLock::default(), waiting }
     }
 
     pub fn with_erase_listener(mut self, listener: Arc<dyn EraseListener>) -> Ingestor {
         self.erase_listener = Some(listener);
+        self
+    }
+
+    pub fn with_erase_watch(mut self, watch: Arc<dyn EraseWatch>) -> Ingestor {
+        self.erase_watch = Some(watch);
         self
     }
 
@@ -155,13 +171,13 @@ impl Ingestor {
         Ok(position)
     }
 
-    /// Appends an erase of each key: on any replay, their events below it are not accepted.
+    /// Appends an erase of each key: on any replay, their events below it are not accepted. Without keys nothing is written, and the
+    /// receipt says whether an earlier erase is pending.
     pub async fn erase(&self, dataset: &str, keys: Vec<GivenKey>) -> Result<EraseReceipt> {
         let target = self.target(dataset)?;
-        if let Some(reason) = &target.erase_refused {
-            return Err(Error::precondition(format!("cannot erase keys of dataset '{dataset}': {reason}"))
-                .field("dataset")
-                .hint("erasing state under another group key is not built yet"));
+        if keys.is_empty() {
+            let pending = self.is_pending(&target).await?;
+            return Ok(EraseReceipt { erased: 0, position: PositionSet::default(), pending });
         }
         let erased = keys.len() as u64;
         let value = bytes::Bytes::from(Record::Erase { append_time: self.clock.now() }.encode());
@@ -178,7 +194,14 @@ impl Ingestor {
         if let Some(listener) = &self.erase_listener {
             listener.erased(&components).await?;
         }
-        Ok(EraseReceipt { erased, position })
+        // What was appended just now is in no table yet.
+        Ok(EraseReceipt { erased, position, pending: !target.regrouped.is_empty() })
+    }
+
+    async fn is_pending(&self, target: &Target) -> Result<bool> {
+        let Some(watch) = self.erase_watch.as_ref().filter(|_| !target.regrouped.is_empty()) else { return Ok(false) };
+        let read = watch.erased_below(target).await?;
+        Ok(read.is_none_or(|places| target.has_not_left_out(&places)))
     }
 }
 

@@ -10,5 +10,7 @@ mod target;
 #[cfg(test)]
 mod tests;
 
-pub use ingestor::{EraseListener, EraseReceipt, GivenKey, IngestReceipt, Ingestor, RowIds, Rows, parse_call_id};
+pub use ingestor::{
+    EraseListener, EraseReceipt, EraseWatch, GivenKey, IngestReceipt, Ingestor, RowIds, Rows, parse_call_id,
+};
 pub use target::{Target, Targets};

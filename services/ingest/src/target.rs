@@ -3,7 +3,7 @@
 use crate::rows::RowSchema;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use thyme_core::definition::{Compiled, CompiledDataset};
+use thyme_core::definition::Compiled;
 use thyme_core::{Error, Result, suggest};
 
 /// A raw dataset.
@@ -13,8 +13,22 @@ pub struct Target {
     pub topic: String,
     /// The log's small id, as it stands in positions.
     pub log: u32,
-    /// Why keys of this dataset cannot be erased.
-    pub erase_refused: Option<String>,
+    /// For each pipeline that groups the dataset by another key, the places in its log up to which the table knows the erases; none
+    /// where it knows of no erase.
+    pub regrouped: Vec<Vec<u64>>,
+}
+
+impl Target {
+    /// Whether a table that groups by another key does not know all erases below these places.
+    pub fn has_not_left_out(&self, erased_below: &[u64]) -> bool {
+        let knows = |known: &Vec<u64>| {
+            erased_below
+                .iter()
+                .enumerate()
+                .all(|(index, place)| known.get(index).copied().unwrap_or_default() >= *place)
+        };
+        !self.regrouped.iter().all(knows)
+    }
 }
 
 /// All datasets by name: raw ones can be written to, aggregated ones say why not.
@@ -31,11 +45,13 @@ impl Targets {
         let mut targets = Targets::default();
         for (name, dataset) in &compiled.datasets {
             if dataset.is_raw() {
+                let readers = compiled.pipelines.values().filter(|pipeline| pipeline.input == *name);
+                let regrouped = readers.filter(|pipeline| pipeline.route.is_some());
                 let target = Target {
                     schema: RowSchema::from(dataset.as_ref()),
                     topic: dataset.topic(),
                     log: log_id(&dataset.log_identity())?,
-                    erase_refused: erase_refused(compiled, dataset),
+                    regrouped: regrouped.map(|pipeline| pipeline.erased.clone()).collect(),
                 };
                 targets.raw.insert(name.clone(), Arc::new(target));
             } else {
@@ -63,17 +79,4 @@ impl Targets {
             .field("dataset")
             .hint(suggest::hint(dataset, self.raw.keys().map(String::as_str))))
     }
-}
-
-/// An erase reaches what is kept under the dataset's own key only.
-fn erase_refused(compiled: &Compiled, dataset: &CompiledDataset) -> Option<String> {
-    let reads_it = |name: &str| name == dataset.name;
-    let regrouped =
-        compiled.pipelines.values().find(|pipeline| reads_it(&pipeline.input) && pipeline.route.is_some())?;
-    Some(format!(
-        "pipeline '{}' groups dataset '{}' by {}, which is not the dataset's own key",
-        regrouped.name,
-        dataset.name,
-        regrouped.group_columns.join(", ")
-    ))
 }

@@ -1,7 +1,7 @@
 //! The ingestor and its gRPC service over a real log.
 
 use crate::grpc::service;
-use crate::{GivenKey, Ingestor, RowIds, Rows, Targets, parse_call_id};
+use crate::{EraseWatch, GivenKey, Ingestor, RowIds, Rows, Target, Targets, parse_call_id};
 use futures::StreamExt as _;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -127,11 +127,11 @@ async fn a_wrong_call_is_refused_and_writes_nothing() {
 }
 
 #[tokio::test]
-async fn erase_writes_one_record_per_key_or_says_why_not() {
+async fn erase_writes_one_record_per_key_and_says_what_is_pending() {
     let (ingestor, log) = ingestor();
     let keys = vec![GivenKey::Json(json!("a")), GivenKey::Named(BTreeMap::from([("user_id".into(), Value::str("b"))]))];
     let receipt = ingestor.erase("Order", keys).await.unwrap();
-    assert_eq!(receipt.erased, 2);
+    assert_eq!((receipt.erased, receipt.pending), (2, false));
     let mut erased: Vec<Value> = Vec::new();
     for (partition, key, value) in records(&log, "Order.v1") {
         assert!(matches!(Record::decode(&value).unwrap(), Record::Erase { append_time: 1_000_000 }));
@@ -140,10 +140,6 @@ async fn erase_writes_one_record_per_key_or_says_why_not() {
     }
     erased.sort();
     assert_eq!(erased, [Value::str("a"), Value::str("b")]);
-    let error = ingestor.erase("Visit", vec![GivenKey::Json(json!({"user_id": "a", "shop": "s"}))]).await.unwrap_err();
-    let reason = "cannot erase keys of dataset 'Visit': pipeline 'ShopStats.compute' groups dataset 'Visit' by shop, \
-                  which is not the dataset's own key";
-    assert_eq!((error.kind(), error.message()), (ErrorKind::FailedPrecondition, reason));
     let wrong = [
         (json!(1), "key 0: expected str, got 1"),
         (json!({"user": "a"}), "key 0: 'user' is no key field of dataset 'Order'"),
@@ -154,6 +150,45 @@ async fn erase_writes_one_record_per_key_or_says_why_not() {
         let error = ingestor.erase("Order", vec![GivenKey::Json(key)]).await.unwrap_err();
         assert_eq!(error.message(), message);
     }
+}
+
+/// As an engine that has read so far says it.
+struct Read(Option<Vec<u64>>);
+
+#[tonic::async_trait]
+impl EraseWatch for Read {
+    async fn erased_below(&self, target: &Target) -> thyme_core::Result<Option<Vec<u64>>> {
+        assert_eq!((target.topic.as_str(), target.log), ("Visit.v2", 4));
+        Ok(self.0.clone())
+    }
+}
+
+/// `Visit` is regrouped by shop, into a table that knows the erases below these places.
+async fn is_pending(known: &[u64], read: Option<&[u64]>) -> bool {
+    let mut definitions = definitions();
+    definitions.erased.insert("Visit@2".to_string(), known.to_vec());
+    let compiled = compile(&definitions).unwrap();
+    let log = Arc::new(EmbeddedLog::in_memory().unwrap());
+    let watch = Arc::new(Read(read.map(<[u64]>::to_vec)));
+    let ingestor = Ingestor::new(log.clone(), Arc::new(Steps(AtomicI64::new(1)))).with_erase_watch(watch);
+    ingestor.deploy(Targets::new(&compiled, |_| Ok(4)).unwrap());
+    let asked = ingestor.erase("Visit", Vec::new()).await.unwrap();
+    assert_eq!((asked.erased, asked.position.0.len(), log.topics().unwrap().len()), (0, 0, 0), "nothing is written");
+    assert!(!ingestor.erase("Order", Vec::new()).await.unwrap().pending, "a dataset that nothing regroups");
+    log.create_topic("Visit.v2", 4).unwrap();
+    let key = GivenKey::Json(json!({"user_id": "a", "shop": "s"}));
+    assert!(ingestor.erase("Visit", vec![key]).await.unwrap().pending, "it is in no table yet");
+    asked.pending
+}
+
+#[tokio::test]
+async fn an_erase_is_pending_until_every_table_knows_it() {
+    assert!(!is_pending(&[], Some(&[0, 0, 0, 0])).await);
+    assert!(is_pending(&[], Some(&[0, 7, 0, 0])).await);
+    assert!(is_pending(&[9, 6, 0, 0], Some(&[9, 7, 0, 0])).await);
+    assert!(!is_pending(&[9, 7, 0, 0], Some(&[9, 7, 0, 0])).await);
+    assert!(!is_pending(&[9, 7, 0, 0], Some(&[3, 7, 0, 0])).await, "a state that was restored");
+    assert!(is_pending(&[9, 7, 0, 0], None).await, "what the engine has not read is not known");
 }
 
 /// The service behind a real listener on a free port of the loopback, and a client.

@@ -12,7 +12,8 @@ use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result, Value};
 use thyme_engine::EngineHandle;
 use thyme_gateway::RunHistory;
-use thyme_ingest::{EraseListener, Ingestor, Targets};
+use thyme_ingest::{EraseListener, EraseWatch, Ingestor, Target, Targets};
+use thyme_log::EventLog;
 use thyme_query::AppliedWatch;
 
 /// Reads your writes: waits for the engine.
@@ -75,5 +76,40 @@ impl EraseListener for RunBook {
             self.catalog.forget_entity(&components).await?;
         }
         Ok(())
+    }
+}
+
+/// How long a question about erases waits for the engine to have read what the log holds.
+const READ_IN: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// How far this node's engine has read the erases of a log.
+pub struct ErasesRead {
+    pub log: Arc<dyn EventLog>,
+    pub engine: EngineHandle,
+}
+
+#[async_trait]
+impl EraseWatch for ErasesRead {
+    async fn erased_below(&self, target: &Target) -> Result<Option<Vec<u64>>> {
+        let (partitions, log, topic) = (target.schema.partitions, self.log.clone(), target.topic.clone());
+        let ask = move || (0..partitions).map(|part| log.end_offset(&topic, part)).collect::<Result<Vec<u64>>>();
+        // A broker takes its time to answer.
+        let asked = tokio::task::spawn_blocking(ask).await;
+        let ends =
+            asked.map_err(|error| Error::internal(format!("asking for the end of a log stopped: {error}")))??;
+        let is_read = || {
+            let applied = self.engine.applied();
+            let reached = |(part, end): (u16, u64)| applied.get(target.log, part).unwrap_or_default() >= end;
+            (0..partitions).zip(ends.iter().copied()).all(reached)
+        };
+        let until = tokio::time::Instant::now() + READ_IN;
+        while !is_read() {
+            if tokio::time::Instant::now() > until {
+                return Ok(None);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(Some(self.engine.erased_below(target.log, partitions)))
     }
 }

@@ -14,6 +14,8 @@ use tokio::sync::watch;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a start waits for the group to have an owner.
 const DECIDE: Duration = Duration::from_secs(20);
+/// How long a build that could not be begun waits for its next turn.
+const ERASES_AGAIN: Duration = Duration::from_secs(30);
 /// A follower that has not been at the end of the log for so long is not ready.
 const STALE: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,8 @@ pub struct Node {
     parts: NodeParts,
     owns: watch::Receiver<bool>,
     sources: Option<Sources>,
+    /// When it is tried again to build anew what holds erased events.
+    erases_from: Option<Instant>,
 }
 
 impl Node {
@@ -46,7 +50,7 @@ impl Node {
                 }
             }
         }
-        let mut node = Node { parts, owns, sources: None };
+        let mut node = Node { parts, owns, sources: None, erases_from: None };
         node.look().await?;
         Ok(node)
     }
@@ -85,7 +89,22 @@ impl Node {
                 self.follow().await
             }
             (false, false) => self.follow().await,
-            (true, true) => Ok(()),
+            (true, true) => {
+                self.work_off_erases().await;
+                Ok(())
+            }
+        }
+    }
+
+    /// A build that could not be begun leaves a failed commit behind: not twice a second.
+    async fn work_off_erases(&mut self) {
+        if self.erases_from.is_some_and(|from| Instant::now() < from) {
+            return;
+        }
+        let begun = self.parts.controller.work_off_erases().await;
+        self.erases_from = begun.is_err().then(|| Instant::now() + ERASES_AGAIN);
+        if let Err(error) = begun {
+            tracing::error!(%error, "what holds erased events could not be built anew, and is tried again");
         }
     }
 

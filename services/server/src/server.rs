@@ -1,6 +1,6 @@
 //! [`Server`]: everything opened and wired, from the data directory to the two ports.
 
-use crate::adapters::{EngineWatch, IngestDeployer, RunBook};
+use crate::adapters::{EngineWatch, ErasesRead, IngestDeployer, RunBook};
 use crate::checkpoints::restore::{self, Restored};
 use crate::checkpoints::taker::{RunningTaker, Taker, report};
 use crate::clock::WallClock;
@@ -121,8 +121,9 @@ impl Server {
             options: QueryOptions { extractor_deadline: config.query.extractor_deadline, ..QueryOptions::default() },
         }));
         let book = Arc::new(RunBook { catalog: catalog.clone(), log: run_log });
+        let erases = Arc::new(ErasesRead { log: log.clone(), engine: engine.handle.clone() });
         let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
-        let ingestor = Arc::new(ingestor);
+        let ingestor = Arc::new(ingestor.with_erase_watch(erases));
         let board = Arc::new(SourceBoard::default());
         let saved = Arc::new(CheckpointBoard::default());
         let controller = Controller::new(ControlParts {

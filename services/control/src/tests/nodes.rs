@@ -3,7 +3,7 @@
 use super::*;
 
 /// Looks at the catalog until the follower serves the commit.
-async fn until_it_serves(follower: &Node, id: &str) {
+pub(super) async fn until_it_serves(follower: &Node, id: &str) {
     for _ in 0..2000 {
         follower.controller.follow().await.unwrap();
         if follower.query.commit_id().as_deref() == Some(id) && follower.controller.serving().building.is_none() {

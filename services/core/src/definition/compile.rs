@@ -32,7 +32,8 @@ pub fn compile(definitions: &Definitions) -> Result<Compiled, Vec<Error>> {
     }
     let mut pipelines = BTreeMap::new();
     for definition in &definitions.pipelines {
-        if let Some(pipeline) = compile_pipeline(definition, &datasets, &mut findings) {
+        if let Some(mut pipeline) = compile_pipeline(definition, &datasets, &mut findings) {
+            pipeline.erased = erased_of(&pipeline, definitions, &datasets);
             pipelines.insert(pipeline.name.clone(), Arc::new(pipeline));
         }
     }
@@ -44,6 +45,12 @@ pub fn compile(definitions: &Definitions) -> Result<Compiled, Vec<Error>> {
     let featuresets = compile_featuresets(definitions, &datasets, &mut findings);
     let datasets = datasets.into_iter().filter_map(|(name, dataset)| Some((name, Arc::new(dataset?)))).collect();
     findings.finish(Compiled { datasets, pipelines, featuresets, definitions: Arc::new(definitions.clone()) })
+}
+
+/// What a pipeline's table leaves out, see [`CompiledPipeline::erased`].
+fn erased_of(pipeline: &CompiledPipeline, definitions: &Definitions, datasets: &Datasets) -> Vec<u64> {
+    let input = datasets.get(&pipeline.input).and_then(Option::as_ref).filter(|_| pipeline.route.is_some());
+    input.and_then(|input| definitions.erased.get(&input.identity())).cloned().unwrap_or_default()
 }
 
 /// Each name once. A featureset and a dataset cannot share one: a query names either.

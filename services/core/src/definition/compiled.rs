@@ -113,6 +113,9 @@ pub struct CompiledPipeline {
     pub group_columns: Vec<String>,
     /// `None`: the group key is the input's own key, so the records of the dataset's log already carry it.
     pub route: Option<Route>,
+    /// For each partition of the input's log, the place below which the table leaves out what is erased there; empty where nothing
+    /// is, or the group key is the input's own: then an erase takes the key's rows out of the table.
+    pub erased: Vec<u64>,
     pub plan: Arc<TablePlan>,
     /// For each output of the plan, the column of the aggregated dataset that it fills.
     pub output_columns: Vec<usize>,
@@ -125,7 +128,8 @@ impl CompiledPipeline {
         format!("{}@{}", self.name, self.version)
     }
     /// Identity of its table in the catalog: `pipeline:UserStats.compute@1`, for a later form of rows with that behind it:
-    /// `pipeline:UserStats.compute@1+form2`, and for one that keeps its events only so long, how long: `…+kept37d`.
+    /// `pipeline:UserStats.compute@1+form2`, for one that keeps its events only so long, how long: `…+kept37d`, and for one that
+    /// leaves out what was erased, up to where: `…+erased151`.
     pub fn table_identity(&self) -> String {
         let mut identity = self.table_identity_of_old();
         if let form @ 2.. = self.plan.layout.form() {
@@ -133,6 +137,10 @@ impl CompiledPipeline {
         }
         if let Some(kept) = self.plan.layout.kept {
             identity.push_str(&format!("+kept{}", format_duration(kept)));
+        }
+        // The places only grow, so their sum tells one from another.
+        if !self.erased.is_empty() {
+            identity.push_str(&format!("+erased{}", self.erased.iter().sum::<u64>()));
         }
         identity
     }

@@ -243,7 +243,10 @@ fn diff_pipelines(current: &Compiled, next: &Compiled, differ: &mut Differ) {
         if pipeline.version > earlier.version {
             warn_of_costs(name, definition_now, differ);
         }
-        differ.changed("pipeline", name, version.into_iter().chain(changes).collect());
+        // No change of the definition: the same values, without what was erased.
+        let erases = (earlier.erased != pipeline.erased && inputs.0 == inputs.1)
+            .then(|| format!("keys erased from {} are left out", pipeline.input));
+        differ.changed("pipeline", name, version.into_iter().chain(changes).chain(erases).collect());
     }
     for name in current.pipelines.keys().filter(|name| !next.pipelines.contains_key(*name)) {
         differ.removed("pipeline", name);

@@ -54,6 +54,10 @@ pub struct Definitions {
     /// Python modules that hold the extractors, with their helpers, as source.
     #[serde(default)]
     pub modules: Vec<ModuleDef>,
+    /// Raw dataset (`Order@1`) -> for each partition of its log a place below which its erases are known: tables that group it by
+    /// another key leave out what these erase. Kept by the server; a commit leaves it out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub erased: BTreeMap<String, Vec<u64>>,
 }
 
 /// Where in the user's source a definition stands.

@@ -86,6 +86,7 @@ pub(super) fn compile_pipeline(
         program,
         group_columns: group,
         route,
+        erased: Vec::new(),
         plan: Arc::new(plan),
         output_columns: output_columns?,
         location: definition.location.clone(),

@@ -193,17 +193,60 @@ pub fn erase(user: &str, append_time: i64) -> Batch {
     Batch { topic: "Order.v1".to_string(), partition, records: vec![NewRecord::new(key, value)] }
 }
 
+/// A record of the dataset's log as a test writes it.
+#[derive(Debug, Clone)]
+pub enum Written {
+    Event(Sent),
+    /// Of a user.
+    Erase(String),
+}
+
+impl Written {
+    fn key(&self) -> Vec<u8> {
+        match self {
+            Written::Event(event) => event.key(),
+            Written::Erase(user) => encode_key(&[Value::str(user.as_str())]).unwrap(),
+        }
+    }
+
+    pub fn batch(&self) -> Batch {
+        match self {
+            Written::Event(event) => event.batch(),
+            Written::Erase(user) => erase(user, 1_700_000_000_000_000),
+        }
+    }
+}
+
 /// What must be accepted, naively: partition by partition, one event after the other.
 pub fn accepted(sent: &[Sent]) -> Vec<(Position, Sent)> {
+    let written: Vec<Written> = sent.iter().cloned().map(Written::Event).collect();
+    accepted_below(&written, &[])
+}
+
+/// The same where all erases below these places (one of each partition) are known ahead.
+pub fn accepted_below(written: &[Written], places: &[u64]) -> Vec<(Position, Sent)> {
+    let mut offsets: BTreeMap<u16, u64> = BTreeMap::new();
+    let mut positions = Vec::new();
+    for record in written {
+        let partition = partition(&record.key(), PARTITIONS);
+        let next = offsets.entry(partition).or_default();
+        positions.push(Position { partition, offset: *next });
+        *next += 1;
+    }
+    let erases = |record: &Written, place: &Position| {
+        matches!(record, Written::Erase(_))
+            && places.get(usize::from(place.partition)).is_some_and(|end| place.offset < *end)
+    };
+    let is_erased = |index: usize| {
+        let later = written.iter().zip(&positions).skip(index + 1);
+        later.into_iter().any(|(other, place)| erases(other, place) && other.key() == written[index].key())
+    };
     let mut seen: HashSet<(Vec<u8>, EventId)> = HashSet::new();
     let mut greatest: BTreeMap<u16, i64> = BTreeMap::new();
-    let mut offsets: BTreeMap<u16, u64> = BTreeMap::new();
     let mut kept = Vec::new();
-    for event in sent {
-        let partition = event.partition();
-        let next = offsets.entry(partition).or_default();
-        let position = Position { partition, offset: *next };
-        *next += 1;
+    for (index, record) in written.iter().enumerate() {
+        let Written::Event(event) = record else { continue };
+        let (position, partition) = (positions[index], positions[index].partition);
         let is_new = event.id == EventId::None || seen.insert((event.key(), event.id.clone()));
         let in_future = event.time > event.append_time + 24 * HOUR;
         let is_late = greatest.get(&partition).is_some_and(|greatest| event.time < greatest - 2 * HOUR);
@@ -212,7 +255,9 @@ pub fn accepted(sent: &[Sent]) -> Vec<(Position, Sent)> {
         }
         let top = greatest.entry(partition).or_insert(event.time);
         *top = (*top).max(event.time);
-        kept.push((position, event.clone()));
+        if !is_erased(index) {
+            kept.push((position, event.clone()));
+        }
     }
     kept
 }

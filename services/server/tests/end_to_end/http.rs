@@ -192,6 +192,40 @@ async fn an_oversized_body_is_413() {
     server.server.stop().await.unwrap();
 }
 
+/// Whether erased events of orders are still somewhere.
+async fn is_pending(server: &TestServer) -> bool {
+    let asked = server.post("/api/v1/erase", &json!({"dataset": "Order", "entity_ids": []})).await.ok();
+    assert_eq!(asked["erased"], 0);
+    asked["pending"].as_bool().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_erased_key_leaves_what_is_grouped_by_another_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, position) = with_orders(directory.path()).await;
+    server.commit(&category_definitions()).await;
+    let books = "/features?featureset=CategoryFeatures&category=books&ts=2024-02-01T00:00:00Z";
+    let body = server.get(&format!("{books}&at_least={position}")).await.ok();
+    assert_eq!(body["features"]["orders_30d"], json!(4));
+    let known = body["position"].as_str().unwrap();
+    assert!(!is_pending(&server).await);
+    let keys = json!({"dataset": "Order", "entity_ids": ["u0"]});
+    assert_eq!(server.post("/api/v1/erase", &keys).await.ok()["pending"], true);
+    // Nobody who asked for it is there any more, and again it is asked for.
+    server.server.stop().await.unwrap();
+    let server = TestServer::start(directory.path()).await;
+    assert_eq!(server.post("/api/v1/erase", &keys).await.ok()["pending"], true);
+    while is_pending(&server).await {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    for path in [books.to_string(), format!("{books}&known_at={known}")] {
+        assert_eq!(server.get(&path).await.ok()["features"]["orders_30d"], json!(2), "{path}");
+    }
+    let events = server.get("/api/v1/commits").await.ok();
+    assert!(events.to_string().contains("keys erased from Order"), "{events}");
+    server.server.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erased_key_is_gone() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Erased keys: (log, partition, key) -> offset of the erase record. On a replay, events of the key below it are not accepted.
+//! Erased keys: (log, partition, key) -> offsets of the erase records, in log order. On a replay, events of the key below the last
+//! one are not accepted. The earlier ones tell what a table leaves out that knows the erases up to a place before the last.
 
 use crate::codec::broken;
 use crate::keys::{MetaKey, RowKind};
@@ -12,24 +13,31 @@ fn row_key(log: u32, partition: u16) -> MetaKey {
     MetaKey::new(RowKind::Erased).u32(log).u16(partition)
 }
 
-fn decode(bytes: &[u8]) -> Result<u64> {
-    bytes.first_chunk::<8>().map(|bytes| u64::from_be_bytes(*bytes)).ok_or_else(broken)
+/// Offsets one after the other. Rows of an older build hold one.
+fn decode(bytes: &[u8]) -> Result<Vec<u64>> {
+    let (offsets, rest) = bytes.as_chunks::<8>();
+    if offsets.is_empty() || !rest.is_empty() {
+        return Err(broken());
+    }
+    Ok(offsets.iter().map(|offset| u64::from_be_bytes(*offset)).collect())
 }
 
 impl Tick {
-    pub fn put_erased(&mut self, log: u32, partition: u16, key: &[u8], offset: u64) -> Result<()> {
-        self.put_meta(row_key(log, partition).bytes(key), &offset.to_be_bytes())
+    /// All erases of the key so far, in log order.
+    pub fn put_erased(&mut self, log: u32, partition: u16, key: &[u8], offsets: &[u64]) -> Result<()> {
+        let value: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_be_bytes()).collect();
+        self.put_meta(row_key(log, partition).bytes(key), &value)
     }
 }
 
 impl Snapshot {
-    /// Offset of the newest erase of the key.
-    pub fn erased(&self, log: u32, partition: u16, key: &[u8]) -> Result<Option<u64>> {
-        self.meta(row_key(log, partition).bytes(key))?.map(|bytes| decode(&bytes)).transpose()
+    /// Offsets of the key's erases, in log order; empty if it was never erased.
+    pub fn erased(&self, log: u32, partition: u16, key: &[u8]) -> Result<Vec<u64>> {
+        self.meta(row_key(log, partition).bytes(key))?.map_or_else(|| Ok(Vec::new()), |bytes| decode(&bytes))
     }
 
-    /// All erased keys of a partition with the offset of their newest erase.
-    pub fn all_erased(&self, log: u32, partition: u16) -> Result<Vec<(Vec<u8>, u64)>> {
+    /// All erased keys of a partition with the offsets of their erases, in log order.
+    pub fn all_erased(&self, log: u32, partition: u16) -> Result<Vec<(Vec<u8>, Vec<u64>)>> {
         let mut found = Vec::new();
         self.scan_meta(row_key(log, partition), |key, value| {
             found.push((key.get(KEY_AT..).ok_or_else(broken)?.to_vec(), decode(value)?));

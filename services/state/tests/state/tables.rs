@@ -72,15 +72,15 @@ fn verdicts_and_erases() {
     bitmap.set(4096 * 3 + 7);
     let mut tick = store.tick();
     tick.put_verdicts(1, 2, 4096 * 3 + 7, &bitmap).unwrap();
-    tick.put_erased(1, 2, b"key", 40).unwrap();
-    tick.put_erased(1, 2, b"kez", 41).unwrap();
+    tick.put_erased(1, 2, b"key", &[7, 40]).unwrap();
+    tick.put_erased(1, 2, b"kez", &[41]).unwrap();
     tick.commit(Durability::Synced).unwrap();
     let snapshot = store.snapshot();
     assert!(snapshot.verdicts(1, 2, 4096 * 3).unwrap().contains(7));
     assert!(snapshot.verdicts(1, 2, 4096 * 4).unwrap().is_empty());
-    assert_eq!(snapshot.erased(1, 2, b"key").unwrap(), Some(40));
-    assert_eq!(snapshot.erased(1, 3, b"key").unwrap(), None);
-    assert_eq!(snapshot.all_erased(1, 2).unwrap(), vec![(b"key".to_vec(), 40), (b"kez".to_vec(), 41)]);
+    assert_eq!(snapshot.erased(1, 2, b"key").unwrap(), [7, 40]);
+    assert_eq!(snapshot.erased(1, 3, b"key").unwrap(), [0; 0]);
+    assert_eq!(snapshot.all_erased(1, 2).unwrap(), vec![(b"key".to_vec(), vec![7, 40]), (b"kez".to_vec(), vec![41])]);
 }
 
 #[test]

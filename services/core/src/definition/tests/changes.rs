@@ -331,6 +331,28 @@ fn a_history() {
     assert!(identities.contains(&"pipeline:CategoryStats.by_category@2+kept31d"), "{identities:?}");
 }
 
+/// What is grouped by another key is built anew without what was erased; nothing else changes, and nothing is refused.
+#[test]
+fn erased_keys() {
+    let current = patched(&[]);
+    let mut next = current.clone();
+    next.erased.insert("Order@1".to_string(), vec![0, 7, 0, 144]);
+    let (then, now) = (compile(&current).unwrap(), compile(&next).unwrap());
+    let route = now.pipelines["CategoryStats.by_category"].route.as_ref().unwrap().log_identity();
+    assert_eq!(
+        diff(&then, &now, &published()).unwrap().render(),
+        format!(
+            "~ pipeline CategoryStats.by_category: keys erased from Order are left out\n\nstate\n  keep    log:Order@1\n  \
+             keep    pipeline:UserStats.compute@1\n  keep    raw:Order@1\n  keep    {route}\n  \
+             rebuild pipeline:CategoryStats.by_category@1+erased151 for pipeline:CategoryStats.by_category@1, replaying Order\n  \
+             drop    pipeline:CategoryStats.by_category@1\n"
+        )
+    );
+    assert!(diff(&now, &now, &published()).unwrap().is_empty());
+    // A commit does not say what is erased, and keeps it.
+    assert_eq!(merge(&next, &current, &[]).unwrap().erased, next.erased);
+}
+
 #[test]
 fn a_topic_for_other_consumers() {
     let emitting: Patches = &[("UserStats/emit", "true")];
