@@ -191,7 +191,7 @@ CLI = [
     (["query", "UserFeatures", "-e", "usr=a"], 1, "'usr'", "user=usr=a"),
     (["query", "UserFeatures", "-e", "a", "--features", "n_1hh"], 5, "unknown feature 'n_1hh'", "'n_1h'"),
     (["query", "UserFeatures", "-e", "a", "--at", "yesterday"], 2, "not a time: 'yesterday'", NOT_A_TIME),
-    (["query", "UserFeatures", "-e", "a", "--att", TS], 2, "No such option: --att", "--at"),
+    (["query", "UserFeatures", "-e", "a", "--att", TS], 2, "No such option '--att'", "'--at'"),
     (["query", "UserFeatures"], 2, "Missing option '-e'", ""),
     (["lookup", "Ordr", "-e", "1"], 5, "unknown dataset 'Ordr'", "'Order'"),
     (["lookup", "Order", "-e", "one"], 1, "order_id: expected int, got 'one'", ""),

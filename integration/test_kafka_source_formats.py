@@ -371,8 +371,8 @@ def test_protobuf_is_read_by_the_text_of_its_schema(make_server, broker, registr
         assert running.commit(definition("protobuf", broker, registry, "avro")).returncode == 0
         send(broker, "protobuf", values[:1])
         wait_for(lambda: source_of(api)["rejected"] == 1, lambda: source_of(api))
-        told = json.dumps(api.events(limit=50), default=str)
-        assert "it is of type PROTOBUF, and the source reads avro" in told, told
+        reason = "it is of type PROTOBUF, and the source reads avro"
+        wait_for(lambda: reason in json.dumps(api.events(limit=50), default=str), lambda: api.events(limit=50))
         assert running.commit(definition("protobuf", broker, registry, "protobuf")).returncode == 0
         five = Ride(id=5)
         five.ts.FromDatetime(T)

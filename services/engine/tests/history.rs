@@ -83,8 +83,13 @@ fn check_against_model(world: &World, state: &Arc<StateStore>, events: &[Sent]) 
     gone
 }
 
+/// Each case runs four engines; `make soak` would be half an hour at this alone.
+fn cases() -> u32 {
+    ProptestConfig::default().cases.clamp(300, 2_000)
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(300), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_kept_does_not_depend_on_ticks_restarts_or_builds(
