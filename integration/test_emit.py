@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 import time
+import urllib.request
 from collections import defaultdict
 from datetime import datetime, timedelta
 
@@ -152,6 +153,12 @@ def test_the_plan_shows_the_topic_which_comes_and_goes_with_emit(make_server, br
     # What came before is there too.
     wait_until(lambda: sum(map(len, read_all(broker.address, f"plans.{TOPIC}"))) == len(sent))
     check(read_all(broker.address, f"plans.{TOPIC}"), sent)
+    with server.client() as client:
+        wait_until(lambda: client.status()["emissions"] == [{"dataset": "UserStats", "topic": TOPIC, "lag": 0}])
+    assert f"{TOPIC}, 0 records behind its pipeline" in server.run("status").stdout
+    with urllib.request.urlopen(f"http://{server.control}/metrics", timeout=30) as answer:
+        lags = [line for line in answer.read().decode().splitlines() if line.startswith("thyme_emit_lag_records{")]
+    assert lags and all(f'topic="{TOPIC}"' in line and line.endswith(" 0") for line in lags), lags
 
     done = server.commit(SOURCE)
     assert done.returncode == 0 and f"topic {TOPIC}" in done.stdout, done
