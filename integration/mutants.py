@@ -32,7 +32,7 @@ SEEDS = "200"
 ROUNDS = "4"
 # What the two programs say when they ran and something was wrong.
 FAILED = ("test result: FAILED", '"crash_runs":')
-# Seconds for one mutant, its compilation included. One that never ends is caught.
+# Seconds for one mutant once it is compiled, many times what it takes without. One that never ends is caught.
 LONGEST = 900
 
 
@@ -237,8 +237,13 @@ def link_or_copy(source: str, copy: str) -> None:
 
 
 def run(test: tuple[str, ...], source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    command = [*TEST, "--quiet", "--test", *test]
     environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "SEEDS": SEEDS, "CRASH_ROUNDS": ROUNDS}
+    compiled = subprocess.run(
+        [*TEST, "--quiet", "--no-run", "--test", test[0]], cwd=source, env=environment, capture_output=True, text=True
+    )
+    if compiled.returncode != 0:
+        return compiled
+    command = [*TEST, "--quiet", "--test", *test]
     # In a group of its own, so that an engine that goes round in circles ends with the rest.
     running = subprocess.Popen(
         command,

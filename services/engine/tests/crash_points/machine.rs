@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_checkpoint::{Check, Checkpoints, Facts, Place, S3Options, open_store};
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::{Engine, EngineOptions, JobSpec, PipelineJob, Role};
 use thyme_log::EventLog;
 use thyme_log::simulated::SimulatedLog;
@@ -130,7 +130,7 @@ impl Machine {
         let mut tries = 0;
         loop {
             match call() {
-                Err(error) if tries == self.patience => return Err(error),
+                Err(error) if tries == self.patience || is_final(&error) => return Err(error),
                 Err(_) => tries += 1,
                 Ok(done) => return Ok(done),
             }
@@ -194,6 +194,11 @@ impl Machine {
             restored.manifest.map(|_| ()).ok_or_else(|| Error::internal("no checkpoint can be restored"))
         })
     }
+}
+
+/// Against what is lost no patience helps.
+pub fn is_final(error: &Error) -> bool {
+    error.kind() == ErrorKind::DataLoss
 }
 
 fn checkpoints(store: &Path) -> Checkpoints {

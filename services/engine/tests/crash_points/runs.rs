@@ -2,7 +2,7 @@
 //! everything is what it would be had nothing happened.
 
 use crate::common::{PARTITIONS, futures_block};
-use crate::machine::{Around, Machine, restored};
+use crate::machine::{Around, Machine, is_final, restored};
 use crate::plan::{self, Deed, Step};
 use crate::truth::{Differences, TOPIC, batches, check};
 use parking_lot::Mutex;
@@ -277,12 +277,15 @@ pub fn life(directory: &Path, seed: u64, tick_records: usize, dies_at: &str) {
 
 /// An engine that fails is dropped and another one opened.
 fn until_done(machine: &Machine) {
-    for _ in 0..PATIENCE {
-        if machine.work().is_ok() {
-            return;
+    for attempt in 1..=PATIENCE {
+        match machine.work() {
+            Ok(()) => return,
+            Err(error) if attempt == PATIENCE || is_final(&error) => {
+                panic!("the work does not come to its end: {error}")
+            }
+            Err(_) => {}
         }
     }
-    panic!("the work does not come to its end: {:?}", machine.work().err());
 }
 
 /// Nothing happens any more; every machine works off what is left, then is compared with the truth, and so is one that begins with
