@@ -30,10 +30,10 @@ ENGINE = "services/engine/src"
 # Enough for every mutant; what is caught ends with the first seed that shows it.
 SEEDS = "200"
 ROUNDS = "4"
-# What the two programs say when they ran and something was wrong.
-FAILED = ("test result: FAILED", '"crash_runs":')
-# Seconds for one mutant once it is compiled, many times what it takes without. One that never ends is caught.
+# Seconds for one mutant once it is compiled, many times what it takes without. The tests count what is done and end by
+# themselves: a mutant whose test has no end by then was not noticed.
 LONGEST = 900
+NO_END = f"no end after {LONGEST} s"
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def run(test: tuple[str, ...], source: Path, target: Path) -> subprocess.Complet
         [*TEST, "--quiet", "--no-run", "--test", test[0]], cwd=source, env=environment, capture_output=True, text=True
     )
     if compiled.returncode != 0:
-        return compiled
+        raise SystemExit(f"error: it does not compile\n{compiled.stderr[-3000:]}")
     command = [*TEST, "--quiet", "--test", *test]
     # In a group of its own, so that an engine that goes round in circles ends with the rest.
     running = subprocess.Popen(
@@ -259,11 +259,30 @@ def run(test: tuple[str, ...], source: Path, target: Path) -> subprocess.Complet
     except subprocess.TimeoutExpired:
         os.killpg(running.pid, signal.SIGKILL)
         stdout, stderr = running.communicate()
-        stdout += f"test result: FAILED (no end after {LONGEST} s)"
+        stdout += NO_END
     return subprocess.CompletedProcess(command, running.returncode, stdout, stderr)
 
 
-def is_caught(mutant: Mutant, source: Path, target: Path) -> bool:
+def noticed_by(program: str, done: subprocess.CompletedProcess[str]) -> str | None:
+    """What a test program that ran to its end has found first; `None` if it found nothing."""
+    if program == "crash_points":
+        reports = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        # A case that was never reached fails the program too, and is no difference.
+        if not reports or not reports[-1]["differences"]:
+            return None
+        told = done.stderr.splitlines()
+        cases = [" ".join(told[index : index + 2]) for index, line in enumerate(told) if line.startswith("Case {")]
+        return f"{reports[-1]['differences']} of {reports[-1]['crash_runs']} runs, first {' '.join(cases[:1])}"
+    if "test result: FAILED" not in done.stdout:
+        return None
+    said = (done.stdout + done.stderr).splitlines()
+    panics = [" ".join(said[index : index + 2]) for index, line in enumerate(said) if "panicked at" in line]
+    seeds = [line for line in said if line.startswith("seed ")]
+    return " ".join([*seeds[:1], *panics[:1]]) or "a test failed"
+
+
+def caught_by(mutant: Mutant, source: Path, target: Path) -> str | None:
+    """What noticed it; `None` if it survives."""
     file = source / mutant.file
     text = file.read_text(encoding="utf-8")
     if text.count(mutant.old) != 1:
@@ -273,11 +292,10 @@ def is_caught(mutant: Mutant, source: Path, target: Path) -> bool:
         done = run(mutant.test, source, target)
     finally:
         file.write_text(text, encoding="utf-8")
-    if done.returncode != 0 and any(sign in done.stdout for sign in FAILED):
-        return True
-    if done.returncode != 0:
-        raise SystemExit(f"error: the mutant does not compile: {mutant.name}\n{done.stderr[-3000:]}")
-    return False
+    found = None if NO_END in done.stdout else noticed_by(mutant.test[0], done)
+    if found is None and done.returncode != 0:
+        print(f"its test failed, but found no difference:\n{done.stdout[-1000:]}{done.stderr[-3000:]}", file=sys.stderr)
+    return found
 
 
 def check_without(tests: set[tuple[str, ...]], source: Path, target: Path) -> None:
@@ -297,10 +315,13 @@ def main(arguments: list[str]) -> int:
     survivors = []
     for mutant in chosen:
         began = time.monotonic()
-        caught = is_caught(mutant, source, target)
-        print(f"{'caught' if caught else 'SURVIVED'}, {time.monotonic() - began:.0f} s: {mutant.name}", file=sys.stderr)
-        if not caught:
+        noticed = caught_by(mutant, source, target)
+        outcome = "SURVIVED" if noticed is None else "caught"
+        print(f"{outcome}, {time.monotonic() - began:.0f} s: {mutant.name}", file=sys.stderr)
+        if noticed is None:
             survivors.append(mutant.name)
+        else:
+            print(f"  by {noticed}", file=sys.stderr, flush=True)
     report = {"mutants": len(chosen), "mutants_caught": len(chosen) - len(survivors), "survivors": survivors}
     print(json.dumps(report))
     return 1 if survivors or not chosen else 0

@@ -3,6 +3,8 @@
 //! would have it; whoever starts again goes on from there.
 
 use crate::common::{DIRECT, ROUTED, World};
+use crate::diary::Diary;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,7 @@ pub struct Machine {
     patience: usize,
     /// Whether old checkpoints are deleted at once. (Not with two machines: what one uploads the other may take away.)
     prunes: bool,
+    diary: Mutex<Diary>,
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -71,42 +74,43 @@ impl Machine {
             options: EngineOptions { tick_records, durable: false, ..EngineOptions::default() },
             patience,
             prunes,
+            diary: Mutex::default(),
         }
     }
 
     /// From wherever the last attempt ended to the end of the work. An error that patience does not help against ends it.
     pub fn work(&self) -> Result<()> {
-        let mut engine =
-            self.insist(|| Engine::open(self.state.clone(), self.around.log.clone(), self.options.clone()))?;
+        let open = || Engine::open(self.state.clone(), self.around.log.clone(), self.options.clone());
+        let mut engine = self.insist("open", open)?;
         loop {
             let phase = self.phase();
-            self.insist(|| engine.deploy(&self.spec(phase)))?;
+            self.insist("deploy", || engine.deploy(&self.spec(phase)))?;
             match phase {
                 Phase::Early => {
                     for _ in 0..3 {
-                        self.insist(|| engine.step())?;
+                        self.step(&mut engine)?;
                     }
                     self.enter(Phase::Building);
                 }
                 Phase::Building => {
-                    self.insist(|| engine.step())?;
+                    self.step(&mut engine)?;
                     self.lose_and_gain(&mut engine)?;
                     while !self.is_built(&engine) {
-                        self.insist(|| engine.step())?;
+                        self.step(&mut engine)?;
                         self.pass_time();
                     }
-                    self.insist(|| self.take_checkpoint())?;
+                    self.insist("checkpoint", || self.take_checkpoint())?;
                     self.enter(Phase::TakenOver);
                 }
                 Phase::TakenOver => {
-                    self.insist(|| engine.drop_state(&[OLD]))?;
+                    self.insist("drop", || engine.drop_state(&[OLD]))?;
                     self.enter(Phase::Final);
                 }
                 Phase::Final => {
-                    while self.insist(|| engine.step())? > 0 {
+                    while self.step(&mut engine)? > 0 {
                         self.pass_time();
                     }
-                    return self.insist(|| self.take_checkpoint());
+                    return self.insist("checkpoint", || self.take_checkpoint());
                 }
             }
         }
@@ -114,28 +118,53 @@ impl Machine {
 
     /// The work is nobody's for a while, then this machine's again: what it took in meanwhile is still to be sent.
     fn lose_and_gain(&self, engine: &mut Engine) -> Result<()> {
-        self.insist(|| engine.set_role(Role::Follower))?;
+        self.insist("follow", || engine.set_role(Role::Follower))?;
         for _ in 0..2 {
-            self.insist(|| engine.step())?;
+            self.step(engine)?;
             self.pass_time();
         }
-        self.insist(|| engine.set_role(Role::Owner))
+        self.insist("own", || engine.set_role(Role::Owner))
     }
 
     fn is_built(&self, engine: &Engine) -> bool {
         [DIRECT, ROUTED].into_iter().all(|table| engine.handle().build_progress(table).caught_up)
     }
 
-    fn insist<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+    fn step(&self, engine: &mut Engine) -> Result<usize> {
+        let records = self.insist("round", || engine.step())?;
+        if records == 0 {
+            self.diary.lock().note("there was nothing to do".to_string());
+        }
+        Ok(records)
+    }
+
+    /// Calls until it goes well, or patience is at its end. Whoever makes no progress panics, and tells what it was at.
+    fn insist<T>(&self, what: &str, mut call: impl FnMut() -> Result<T>) -> Result<T> {
         let mut tries = 0;
         loop {
-            match call() {
+            let outcome = call();
+            let told = match &outcome {
+                Ok(_) => format!("{:?}: {what}", self.phase()),
+                Err(error) => format!("{:?}: {what}: {error}", self.phase()),
+            };
+            let has_calls_left = {
+                let mut diary = self.diary.lock();
+                diary.note(told);
+                diary.count()
+            };
+            assert!(has_calls_left, "{} does not come to its end {}", self.directory.display(), self.diary.lock());
+            match outcome {
                 Err(error) if tries == self.patience || is_final(&error) => return Err(error),
                 Err(_) => tries += 1,
                 Ok(done) => return Ok(done),
             }
             self.pass_time();
         }
+    }
+
+    /// What it did last.
+    pub fn told(&self) -> String {
+        self.diary.lock().to_string()
     }
 
     fn pass_time(&self) {

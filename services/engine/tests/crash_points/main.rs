@@ -11,6 +11,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod diary;
 mod inspect;
 mod machine;
 mod plan;
@@ -76,10 +77,7 @@ fn cases(rounds: u64, wanted: &str) -> Vec<Case> {
 fn share(number: usize, count: usize, wanted: &str) -> Tally {
     let mut tally = Tally::default();
     for case in cases(rounds(), wanted).iter().skip(number).step_by(count) {
-        let outcome = catch_unwind(|| case.run()).unwrap_or_else(|_| {
-            let told = vec!["it panicked, see above".to_string()];
-            Some(Differences { told, ..Differences::default() })
-        });
+        let outcome = catch_unwind(|| case.run()).unwrap_or_else(|_| Some(Differences::of_a_panic()));
         tally.note(case, outcome);
     }
     tally

@@ -168,11 +168,12 @@ impl Case {
         loop {
             let directory = folder();
             let steps = self.steps(hit);
-            let found = match self.mode {
+            let outcome = catch_unwind(AssertUnwindSafe(|| match self.mode {
                 Mode::Kill => self.killed(directory.path(), &steps),
                 Mode::Abort | Mode::Retry => self.failed(directory.path(), &steps),
                 Mode::Zombie => self.paused(directory.path(), &steps),
-            };
+            }));
+            let found = outcome.unwrap_or_else(|_| Some(Differences::of_a_panic())).map(|found| found.after(&steps));
             // A run to which something happens may be a little shorter than one to which nothing does.
             if found.is_some() || hit == 1 {
                 return found;
@@ -281,7 +282,7 @@ fn until_done(machine: &Machine) {
         match machine.work() {
             Ok(()) => return,
             Err(error) if attempt == PATIENCE || is_final(&error) => {
-                panic!("the work does not come to its end: {error}")
+                panic!("the work does not come to its end: {error}: {}", machine.told())
             }
             Err(_) => {}
         }

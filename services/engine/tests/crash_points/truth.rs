@@ -4,6 +4,7 @@
 use crate::common::emitted::{Accepted, comparisons};
 use crate::common::{DIRECT, HOUR, PARTITIONS, RAW, ROUTED, Sent, World, erase, essence, expected, stored};
 use crate::machine::{Machine, OLD};
+use crate::plan::Step;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use thyme_core::Value;
@@ -60,6 +61,18 @@ pub struct Differences {
 }
 
 impl Differences {
+    pub fn of_a_panic() -> Differences {
+        Differences { told: vec!["it panicked, see above".to_string()], ..Differences::default() }
+    }
+
+    /// With what had been done to the machine, if there is any difference.
+    pub fn after(mut self, steps: &[Step]) -> Differences {
+        if !self.told.is_empty() {
+            self.told.push(format!("after {steps:?}"));
+        }
+        self
+    }
+
     fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, found: &[T], wanted: &[T]) {
         if found == wanted {
             return;
