@@ -26,6 +26,8 @@ const START: i64 = 1_700_000_000_000_000;
 const MINUTE: i64 = HOUR / 60;
 const MACHINES: usize = 2;
 const ACTIONS: usize = 150;
+/// Many times what it takes to work off what is left.
+const MOST_ROUNDS: usize = 10_000;
 
 fn seeds() -> u64 {
     std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(200)
@@ -196,7 +198,11 @@ impl Simulation {
             let follows = which > 0 && self.chance.below(2) == 0;
             let started = self.start_as(which, if follows { Role::Follower } else { Role::Owner });
             let engine = self.machines[which].engine.as_mut().unwrap_or_else(|| panic!("{started}"));
-            engine.run_to_end().unwrap();
+            let mut rounds = 0;
+            while engine.step().unwrap() > 0 {
+                rounds += 1;
+                assert!(rounds < MOST_ROUNDS, "machine {which} does not come to its end");
+            }
             self.crash(which);
         }
     }
