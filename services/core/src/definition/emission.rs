@@ -5,7 +5,6 @@ use super::compiled::{Compiled, CompiledDataset, CompiledPipeline};
 use crate::aggregate::{Outcome, ReadPlan, WindowData};
 use crate::error::Result;
 use crate::key::decode_key;
-use crate::schema::DataType;
 use crate::time::Micros;
 use crate::value::Value;
 use std::sync::Arc;
@@ -71,19 +70,11 @@ impl Emission {
                     Value::Null
                 }
             };
-            values[column] = as_declared(value, &self.dataset.types[column]);
+            values[column] = value.widened(&self.dataset.types[column]);
         }
         let names = self.dataset.fields.iter().map(|field| field.name.clone());
         let object: serde_json::Map<String, serde_json::Value> = names.zip(values.iter().map(Value::to_json)).collect();
         Ok(EmittedRow { json: serde_json::Value::Object(object).to_string(), failed })
-    }
-}
-
-/// An int stands for a float where a float is declared.
-fn as_declared(value: Value, data_type: &DataType) -> Value {
-    match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
-        (value, _) => value,
     }
 }
 
