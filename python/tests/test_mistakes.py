@@ -16,6 +16,7 @@ from thyme import (
     FileSource,
     KafkaSource,
     LastK,
+    Max,
     PostgresSource,
     Secret,
     Sum,
@@ -370,9 +371,24 @@ def test_every_field_is_filled():
                 return rows.groupby("user_id").aggregate(n=Count())
 
 
-def test_a_pipeline_on_an_aggregated_dataset_is_refused():
-    with pytest.raises(ThymeDefinitionError, match="reading the aggregated dataset Stats is not available"):
-        dataset_with(compute=pipeline(inputs(make_stats(good))(good)))
+def test_a_pipeline_on_an_aggregated_dataset_sees_what_that_has():
+    stats = make_stats(good)
+
+    def peaks(of):
+        @dataset
+        class Peaks:
+            user_id: str = field(key=True)
+            ts: datetime = field(timestamp=True)
+            most: int
+
+            @pipeline
+            @inputs(stats)
+            def compute(cls, rows):
+                return rows.groupby("user_id").aggregate(most=Max(of=of))
+
+    with pytest.raises(ThymeDefinitionError, match="amount"):
+        peaks("amount")
+    peaks("n")
 
 
 def test_sources_of_later_releases_say_so():

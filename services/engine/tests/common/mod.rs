@@ -2,6 +2,7 @@
 //! and a naive model of what must be accepted.
 #![expect(clippy::unwrap_used, dead_code, reason = "helpers of tests; each test file uses its part")]
 
+pub mod chained;
 pub mod emitted;
 
 use bytes::Bytes;
@@ -113,6 +114,7 @@ impl World {
             pipeline: self.compiled.pipelines[name].clone(),
             table: table.clone(),
             emit: self.emits.then(|| EmitJob { emission: Arc::new(self.emission(name)), id }),
+            feeds: Vec::new(),
         };
         let mut job = DatasetJob {
             dataset: self.compiled.datasets["Order"].clone(),

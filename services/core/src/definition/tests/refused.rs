@@ -205,12 +205,6 @@ fn pipelines() {
                 "features.py:22: pipeline 'UserStats.compute': reads the unknown dataset 'Ordr' (hint: did you mean 'Order'?)",
             ],
         ),
-        (
-            &[("by_category/input", "\"UserStats\"")],
-            &[
-                "features.py:37: pipeline 'CategoryStats.by_category': 'UserStats' is filled by pipelines itself, and a pipeline on such a dataset is not in this release (hint: read the raw dataset that those pipelines read)",
-            ],
-        ),
         (&[("compute/version", "0")], &["features.py:22: pipeline 'UserStats.compute': versions begin at 1"]),
         (
             &[("compute/steps/0/expr", r#"{"col": "amuont"}"#)],
