@@ -226,7 +226,7 @@ impl Said {
             [names("u", 4), (1..80).map(Value::Int).collect(), names("c", 3), vec![Value::str("all")]];
         let rows_of = |name: &str, keys: &[Value]| {
             let mut rows = Vec::new();
-            for key in keys.iter().map(|key| encode_key(&[key.clone()]).unwrap()) {
+            for key in keys.iter().map(|key| encode_key(std::slice::from_ref(key)).unwrap()) {
                 let partition = thyme_core::key::partition(&key, PARTITIONS);
                 let events = stored(state, &world.table(name), &key);
                 rows.extend(events.iter().map(|event| (partition, event.time, event.origin)));

@@ -164,11 +164,12 @@ impl Simulation {
 
     fn start_as(&mut self, which: usize, role: Role) -> String {
         let tick_records = self.chance.below(20) + 1;
+        let spec = self.spec();
         let machine = &mut self.machines[which];
         machine.engine = None;
         let options = EngineOptions { tick_records, durable: false, role, ..EngineOptions::default() };
         let opened = Engine::open(machine.state.clone(), self.log.clone(), options)
-            .and_then(|mut engine| engine.deploy(&self.spec()).map(|()| engine));
+            .and_then(|mut engine| engine.deploy(&spec).map(|()| engine));
         match opened {
             Ok(engine) => {
                 machine.engine = Some(engine);
