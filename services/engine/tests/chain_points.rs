@@ -94,9 +94,7 @@ fn an_error_at_any_point_loses_and_doubles_nothing() {
     assert!(install(Box::new(at)));
     for tick_records in [4, 13] {
         let calm = run(None, tick_records);
-        for point in
-            [Point::Emitted, Point::BuildPass, Point::MidSend, Point::AfterOffsets, Point::AfterEnd, Point::BeforeTick]
-        {
+        for point in [Point::Emitted, Point::MidSend, Point::AfterOffsets, Point::AfterEnd, Point::BeforeTick] {
             assert!(calm.get(&point).is_some_and(|count| *count > 10), "{point:?}: {calm:?}");
         }
         for (point, count) in calm {

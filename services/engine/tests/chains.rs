@@ -56,8 +56,9 @@ fn write(log: &Arc<dyn EventLog>, written: &[Written]) {
     append(log, written.iter().map(Written::batch).collect());
 }
 
+/// Each is a dozen of engines on three states and more; `PROPTEST_CASES` asks for more.
 fn cases() -> u32 {
-    ProptestConfig::default().cases.max(300)
+    ProptestConfig::default().cases.div_ceil(4)
 }
 
 /// Works `more` off with engines that vanish in the midst of it and lose transactions; the last comes to the end.
