@@ -147,7 +147,10 @@ def check(client, sent, chance: random.Random, at_least: str | None = None, know
     for at in [now, *(START + timedelta(minutes=chance.randrange(31 * 60)) for _ in range(6))]:
         found = client.query_batch("OfLevel", list(LEVELS), ts=at, at_least=at_least, known_at=known_at).to_dicts()
         assert found == [level(made, n, at) for n in LEVELS], at
-    spine = [{"user": chance.choice(USERS), "timestamp": START + timedelta(minutes=chance.randrange(1800))} for _ in range(50)]
+    spine = [
+        {"user": chance.choice(USERS), "timestamp": START + timedelta(minutes=chance.randrange(1800))}
+        for _ in range(50)
+    ]
     found = client.query_offline("User", spine, entity_column="user", known_at=known_at).to_dicts()
     wanted = [peak(made, row["user"], row["timestamp"]) for row in spine]
     assert [{"user": row["user"], "most": row["most"]} for row in found] == wanted
@@ -160,7 +163,7 @@ def test_answers_are_those_of_a_brute_force_over_both(make_server):
     server = make_server().start()
     done = server.commit(FEATURES)
     assert done.returncode == 0, done.stderr
-    assert "rows of UserHour@1 by compute, by n" in done.stdout, done.stdout
+    assert "rows of UserHour@1 by compute@1, by n" in done.stdout, done.stdout
     sent: list[dict[str, object]] = []
     position = ""
     for turn in range(4):
@@ -267,10 +270,14 @@ def test_what_is_refused_says_the_way(make_server):
         "@pipeline(version=1)\n    @inputs(Trade)", "@pipeline(version=2)\n    @inputs(Trade)"
     )
     done = server.commit(changed)
-    assert done.returncode == 1 and "it reads UserHour@1 by compute@2 instead of UserHour@1 by compute@1" in done.stderr, done
-    done = server.commit(changed.replace("@inputs(UserHour)", "@inputs(UserHour)").replace(
-        "@pipeline(version=1)", "@pipeline(version=2)"
-    ))
+    assert (
+        done.returncode == 1 and "it reads UserHour@1 by compute@2 instead of UserHour@1 by compute@1" in done.stderr
+    ), done
+    done = server.commit(
+        changed.replace("@inputs(UserHour)", "@inputs(UserHour)").replace(
+            "@pipeline(version=1)", "@pipeline(version=2)"
+        )
+    )
     assert done.returncode == 0, done.stderr
 
     emitting = FEATURES.replace("@pipeline(version=1)", "@pipeline(version=3)")
@@ -285,4 +292,3 @@ def test_what_is_refused_says_the_way(make_server):
     bounded = FEATURES.replace('max_lateness="2d")', 'max_lateness="2d", history="30d")')
     done = server.commit(bounded)
     assert done.returncode != 0 and "the rows of 'UserHour' need all events of 'Trade'" in done.stderr, done.stderr
-
