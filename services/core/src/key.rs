@@ -24,17 +24,23 @@ pub fn is_key_type(data_type: &DataType) -> bool {
 /// Encodes the components of a key, in the order of the dataset's key fields. `None` if one is null or of no key type.
 pub fn encode_key(components: &[Value]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(16);
+    put_key(&mut out, components)?;
+    Some(out)
+}
+
+/// Appends what [`encode_key`] gives. Where that is `None`, `out` is left with some bytes of the components before.
+pub fn put_key<'a>(out: &mut Vec<u8>, components: impl IntoIterator<Item = &'a Value>) -> Option<()> {
     for component in components {
         match component {
             Value::Bool(flag) => out.extend_from_slice(&[TAG_BOOL, u8::from(*flag)]),
-            Value::Int(number) => put_ordered(&mut out, TAG_INT, *number),
-            Value::Time(micros) => put_ordered(&mut out, TAG_TIME, *micros),
-            Value::Str(text) => put_escaped(&mut out, TAG_STR, text.as_bytes()),
-            Value::Bytes(bytes) => put_escaped(&mut out, TAG_BYTES, bytes),
+            Value::Int(number) => put_ordered(out, TAG_INT, *number),
+            Value::Time(micros) => put_ordered(out, TAG_TIME, *micros),
+            Value::Str(text) => put_escaped(out, TAG_STR, text.as_bytes()),
+            Value::Bytes(bytes) => put_escaped(out, TAG_BYTES, bytes),
             Value::Null | Value::Float(_) | Value::List(_) | Value::Map(_) => return None,
         }
     }
-    Some(out)
+    Some(())
 }
 
 fn put_ordered(out: &mut Vec<u8>, tag: u8, number: i64) {

@@ -1,7 +1,7 @@
 //! An answer as one Arrow batch.
 
 use crate::answer::Answer;
-use crate::chunk::status_array;
+use crate::cells::status_array;
 use crate::columns::{arrow_type, broken, to_array};
 use crate::export::standing_metadata;
 use arrow_array::ArrayRef;

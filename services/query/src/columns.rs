@@ -16,7 +16,7 @@ use thyme_core::schema::{DataType, StructType};
 use thyme_core::time::{Micros, parse_time};
 use thyme_core::value::Value;
 
-const UTC: &str = "UTC";
+pub(crate) const UTC: &str = "UTC";
 
 /// The Arrow type of a column.
 pub fn arrow_type(data_type: &DataType) -> ArrowType {
@@ -32,6 +32,17 @@ pub fn arrow_type(data_type: &DataType) -> ArrowType {
             ArrowType::Map(Arc::new(ArrowField::new("entries", ArrowType::Struct(map_fields(item)), false)), false)
         }
         DataType::Struct(fixed) => ArrowType::Struct(struct_fields(fixed)),
+    }
+}
+
+/// About what a value takes in a column. How long texts and lists are is not known before they are read.
+pub(crate) fn column_bytes(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Bool => 1,
+        DataType::Int | DataType::Float | DataType::Time => 8,
+        DataType::Str | DataType::Bytes => 32,
+        DataType::List(item) | DataType::Map(item) => 16 * column_bytes(item),
+        DataType::Struct(fixed) => fixed.fields().iter().map(|(_, field)| column_bytes(field)).sum(),
     }
 }
 

@@ -53,9 +53,7 @@ impl FloatSum {
 
     /// The sum divided by `count`, rounded once.
     pub fn mean(&self, count: u64) -> Result<f64, Overflow> {
-        let (negative, magnitude, exponent) = self.0.parts();
-        let mean = round_quotient(magnitude, exponent, count, 1)?;
-        Ok(if negative { 0.0 - mean } else { mean })
+        self.0.divided(count)
     }
 
     /// Canonical bytes: equal sums, equal bytes. Self-delimiting.

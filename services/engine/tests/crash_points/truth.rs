@@ -291,5 +291,5 @@ fn answers(state: &Arc<StateStore>, table: &Table, world: &World, pipeline: &str
         Outcome::Value(value) | Outcome::Empty(value) => value,
         Outcome::Error(reason) => panic!("{reason}"),
     };
-    read.finish(plan, at, &data).into_iter().map(value).collect()
+    read.finish(plan, at, &data).map(value).collect()
 }
