@@ -296,7 +296,7 @@ fn divide(limbs: &mut [u64], divisor: u32) -> u64 {
     limbs.iter_mut().rev().fold(0, |remainder, limb| {
         let high = remainder << 32 | *limb >> 32;
         let low = (high % divisor) << 32 | *limb & 0xffff_ffff;
-        *limb = (high / divisor) << 32 | low / divisor;
+        *limb = (high / divisor) << 32 | (low / divisor);
         low % divisor
     })
 }
