@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
 import time
 
 import pytest
 
 SOURCE = """
 import ctypes
+import os
 import threading
 
 from thyme import extractor, extractor_inputs, extractor_outputs, feature, featureset
@@ -27,7 +29,9 @@ class Moody:
         while key == "loops":
             pass
         if key == "sleeps":
-            ctypes.CDLL(None).sleep(20)
+            # A pipe without a writer: native code that does not return before the test lets it.
+            libc = ctypes.CDLL(None)
+            libc.close(libc.open(os.fsencode(GATE), os.O_RDONLY))
         if key == "raises":
             raise ValueError("no good")
         with open(f"/proc/self/task/{threading.get_native_id()}/comm") as name:
@@ -53,9 +57,12 @@ PATIENCE = 50_000
 
 
 @pytest.fixture
-def moody(make_server):
+def moody(make_server, tmp_path):
+    """Its calls for "sleeps" hang until `gate` is opened for writing."""
     server = make_server().start()
-    done = server.commit(SOURCE)
+    server.gate = str(tmp_path / "gate")
+    os.mkfifo(server.gate)
+    done = server.commit(SOURCE.replace("GATE", repr(server.gate)))
     assert done.returncode == 0, done.stderr
     return server
 
@@ -100,6 +107,7 @@ def test_threads_stuck_in_native_code_are_not_missed(moody):
         assert threads[0] == "thyme-server"
         assert threads[-1] == "thyme-extractor"
         # What comes back takes calls again.
+        os.close(os.open(moody.gate, os.O_WRONLY))
         ends = time.monotonic() + 120
         while warm_up(client) != "thyme-server":
             assert time.monotonic() < ends

@@ -16,9 +16,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-JOBS = 3
+JOBS = 4
 # They take the longest, so they begin first.
-LONG = ["state", "thyme_sources", "properties", "kafka", "simulation", "crash_points"]
+LONG = ["kafka", "thyme_sources", "crash_points", "simulation", "erases", "properties", "state", "history"]
 
 
 @dataclass

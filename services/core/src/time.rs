@@ -1,12 +1,17 @@
 //! Event time: UTC microseconds since 1970 as `i64`. Parsing and printing ISO-8601. The clock is passed in.
 
 use crate::error::{Error, Result};
+use jiff::SignedDuration;
+use jiff::civil::{DateTime, Time};
+use jiff::fmt::temporal::Pieces;
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub type Micros = i64;
 
 /// 0001-01-01T00:00:00Z, and the last microsecond of the year 9999: what every client and the wire can say.
 pub const TIMES: std::ops::RangeInclusive<Micros> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 /// The wall clock, passed in; the engine itself reads none.
 pub trait Clock: Send + Sync {
@@ -36,30 +41,23 @@ pub fn parse_time(text: &str) -> Result<Micros> {
     if n > 16 && bytes[n - 3] == b':' && bytes[n - 6] == b' ' {
         owned.replace_range(n - 6..n - 5, "+");
     }
-    if owned.len() == 10 {
-        owned.push_str("T00:00:00");
-    }
-    if let Ok(stamp) = owned.parse::<jiff::Timestamp>() {
-        return Ok(floor_micros(stamp));
-    }
-    let civil = owned.parse::<jiff::civil::DateTime>().map_err(|_| wrong())?;
-    let has_zone_letters = owned.contains('[');
-    if has_zone_letters {
-        return Err(wrong());
-    }
-    let stamp = civil.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| wrong())?.timestamp();
-    Ok(floor_micros(stamp))
-}
-
-fn floor_micros(stamp: jiff::Timestamp) -> Micros {
-    let nanos = stamp.as_nanosecond();
-    i64::try_from(nanos.div_euclid(1000)).unwrap_or(i64::MAX)
+    // In pieces: jiff's own timestamps end a day before the year 9999 does.
+    let pieces = Pieces::parse(&owned).map_err(|_| wrong())?;
+    let offset = match (pieces.to_numeric_offset(), pieces.time_zone_annotation()) {
+        (Some(offset), _) => offset.seconds(),
+        (None, None) => 0,
+        (None, Some(_)) => return Err(wrong()),
+    };
+    let local = pieces.date().to_datetime(pieces.time().unwrap_or(Time::midnight()));
+    let nanos = local.duration_since(EPOCH).as_nanos() - i128::from(offset) * 1_000_000_000;
+    let micros = Micros::try_from(nanos.div_euclid(1000)).map_err(|_| wrong())?;
+    if TIMES.contains(&micros) { Ok(micros) } else { Err(wrong().hint("years 1 to 9999 are supported")) }
 }
 
 /// ISO-8601 in UTC with `Z`; a fraction only when there is one, without trailing zeros.
 pub fn format_time(micros: Micros) -> String {
-    match jiff::Timestamp::from_microsecond(micros) {
-        Ok(stamp) => stamp.to_string(),
+    match EPOCH.checked_add(SignedDuration::from_micros(micros)) {
+        Ok(civil) => format!("{civil}Z"),
         Err(_) => format!("{micros}us"),
     }
 }
@@ -86,6 +84,24 @@ mod tests {
         assert_eq!(parse_time("1969-12-31T23:59:59.9999999Z").unwrap(), -1);
         assert!(parse_time("yesterday").is_err());
         assert!(parse_time("").is_err());
+        assert!(parse_time("2024-01-15T12:00:00[Europe/Paris]").is_err());
+    }
+
+    #[test]
+    fn reads_what_it_prints_at_both_ends() {
+        let (first, last) = TIMES.into_inner();
+        for (micros, text) in [
+            (first, "0001-01-01T00:00:00Z"),
+            (first + 1, "0001-01-01T00:00:00.000001Z"),
+            (last, "9999-12-31T23:59:59.999999Z"),
+            (last - 93_599_999_999, "9999-12-30T22:00:00Z"),
+        ] {
+            assert_eq!(format_time(micros), text);
+            assert_eq!(parse_time(text).unwrap(), micros, "{text}");
+        }
+        for text in ["0000-12-31T23:59:59.999999Z", "9999-12-31T23:59:59-00:01", "0001-01-01T00:00:00+00:01"] {
+            assert!(parse_time(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -52,6 +52,8 @@ struct Shared {
     options: Options,
     state: RwLock<state::State>,
     queue: queue::Queue,
+    /// The end of a journal that has no writer thread: callers write themselves, one at a time.
+    end: Option<Mutex<writer::End>>,
     changes: watch::Sender<u64>,
     /// Set when nothing may be written any more.
     broken: Mutex<Option<Error>>,
@@ -77,22 +79,17 @@ impl EmbeddedLog {
         Ok(log)
     }
 
-    /// The same log over memory: gone when it is dropped.
+    /// The same log over memory: gone when it is dropped. It has no thread: whoever appends writes.
     pub fn in_memory() -> Result<EmbeddedLog> {
-        Self::start(Box::new(memory::MemoryStore::default()), Options::default())
+        let store = Box::new(memory::MemoryStore::default());
+        let (mut shared, end) = Shared::recovered(store, Options::default())?;
+        shared.end = Some(Mutex::new(end));
+        Ok(EmbeddedLog { shared: Arc::new(shared), identity: identity::KIND.to_string(), writer: Mutex::new(None) })
     }
 
     fn start(store: Box<dyn store::Store>, options: Options) -> Result<EmbeddedLog> {
-        let (state, end) = recover::recover(store.as_ref())?;
-        let changes = watch::Sender::new(state.version);
-        let shared = Arc::new(Shared {
-            store,
-            options,
-            state: RwLock::new(state),
-            queue: queue::Queue::default(),
-            changes,
-            broken: Mutex::new(None),
-        });
+        let (shared, end) = Shared::recovered(store, options)?;
+        let shared = Arc::new(shared);
         let of_writer = shared.clone();
         let spawned =
             std::thread::Builder::new().name("log-writer".to_string()).spawn(move || writer::run(&of_writer, end));
@@ -108,6 +105,24 @@ impl Drop for EmbeddedLog {
 }
 
 impl Shared {
+    fn recovered(store: Box<dyn store::Store>, options: Options) -> Result<(Shared, writer::End)> {
+        let (state, end) = recover::recover(store.as_ref())?;
+        let (changes, queue) = (watch::Sender::new(state.version), queue::Queue::default());
+        let (state, broken) = (RwLock::new(state), Mutex::new(None));
+        Ok((Shared { store, options, state, queue, end: None, changes, broken }, end))
+    }
+
+    /// Has a request written: by the writer, or here and now where there is none. Its reply is called either way.
+    fn submit(&self, request: Request) -> Result<(), Failure> {
+        self.queue.put(request).map_err(|_| closed())?;
+        if let Some(end) = &self.end {
+            let mut end = end.lock();
+            // Empty if the one before wrote this request with its own.
+            writer::serve(self, &mut end, self.queue.take_waiting());
+        }
+        Ok(())
+    }
+
     /// Hands an action to the writer and blocks until it is durable or failed.
     fn request(&self, action: Action) -> Result<Vec<u64>, Failure> {
         let (sender, receiver) = std::sync::mpsc::sync_channel(1);
@@ -115,9 +130,7 @@ impl Shared {
             // The caller waits below; if it is gone, nobody wants to know.
             let _ = sender.send(outcome);
         });
-        if self.queue.put(Request { action, reply }).is_err() {
-            return Err(closed());
-        }
+        self.submit(Request { action, reply })?;
         receiver.recv().unwrap_or_else(|_| Err(writer_gone()))
     }
 }
@@ -169,9 +182,7 @@ impl EventLog for EmbeddedLog {
         let reply = Box::new(move |outcome| {
             let _ = sender.send(outcome);
         });
-        if self.shared.queue.put(Request { action, reply }).is_err() {
-            return Err(closed().error);
-        }
+        self.shared.submit(Request { action, reply }).map_err(|failure| failure.error)?;
         let outcome = receiver.await.unwrap_or_else(|_| Err(writer_gone()));
         let firsts = outcome.map_err(|failure| failure.error)?;
         Ok(firsts.into_iter().zip(lengths).map(|(first, length)| Appended { first, end: first + length }).collect())

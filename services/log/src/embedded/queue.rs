@@ -40,6 +40,11 @@ impl Queue {
         Some(std::mem::take(&mut inner.requests))
     }
 
+    /// Everything that waits, which may be nothing.
+    pub fn take_waiting(&self) -> Vec<Request> {
+        std::mem::take(&mut self.inner.lock().requests)
+    }
+
     #[cfg(test)]
     pub fn len(&self) -> usize {
         self.inner.lock().requests.len()

@@ -1,5 +1,6 @@
 //! The writer: one thread owns the end of the journal. Requests that wait while a frame is being made durable share the next
-//! one: one write, one sync, however many callers (group commit).
+//! one: one write, one sync, however many callers (group commit). In memory, where there is no sync to wait for, each caller
+//! is the writer in its turn.
 
 use super::block::{Chunk, TARGET_BYTES};
 use super::journal::{self, Entry, SEGMENT_HEADER};
@@ -102,24 +103,29 @@ pub fn run(shared: &Shared, mut end: End) {
     // Also if this thread panics: whoever waits gets an error rather than no answer.
     let _close_at_exit = CloseAtExit(shared);
     while let Some(requests) = shared.queue.take() {
-        let mut frame = Frame::default();
-        for request in requests {
-            let is_write = matches!(request.action, Action::Write { .. });
-            // What changes topics or producers stands alone, so that every frame is checked against a settled state.
-            if !is_write || frame.bytes >= GROUP_BYTES {
-                write_frame(shared, &mut end, std::mem::take(&mut frame));
-            }
-            let staged = stage(&mut frame, &shared.state.read(), request.action);
-            match staged {
-                Ok(answer) => frame.waiting.push((request.reply, answer)),
-                Err(error) => (request.reply)(Err(Failure::refused(error))),
-            }
-            if !is_write {
-                write_frame(shared, &mut end, std::mem::take(&mut frame));
-            }
-        }
-        write_frame(shared, &mut end, frame);
+        serve(shared, &mut end, requests);
     }
+}
+
+/// Writes what was asked for, in its order, and tells each caller.
+pub fn serve(shared: &Shared, end: &mut End, requests: Vec<Request>) {
+    let mut frame = Frame::default();
+    for request in requests {
+        let is_write = matches!(request.action, Action::Write { .. });
+        // What changes topics or producers stands alone, so that every frame is checked against a settled state.
+        if !is_write || frame.bytes >= GROUP_BYTES {
+            write_frame(shared, end, std::mem::take(&mut frame));
+        }
+        let staged = stage(&mut frame, &shared.state.read(), request.action);
+        match staged {
+            Ok(answer) => frame.waiting.push((request.reply, answer)),
+            Err(error) => (request.reply)(Err(Failure::refused(error))),
+        }
+        if !is_write {
+            write_frame(shared, end, std::mem::take(&mut frame));
+        }
+    }
+    write_frame(shared, end, frame);
 }
 
 struct CloseAtExit<'a>(&'a Shared);
