@@ -14,10 +14,12 @@
 //! The record's key (the encoded entity key) travels beside it, as a log's own key. An erase erases that key. An unreadable
 //! row whose key could not be told has an empty one, and then no text: nobody could erase it.
 
+use crate::decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::schema::DataType;
 use crate::value::Value;
+pub use crate::varint::{put_varint, put_wide_varint, take_varint, take_wide_varint, unzigzag, zigzag};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -281,6 +283,7 @@ fn check_value(rest: &mut &[u8], data_type: &DataType) -> Result<()> {
             if is_value { Ok(()) } else { Err(Error::data_loss("a log record has a number that is no value")) }
         }
         DataType::Str => take_text(rest).map(|_| ()),
+        DataType::Decimal => Decimal::decode(rest).map(|_| ()),
         DataType::List(item) => {
             let count = take_varint(rest)?;
             (0..count).try_for_each(|_| check_nullable(rest, item))
@@ -305,6 +308,7 @@ pub fn put_value(value: &Value, out: &mut Vec<u8>) {
         Value::Int(number) => put_varint(out, zigzag(*number)),
         Value::Float(number) => out.extend_from_slice(&number.to_le_bytes()),
         Value::Time(micros) => out.extend_from_slice(&micros.to_le_bytes()),
+        Value::Decimal(number) => number.encode(out),
         Value::Str(text) => put_bytes(out, text.as_bytes()),
         Value::Bytes(bytes) => put_bytes(out, bytes),
         Value::List(items) => {
@@ -334,6 +338,7 @@ fn take_value(rest: &mut &[u8], data_type: &DataType) -> Result<Value> {
         DataType::Int => Value::Int(unzigzag(take_varint(rest)?)),
         DataType::Float => Value::Float(f64::from_bits(take_i64(rest)? as u64)),
         DataType::Time => Value::Time(take_i64(rest)?),
+        DataType::Decimal => Value::Decimal(Decimal::decode(rest)?),
         DataType::Str => Value::str(take_text(rest)?),
         DataType::Bytes => Value::Bytes(take_bytes(rest)?.into()),
         DataType::List(item) => {
@@ -371,38 +376,10 @@ fn skip_value(rest: &mut &[u8], data_type: &DataType) -> Result<()> {
         DataType::Int => take_varint(rest).map(|_| ()),
         DataType::Float | DataType::Time => take_i64(rest).map(|_| ()),
         DataType::Str | DataType::Bytes => take_bytes(rest).map(|_| ()),
-        DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => take_value(rest, data_type).map(|_| ()),
-    }
-}
-
-/// LEB128, the encoding of protobuf varints.
-pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-#[inline]
-pub fn take_varint(rest: &mut &[u8]) -> Result<u64> {
-    let mut number = 0u64;
-    for (index, byte) in rest.iter().enumerate().take(10) {
-        number |= u64::from(byte & 0x7f) << (7 * index as u32);
-        if byte & 0x80 == 0 {
-            *rest = &rest[index + 1..];
-            return Ok(number);
+        DataType::Decimal | DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => {
+            take_value(rest, data_type).map(|_| ())
         }
     }
-    Err(broken())
-}
-
-pub fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-pub fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -169,6 +169,7 @@ fn column_bytes(data_type: &DataType) -> usize {
     match data_type {
         DataType::Bool => 1,
         DataType::Int | DataType::Float | DataType::Time => 8,
+        DataType::Decimal => 16,
         DataType::Str | DataType::Bytes => 32,
         DataType::List(item) | DataType::Map(item) => 16 * column_bytes(item),
         DataType::Struct(fixed) => fixed.fields().iter().map(|(_, field)| column_bytes(field)).sum(),

@@ -180,7 +180,7 @@ fn read_group(
                     hits[row] = true;
                     for &(column, slot) in columns {
                         let value = values.get(column).cloned().unwrap_or_default();
-                        rows.slots[slot][row] = FeatureValue::ok(widen(value, &planned.slots[slot].data_type));
+                        rows.slots[slot][row] = FeatureValue::ok(value.widened(&planned.slots[slot].data_type));
                     }
                 }
                 done = Some((at, newest));
@@ -273,7 +273,7 @@ pub(crate) fn settle_outcome(
     data_type: &DataType,
 ) -> FeatureValue {
     match outcome {
-        Outcome::Value(value) => FeatureValue::ok(widen(value, data_type)),
+        Outcome::Value(value) => FeatureValue::ok(value.widened(data_type)),
         Outcome::Empty(empty) => as_default(empty_value(feature_default, aggregate_default, &empty), data_type),
         Outcome::Error(reason) => FeatureValue::error(reason),
     }
@@ -284,13 +284,5 @@ fn empty_value(feature_default: Option<&Value>, aggregate_default: Option<&Value
 }
 
 fn as_default(value: Value, data_type: &DataType) -> FeatureValue {
-    FeatureValue::default_of(widen(value, data_type))
-}
-
-/// An int stands for a float where a float is declared.
-pub(crate) fn widen(value: Value, data_type: &DataType) -> Value {
-    match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
-        (value, _) => value,
-    }
+    FeatureValue::default_of(value.widened(data_type))
 }

@@ -6,7 +6,6 @@ use crate::aggregate::{Outcome, ReadPlan, WindowData};
 use crate::error::Result;
 use crate::key::decode_key;
 use crate::record::encode_row;
-use crate::schema::DataType;
 use crate::time::Micros;
 use crate::value::Value;
 use std::sync::Arc;
@@ -59,7 +58,7 @@ impl Emission {
                     Value::Null
                 }
             };
-            values[column] = as_declared(value, &self.dataset.types[column]);
+            values[column] = value.widened(&self.dataset.types[column]);
         }
         Ok((values, failed))
     }
@@ -83,14 +82,6 @@ impl Emission {
         let mut encoded = Vec::new();
         encode_row(&kept, &mut encoded);
         (kept, encoded)
-    }
-}
-
-/// An int stands for a float where a float is declared.
-fn as_declared(value: Value, data_type: &DataType) -> Value {
-    match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
-        (value, _) => value,
     }
 }
 

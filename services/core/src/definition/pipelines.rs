@@ -253,8 +253,12 @@ fn type_mismatch(output: &OutputPlan, field: &Field, target: &CompiledDataset) -
     let declared =
         if field.nullable { format!("Optional[{}]", output.result_type) } else { output.result_type.to_string() };
     let mut hint = format!("declare {}.{}: {declared}", target.name, field.name);
-    if output.result_type == DataType::Int && field.data_type == DataType::Float {
-        hint = format!("{hint}, or aggregate to_float of the column");
+    match (&output.result_type, &field.data_type) {
+        (DataType::Int | DataType::Decimal, DataType::Float) => {
+            hint = format!("{hint}, or aggregate to_float of the column");
+        }
+        (DataType::Int, DataType::Decimal) => hint = format!("{hint}, or aggregate to_decimal of the column"),
+        _ => {}
     }
     Error::definition(format!(
         "aggregate '{}' gives {}, but the field '{}.{}' is {}",

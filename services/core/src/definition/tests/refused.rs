@@ -322,7 +322,7 @@ fn pipelines() {
 fn unknown_names_in_the_document() {
     for (path, value, expected) in [
         ("Order/indx", "true", "unknown field `indx`"),
-        ("Order/fields/2/type", "\"Decimal\"", "unsupported type 'Decimal'"),
+        ("Order/fields/2/type", "\"decimal\"", "unsupported type 'decimal'"),
         ("compute/aggregates/0/window", "\"1month\"", "not a window: '1month'"),
         ("compute/aggregates/0/op", r#"{"kind": "median"}"#, "unknown variant `median`"),
         ("compute/steps/0", r#"{"op": "join"}"#, "unknown variant `join`"),
