@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta, timezone
+from decimal import Context, Decimal, localcontext
 
 from kafka_broker import Broker
 from postgres_server import Postgres
@@ -102,6 +103,7 @@ class All:
 START = datetime(2026, 3, 1, tzinfo=timezone.utc)
 USERS = [f"user_{number}" for number in range(7)]
 LEVELS = range(1, 9)
+EXACT = Context(prec=60)
 
 
 def trades(chance: random.Random, count: int) -> list[dict[str, object]]:
@@ -292,3 +294,123 @@ def test_what_is_refused_says_the_way(make_server):
     bounded = FEATURES.replace('max_lateness="2d")', 'max_lateness="2d", history="30d")')
     done = server.commit(bounded)
     assert done.returncode != 0 and "the rows of 'UserHour' need all events of 'Trade'" in done.stderr, done.stderr
+
+
+DECIMALS = """
+from datetime import datetime
+from decimal import Decimal
+from typing import Optional
+
+from thyme import Count, Last, LastK, Max, Sum, col, dataset, feature, featureset, field, inputs, pipeline
+
+
+@dataset(index=True, version=1)
+class Payment:
+    user: str = field(key=True)
+    ts: datetime = field(timestamp=True)
+    amount: Decimal
+
+
+@dataset(index=True, version=1)
+class Wallet:
+    user: str = field(key=True)
+    ts: datetime = field(timestamp=True)
+    total: Decimal
+    newest: list[Decimal]
+
+    @pipeline(version=1)
+    @inputs(Payment)
+    def compute(cls, payments):
+        return payments.groupby("user").aggregate(
+            total=Sum(of="amount", window="1d"), newest=LastK(of="amount", window="1d", k=2)
+        )
+
+
+@dataset(index=True, version=1)
+class Balance:
+    total: Decimal = field(key=True)
+    ts: datetime = field(timestamp=True)
+    times: int
+    newest: Optional[list[Decimal]]
+
+    @pipeline(version=1)
+    @inputs(Wallet)
+    def compute(cls, wallets):
+        return wallets.groupby("total").aggregate(
+            times=Count(window="forever"), newest=Last(of="newest", window="forever")
+        )
+
+
+@dataset(index=True, version=1)
+class Peak:
+    user: str = field(key=True)
+    ts: datetime = field(timestamp=True)
+    most: Optional[Decimal]
+    sums: Decimal
+
+    @pipeline(version=1)
+    @inputs(Wallet)
+    def compute(cls, wallets):
+        less = col("total") - Decimal("0.000000000000000001")
+        return wallets.assign(less=less).groupby("user").aggregate(
+            most=Max(of="total", window="1d"), sums=Sum(of="less", window="forever")
+        )
+
+
+@featureset
+class OfBalance:
+    total: Decimal
+    times: int = feature(ref=Balance.times)
+    newest: Optional[list[Decimal]] = feature(ref=Balance.newest)
+
+
+@featureset
+class OfUser:
+    user: str
+    most: Optional[Decimal] = feature(ref=Peak.most)
+    sums: Decimal = feature(ref=Peak.sums)
+"""
+
+
+def test_rows_carry_decimals(server):
+    """Also as the key that rows are grouped by; a sum beyond a Decimal is null in a row."""
+    done = server.commit(DECIMALS)
+    assert done.returncode == 0, done.stderr
+    chance = random.Random(5)
+    # No text of an amount tells its sum: 0.10 and 0.1 are equal, and most sums have been reached by several ways.
+    amounts = [Decimal(text) for text in ("0.10", "0.1", "-0.1", "0.000000000000000001", "70", "12345678901234567.89")]
+    sent = [
+        {"user": f"user_{number % 3}", "ts": START + timedelta(minutes=number), "amount": chance.choice(amounts)}
+        for number in range(90)
+    ]
+    great = Decimal("99999999999999999999")
+    over = [{"user": "great", "ts": START + timedelta(minutes=100 + turn), "amount": great} for turn in range(2)]
+    with server.client() as client:
+        position = client.log("Payment", [*sent, *over]).position
+        rows = []
+        for index, payment in enumerate(sent):
+            known = [one["amount"] for one in sent[: index + 1] if one["user"] == payment["user"]]
+            with localcontext(EXACT):
+                rows.append({"user": payment["user"], "total": sum(known, Decimal(0)), "newest": known[::-1][:2]})
+        totals = sorted({row["total"] for row in rows})
+        assert len(totals) < len(rows)
+        ask = {"ts": START + timedelta(hours=3), "at_least": position}
+        found = client.query_batch("OfBalance", [*totals, great, Decimal("7.5")], **ask).to_dicts()
+        for total, answer in zip(totals, found, strict=False):
+            of_total = [row for row in rows if row["total"] == total]
+            assert answer == {"total": total, "times": len(of_total), "newest": of_total[-1]["newest"]}
+        assert [answer["times"] for answer in found[-2:]] == [1, 0], "the second sum is beyond a Decimal"
+        less = Decimal("0.000000000000000001")
+        for user in ("user_0", "user_1", "user_2"):
+            of_user = [row["total"] for row in rows if row["user"] == user]
+            with localcontext(EXACT):
+                wanted = {
+                    "user": user,
+                    "most": max(of_user),
+                    "sums": sum((total - less for total in of_user), Decimal(0)),
+                }
+            assert client.query("OfUser", user, **ask).to_dicts() == [wanted]
+        with localcontext(EXACT):
+            wanted = {"user": "great", "most": great, "sums": great - less}
+        assert client.query("OfUser", "great", **ask).to_dicts() == [wanted]
+    assert server.data("rebuild")["equal"]

@@ -5,12 +5,12 @@ use super::emitted::records;
 use super::{HOUR, LOG, PARTITIONS, RAW, Sent, definitions, essence, stored};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use thyme_core::Value;
 use thyme_core::aggregate::TableLayout;
 use thyme_core::definition::{Compiled, CompiledPipeline, Definitions, Emission, compile};
 use thyme_core::key::encode_key;
 use thyme_core::position::Position;
 use thyme_core::record::{Record, decode_row};
+use thyme_core::{Decimal, Value};
 use thyme_engine::{DatasetJob, Engine, EngineOptions, FeedJob, JobSpec, PipelineJob, Role, RouteJob};
 use thyme_log::EventLog;
 use thyme_state::{StateStore, Table};
@@ -33,7 +33,7 @@ pub fn chained_definitions() -> Definitions {
       "datasets": [
         {"name": "UserPeaks", "version": 1, "index": true, "fields": [
           {"name": "user", "type": "str", "key": true}, {"name": "ts", "type": "datetime", "timestamp": true},
-          {"name": "n", "type": "int"}, {"name": "peak", "type": "float"}]},
+          {"name": "n", "type": "int"}, {"name": "peak", "type": "float"}, {"name": "peak_exact", "type": "Decimal"}]},
         {"name": "Levels", "version": 1, "index": true, "fields": [
           {"name": "n", "type": "int", "key": true}, {"name": "ts", "type": "datetime", "timestamp": true},
           {"name": "rows", "type": "int"}, {"name": "totals", "type": "float"}]},
@@ -46,7 +46,8 @@ pub fn chained_definitions() -> Definitions {
       "pipelines": [
         {"name": "compute", "version": 1, "dataset": "UserPeaks", "input": "UserStats", "group_by": ["user"],
          "aggregates": [{"name": "n", "op": {"kind": "count"}, "window": "1d"},
-                        {"name": "peak", "op": {"kind": "max"}, "of": "total", "window": "1d"}]},
+                        {"name": "peak", "op": {"kind": "max"}, "of": "total", "window": "1d"},
+                        {"name": "peak_exact", "op": {"kind": "max"}, "of": "total_exact", "window": "1d"}]},
         {"name": "compute", "version": 1, "dataset": "Levels", "input": "UserStats", "group_by": ["n"],
          "steps": [{"op": "filter", "expr": {"call": {"op": "gt", "args": [{"col": "total"}, {"lit": {"float": 2.0}}]}}}],
          "aggregates": [{"name": "rows", "op": {"kind": "count"}, "window": "1d"},
@@ -259,6 +260,12 @@ fn expected(rows: &[Made], belongs: impl Fn(&Made) -> bool) -> Vec<(i64, Positio
     found.into_iter().map(|row| (row.time, row.origin, Value::Float(row.figure))).collect()
 }
 
+/// A sum of quarters as a Decimal: the same number.
+fn decimal(figure: &Value) -> Value {
+    let Value::Float(number) = figure else { panic!("{figure:?}") };
+    Value::Decimal(Decimal::from_f64(*number).unwrap())
+}
+
 fn column(pipeline: &CompiledPipeline, name: &str) -> usize {
     pipeline.plan.column_sources.iter().position(|source| source == name).unwrap()
 }
@@ -280,7 +287,9 @@ pub fn check_tables(state: &Arc<StateStore>, log: &Arc<dyn EventLog>, world: &Ch
     for user in 0..6 {
         let user = format!("u{user}");
         let wanted = expected(&users, |row| row.key == user);
+        let exact = wanted.iter().map(|(time, origin, figure)| (*time, *origin, decimal(figure))).collect();
         check_table(state, world, ("UserPeaks.compute", "total"), Value::str(user.as_str()), wanted);
+        check_table(state, world, ("UserPeaks.compute", "total_exact"), Value::str(user.as_str()), exact);
     }
     let highest = users.iter().map(|row| row.n).max().unwrap_or_default();
     for level in 0..=highest + 1 {
