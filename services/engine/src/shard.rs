@@ -9,9 +9,9 @@ use crate::spec::EngineOptions;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use thyme_core::Result;
 use thyme_core::definition::CompiledDataset;
 use thyme_core::failpoint::{Point, pass};
+use thyme_core::{ErrorKind, Result};
 use thyme_log::{Batch, EventLog, LogRecord, Producer};
 use thyme_state::{Acceptance, CounterScope, Counters, Rejected, Snapshot, SourceProgress, Tick};
 
@@ -24,6 +24,8 @@ pub struct Shard {
     pub log_id: u32,
     pub topic: String,
     pub partition: u16,
+    /// Whether the log is another node's to create and to delete.
+    pub follows: bool,
     /// Whether the log is filled from another one, and how.
     pub is_repartition: bool,
     pub filling: Filling,
@@ -170,7 +172,8 @@ impl Shard {
             .collect()
     }
 
-    /// Records from `from` on; never past an offset at which a router of the group begins to send again.
+    /// Records from `from` on; never past an offset at which a router of the group begins to send again. `None` for a follower whose owner
+    /// has not created the log yet, or has deleted it, because what took over there does not read it.
     fn read(
         &self,
         log: &dyn EventLog,
@@ -178,15 +181,19 @@ impl Shard {
         from: u64,
         below: u64,
         group: &[usize],
-    ) -> Result<Vec<LogRecord>> {
+    ) -> Result<Option<Vec<LogRecord>>> {
         let committed =
             group.iter().map(|index| self.members[*index].committed()).filter(|offset| *offset > from).min();
         let limit = committed.unwrap_or(u64::MAX).min(below);
-        let mut records = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES)?;
+        let read = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES);
+        if self.follows && read.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let mut records = read?;
         pass(Point::AfterPoll)?;
         let keep = records.partition_point(|record| record.offset < limit);
         records.truncate(keep);
-        Ok(records)
+        Ok(Some(records))
     }
 
     fn lockstep_pass(
@@ -198,7 +205,7 @@ impl Shard {
         advance: &mut Advance,
     ) -> Result<()> {
         let group = self.standing_at(self.next);
-        let records = self.read(log, options, self.next, u64::MAX, &group)?;
+        let Some(records) = self.read(log, options, self.next, u64::MAX, &group)? else { return Ok(()) };
         let Some(last) = records.last() else { return Ok(()) };
         let next = last.offset + 1;
         advance.records += records.len();
@@ -255,7 +262,7 @@ impl Shard {
     ) -> Result<()> {
         let group = self.standing_at(place);
         pass(Point::BuildPass)?;
-        let records = self.read(log, options, place, self.next, &group)?;
+        let Some(records) = self.read(log, options, place, self.next, &group)? else { return Ok(()) };
         // Offsets may have gaps; where nothing is left below the shard's own place, the group stands there.
         let next = records.last().map_or(self.next, |last| last.offset + 1);
         advance.records += records.len().max(1);

@@ -298,6 +298,42 @@ fn an_erase_reaches_rows_of_rows() {
     }
 }
 
+/// The owner deletes the logs that it reads no more when it has taken over. A follower may not be that far.
+#[test]
+fn a_follower_goes_on_without_a_log_that_is_deleted() {
+    let (log, state, old) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
+    append(&log, vec![order("u1", 0, 2.0, "c1").batch(), order("u2", 1, 3.0, "c1").batch(), erase("u2", START)]);
+    let mut owner = old.engine(&state, &log, 8);
+    owner.run_to_end().unwrap();
+    let replica = StateStore::in_memory().unwrap();
+    let mut follower = engine_of(&old.spec(), &replica, &log, 8, Role::Follower);
+    follower.run_to_end().unwrap();
+
+    let next = Chained::knowing(&owner.handle().erased_below(LOG, PARTITIONS));
+    owner.deploy(&old.with(&next)).unwrap();
+    owner.run_to_end().unwrap();
+    owner.deploy(&next.spec()).unwrap();
+    for name in ["CityPeaks.compute", "Overall.compute"] {
+        log.delete_topic(old.topic(name)).unwrap();
+    }
+    append(&log, vec![order("u1", 2, 1.5, "c1").batch()]);
+    owner.run_to_end().unwrap();
+    follower.deploy(&old.with(&next)).unwrap();
+    follower.run_to_end().unwrap();
+    for table in PIPELINES.map(|name| next.table(name)) {
+        assert!(follower.handle().build_progress(table.id).caught_up, "{}", table.id);
+        assert_eq!(replica.digest(&table).unwrap(), state.digest(&table).unwrap(), "{}", table.id);
+    }
+
+    // What would be built from a log that is gone is never done.
+    let peaks = old.table("CityPeaks.compute").id;
+    follower.deploy(&JobSpec::default()).unwrap();
+    follower.drop_state(&[peaks]).unwrap();
+    follower.deploy(&old.spec()).unwrap();
+    follower.run_to_end().unwrap();
+    assert!(!follower.handle().build_progress(peaks).caught_up);
+}
+
 #[test]
 fn a_position_is_applied_when_the_last_pipeline_has_it() {
     let (log, state, world) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
