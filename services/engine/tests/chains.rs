@@ -265,6 +265,22 @@ impl Said {
     }
 }
 
+/// Emitters that read less at once than the engine before them are several rounds behind.
+#[test]
+fn what_is_said_of_rows_is_true_of_emitters_that_are_behind() {
+    let (world, log, state) = (Chained::new(), new_log(), StateStore::in_memory().unwrap());
+    append(&log, [0, 300, 600, 900].map(|minute| order("u1", minute, 2.0, "c1").batch()).into());
+    assert_eq!(world.engine(&state, &log, 4).step().unwrap(), 4);
+    let mut engine = world.engine(&state, &log, 1);
+    let mut said = Vec::new();
+    while engine.step().unwrap() > 0 {
+        said.push(Said::now(&world, &state, &log, &engine));
+    }
+    let last = Said::now(&world, &state, &log, &engine);
+    assert!(last.watermarks[0].contains(&Some(START + 780 * MINUTE)), "that of the last event");
+    said.iter().for_each(|said| said.check(&last));
+}
+
 /// A row of an event that is erased between its emission and the next build.
 #[test]
 fn an_erase_reaches_rows_of_rows() {
