@@ -184,7 +184,7 @@ MUTANTS = [
     ),
     Mutant(
         "an emitter reads beyond its pipeline",
-        f"{ENGINE}/shard.rs",
+        f"{ENGINE}/emit.rs",
         "map_or(0, |pipeline| self.members[pipeline].next)",
         "map_or(0, |_| self.next)",
         # It takes a pipeline that is being built.
@@ -193,7 +193,7 @@ MUTANTS = [
     Mutant(
         "an emitter's row counts later events",
         f"{ENGINE}/emit.rs",
-        "sequence_below: Some(row.sequence + 1)",
+        "sequence_below: Some(event.sequence + 1)",
         "sequence_below: None",
     ),
     Mutant(
@@ -205,8 +205,22 @@ MUTANTS = [
         test=("erases", "--", "a_table_waits_until_the_erases_it_knows_were_read"),
     ),
     Mutant(
+        "rows say how far their events' log is, not how far they are",
+        f"{ENGINE}/emit.rs",
+        "if is_at_end { self.greatest_event_time() } else { None }",
+        "self.greatest_event_time()",
+        test=("chains", "--", "what_is_said_of_rows_is_true"),
+    ),
+    Mutant(
+        "rows count as routed when their events are",
+        f"{ENGINE}/derived.rs",
+        "if is_feed { known.map(|(_, offset)| *offset) } else { Some(progress.next_offset) }",
+        "{ let _ = (is_feed, known); Some(progress.next_offset) }",
+        test=("chains", "--", "what_is_said_of_rows_is_true"),
+    ),
+    Mutant(
         "ties go by the repartition log's order",
-        f"{ENGINE}/shard.rs",
+        f"{ENGINE}/derived.rs",
         "                    origin,\n                    sequence: log_record.offset,",
         "                    origin: thyme_core::position::Position"
         " { partition: self.partition, offset: log_record.offset },\n"

@@ -46,11 +46,5 @@ impl Answer {
 
 /// Keys are typed values; a column of nulls only passes as text.
 fn key_type(values: &[Value]) -> DataType {
-    match values.iter().find(|value| !value.is_null()) {
-        Some(Value::Bool(_)) => DataType::Bool,
-        Some(Value::Int(_)) => DataType::Int,
-        Some(Value::Bytes(_)) => DataType::Bytes,
-        Some(Value::Time(_)) => DataType::Time,
-        _ => DataType::Str,
-    }
+    values.iter().find_map(Value::scalar_type).unwrap_or(DataType::Str)
 }

@@ -69,7 +69,7 @@ fn fill_unread(planned: &Planned, read: &ReadTable, cells: &mut impl Cells) {
                 let output = &pipeline.plan.outputs[output.output];
                 let slot_plan = &planned.slots[slot];
                 let empty = empty_value(slot_plan.default.as_ref(), output.default.as_ref(), &output.empty);
-                fill(slot, FeatureValue::default_of(widen(empty, &slot_plan.data_type)));
+                fill(slot, FeatureValue::default_of(empty.widened(&slot_plan.data_type)));
             }
         }
         ReadWhat::Newest { columns, .. } => {
@@ -156,7 +156,7 @@ impl Reader<'_> {
             let Some(event) = newest else { continue };
             for &(column, slot) in columns {
                 let value = event.values.get(column).cloned().unwrap_or_default();
-                put(cells, slot, same_time, widen(value, &self.planned.slots[slot].data_type), Status::Ok);
+                put(cells, slot, same_time, value.widened(&self.planned.slots[slot].data_type), Status::Ok);
             }
             self.hit(same_time);
         }
@@ -246,9 +246,9 @@ pub(crate) fn settle(
     data_type: &DataType,
 ) -> (Value, Status) {
     match outcome {
-        Outcome::Value(value) => (widen(value, data_type), Status::Ok),
+        Outcome::Value(value) => (value.widened(data_type), Status::Ok),
         Outcome::Empty(empty) => {
-            (widen(empty_value(feature_default, aggregate_default, &empty), data_type), Status::Default)
+            (empty_value(feature_default, aggregate_default, &empty).widened(data_type), Status::Default)
         }
         Outcome::Error(reason) => (Value::Null, Status::Error(reason.into())),
     }
@@ -256,12 +256,4 @@ pub(crate) fn settle(
 
 fn empty_value(feature_default: Option<&Value>, aggregate_default: Option<&Value>, empty: &Value) -> Value {
     feature_default.or(aggregate_default).unwrap_or(empty).clone()
-}
-
-/// An int stands for a float where a float is declared.
-pub(crate) fn widen(value: Value, data_type: &DataType) -> Value {
-    match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
-        (value, _) => value,
-    }
 }

@@ -158,7 +158,7 @@ impl<const NEAR: usize, const WIDE: usize, const POINT: usize> Accumulator<NEAR,
             }
         }
         let (negative, magnitude, exponent) = self.parts();
-        let quotient = round_quotient(magnitude, exponent, count, 1)?;
+        let quotient = round_quotient(magnitude, exponent, &[count])?;
         Ok(if negative { 0.0 - quotient } else { quotient })
     }
 

@@ -167,7 +167,7 @@ impl Machine {
         if matches!(phase, Phase::Early | Phase::Building) {
             let pipeline = self.world.compiled.pipelines["UserStats.compute"].clone();
             let table = Table { id: OLD, ..self.world.direct.clone() };
-            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table, emit: None });
+            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table, emit: None, feeds: Vec::new() });
         }
         spec
     }

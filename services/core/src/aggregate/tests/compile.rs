@@ -139,12 +139,12 @@ fn columns_of_the_wrong_type() {
         AggregateOp::ExpDecaySum { half_life: "1h".to_string() },
     ] {
         let error = refuse(op, Some("shop"));
-        assert!(error.message().ends_with("takes a column of int or float, but 'shop' is str"), "{error}");
+        assert!(error.message().ends_with("takes a column of int, float or Decimal, but 'shop' is str"), "{error}");
     }
     let error = refuse(AggregateOp::Min, Some("express"));
     assert_eq!(
         error.message(),
-        "aggregate 'a': Min takes a column of int, float, datetime or str, but 'express' is bool"
+        "aggregate 'a': Min takes a column of int, float, Decimal, datetime or str, but 'express' is bool"
     );
 }
 

@@ -22,6 +22,7 @@ const COLUMNS: &[(&str, DataType, bool)] = &[
     ("shop", DataType::Str, true),
     ("paid_at", DataType::Time, true),
     ("express", DataType::Bool, true),
+    ("fee", DataType::Decimal, true),
 ];
 
 fn columns() -> Columns {
