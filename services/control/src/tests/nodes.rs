@@ -123,3 +123,34 @@ async fn what_a_promoted_follower_served_goes_on_until_the_live_commit_is_built(
     assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
     follower.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_follower_makes_no_log_of_a_build_that_was_given_up() {
+    let disk = Disk::new().await;
+    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
+    let (owner, building) = while_building(&disk).await;
+    disk.shut(false);
+    owner.wait_live(&building).await;
+    until_it_serves(&follower, &building).await;
+    disk.shut(true);
+    disk.append_orders("u1", 10).await;
+    let mut third = counting("ThirdStats", "Third", "5m");
+    let clicks = json!({"name": "Click", "version": 1, "index": false,
+        "fields": [{"name": "user_id", "type": "str", "key": true}, field("ts", "datetime")]});
+    third["datasets"].as_array_mut().unwrap().push(clicks);
+    owner.commit(&third, |_| ()).await.unwrap();
+    follower.controller.follow().await.unwrap();
+    assert!(follower.controller.serving().building.is_some());
+    let other = counting("ThirdStats", "Third", "10m");
+    let id = owner.commit(&other, |request| request.supersede = true).await.unwrap().commit.unwrap().id;
+    owner.stop();
+
+    let clicks = || disk.log.topics().unwrap().iter().any(|(topic, _)| topic == "Click.v1");
+    assert!(!clicks());
+    follower.controller.lead().await.unwrap();
+    assert!(!clicks());
+    disk.shut(false);
+    follower.wait_live(&id).await;
+    assert_eq!(follower.ask("Third", "n").await.unwrap(), Value::Int(21));
+    follower.stop();
+}
