@@ -134,6 +134,12 @@ impl Version {
         ordered
     }
 
+    /// Whether it has all logs and topics of another.
+    pub fn has_logs_of(&self, other: &Version) -> bool {
+        let mut logs = other.ids.iter().filter(|(identity, _)| topic_of(identity).is_some());
+        logs.all(|(identity, id)| self.ids.get(identity) == Some(id))
+    }
+
     /// Whether this node's state has all that this version needs to serve.
     pub fn is_built(&self, engine: &EngineHandle) -> bool {
         let has_reached_goal = self.goal.as_ref().is_none_or(|goal| engine.is_applied(goal));

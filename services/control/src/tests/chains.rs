@@ -305,3 +305,48 @@ async fn versions_go_along_the_chain_and_readers_come_and_go() {
     assert_eq!(node.now("All", all()).await, Value::Int(3));
     node.stop();
 }
+
+/// A follower that does not look at the catalog while the owner builds anew what an erase reached, takes over, deletes the older logs and stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_is_promoted_that_serves_what_was_made_from_logs_that_are_deleted() {
+    let disk = Disk::new().await;
+    let owner = disk.start().await;
+    let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
+    nodes::until_it_serves(&follower, &first).await;
+    for (name, ago) in [("u1", 30), ("u1", 29), ("u2", 28)] {
+        disk.order(name, ago).await;
+        owner.all_applied().await;
+    }
+    follower.all_applied().await;
+    assert_eq!(follower.now("All", all()).await, Value::Int(3));
+    let of_rows = "pipeline:Top.compute@1".to_string();
+    let old = disk.catalog.find_ids(std::slice::from_ref(&of_rows)).await.unwrap()[&of_rows];
+    disk.write("u1", Record::Erase { append_time: T0 }.encode()).await;
+    owner.erases_worked_off().await;
+    let topics = || -> Vec<String> { disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic).collect() };
+    let left = topics();
+    owner.stop();
+
+    assert_eq!(follower.now("All", all()).await, Value::Int(3), "it has not seen the takeover");
+    follower.controller.lead().await.unwrap();
+    let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
+    for _ in 0..2000 {
+        let serving = follower.controller.serving();
+        if serving.building.is_none() && serving.live.as_ref().is_some_and(|version| *version.commit_id == *live) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(follower.query.commit_id().as_deref(), Some(live.as_str()), "{:?}", follower.engine.handle.trouble());
+    assert!(follower.controller.serving().building.is_none(), "{:?}", follower.engine.handle.trouble());
+    assert_eq!(topics(), left, "a log that is deleted is not made again");
+    assert_eq!(follower.now("All", all()).await, Value::Int(1));
+    let progress = follower.controller.parts.state.snapshot().all_progress().unwrap();
+    assert!(progress.iter().all(|(consumer, ..)| *consumer != old), "the older table is dropped here too");
+    // It owns the work.
+    disk.order("u2", 27).await;
+    follower.all_applied().await;
+    assert_eq!(follower.now("All", all()).await, Value::Int(2));
+    follower.stop();
+}
