@@ -27,6 +27,7 @@ pub const NAMES: [&str; 16] = [
     "online.unary_p50_ratio",
     "online.batch100_p50_ms",
     "online.extractor_added_us",
+    "online.python_extractor_added_us",
     "online.audit_cost",
     "freshness.p50_ms",
     "export.sorted_rows_per_cpu_s",

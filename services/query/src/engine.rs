@@ -73,9 +73,9 @@ impl QueryEngine {
         self.parts.extractors.load(commit_id, &compiled.definitions.modules, &extractor_specs(compiled))
     }
 
-    /// Whether an extractor of what serves now does without the interpreter.
-    pub fn is_native(&self, featureset: &str, extractor: &str) -> bool {
-        self.commit_id().is_some_and(|commit| self.parts.extractors.is_native(&commit, featureset, extractor))
+    /// Whether an extractor of a commit that is loaded does without the interpreter.
+    pub fn is_native(&self, commit_id: &str, featureset: &str, extractor: &str) -> bool {
+        self.parts.extractors.is_native(commit_id, featureset, extractor)
     }
 
     /// Forgets the extractors of a commit that was checked and not published.

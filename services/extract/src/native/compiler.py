@@ -55,13 +55,19 @@ def _plain(function):
 
 @functools.lru_cache(maxsize=8)
 def _parsed(source):
-    """The tree of a module, all code in it, and the names that functions of it assign as globals."""
+    """The functions of a module by name and first line, all code in it, and the names that are assigned as globals."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         tree = ast.parse(source)
         codes = list(_codes(compile(tree, "<extractors>", "exec", dont_inherit=True)))
-    written = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
-    return tree, codes, written
+    functions, written = {}, set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            first = node.decorator_list[0] if node.decorator_list else node
+            functions[node.name, first.lineno] = node
+        elif isinstance(node, ast.Global):
+            written.update(node.names)
+    return functions, codes, written
 
 
 def _codes(code):
@@ -73,15 +79,11 @@ def _codes(code):
 
 def _definition(code):
     """The `def` that gave this code, if its source is at hand and compiles to just this code; with the globals assigned."""
-    tree, codes, written = _parsed("".join(linecache.getlines(code.co_filename)))
-    if code not in codes:
+    functions, codes, written = _parsed("".join(linecache.getlines(code.co_filename)))
+    node = functions.get((code.co_name, code.co_firstlineno))
+    if node is None or code not in codes:
         raise NotNative
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
-            first = node.decorator_list[0] if node.decorator_list else node
-            if first.lineno == code.co_firstlineno:
-                return node, written
-    raise NotNative
+    return node, written
 
 
 class _Compiler:
