@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import random
+import re
 import textwrap
 from datetime import datetime, timezone
 
@@ -23,52 +24,36 @@ FLOATS = [0.0, 1.0, -1.0, 0.5, 1.5, 2.5, -2.5, -0.1, 1e300, -1e300, 5e-324, 2.0*
 TEXTS = ["", "a", "A", "abc", "ABC", " x\t", "\x1cy\x0b", "b", "é", "ß", "İ", "漢字", "\U0001f600z", "abcé"]
 
 
-def generated(random, depth, kind):
+TEMPLATES = {
+    "int": "(INT + INT)|(INT - INT)|(INT * INT)|(INT % INT)|(INT // INT)|-(INT)|abs(INT)|int(FLOAT)"
+    "|round(FLOAT)|len(STR)",
+    "float": "(FLOAT + NUMBER)|(FLOAT - NUMBER)|(NUMBER * FLOAT)|(FLOAT % NUMBER)|(FLOAT // NUMBER)|(NUMBER / FLOAT)"
+    "|(INT / INT)|-(FLOAT)|abs(FLOAT)|float(NUMBER)",
+    "str": "(STR + STR)|(STR).lower()|(STR).upper()|(STR).strip()",
+    "bool": "(NUMBER < NUMBER)|(NUMBER >= NUMBER)|(INT == NUMBER)|(FLOAT != INT)|(INT < FLOAT <= FLOAT)|(STR < STR)"
+    "|(STR == STR)|(STR in STR)|(STR not in STR)|(STR).startswith(STR)|(STR).endswith(STR)|(not NUMBER)|(not STR)"
+    "|((NUMBER) is None)|((STR) is not None)|bool(NUMBER)",
+}
+SHARED = "(SAME if BOOL else SAME)|(SAME and SAME)|(SAME or SAME)|min(SAME, SAME)|max(SAME, SAME)"
+LEAVES = {"int": "i j 0 2 -3", "float": "x y 0.5 1e9", "str": "s t 'a' 'É'", "bool": "b True None"}
+
+
+def generated(dice, depth, kind):
     """An expression that is mostly of a kind, so that it is not all errors."""
+    if depth == 0 or dice.random() < 0.15:
+        return dice.choice(LEAVES[kind].split())
+    template = dice.choice([*TEMPLATES[kind].split("|"), *SHARED.split("|")])
 
-    def of(wanted):
-        return generated(random, depth - 1, wanted if random.random() < 0.93 else random.choice(KINDS))
+    def filled(place):
+        wanted = {"SAME": kind, "NUMBER": dice.choice(["int", "float"])}.get(place[0], place[0].lower())
+        return generated(dice, depth - 1, wanted if dice.random() < 0.95 else dice.choice(KINDS))
 
-    if depth == 0 or random.random() < 0.15:
-        constants = {"int": ["0", "2", "-3"], "float": ["0.5", "1e9"], "str": ["'a'", "' É'"], "bool": ["True", "None"]}
-        return random.choice([name for name, held in INPUTS.items() if held == kind] + [random.choice(constants[kind])])
-    number = random.choice(["int", "float"])
-    shared = [
-        f"({of(kind)} if {of('bool')} else {of(kind)})",
-        f"({of(kind)} {random.choice(['and', 'or'])} {of(kind)})",
-    ]
-    if kind != "bool":
-        shared.append(f"{random.choice(['min', 'max'])}({of(kind)}, {of(kind)})")
-    made = {
-        "int": [
-            f"({of('int')} {random.choice('+-*%')} {of('int')})",
-            f"({of('int')} // {of('int')})",
-            f"{random.choice(['-', '+', 'abs'])}({of('int')})",
-            f"{random.choice(['int', 'round'])}({of('float')})",
-            f"len({of('str')})",
-        ],
-        "float": [
-            f"({of('float')} {random.choice(['+', '-', '*', '%', '/', '//'])} {of(number)})",
-            f"({of('int')} / {of('int')})",
-            f"{random.choice(['-', 'abs', 'float'])}({of(number)})",
-        ],
-        "str": [f"({of('str')} + {of('str')})", f"({of('str')}).{random.choice(['lower', 'upper', 'strip'])}()"],
-        "bool": [
-            f"({of(number)} {random.choice(['<', '<=', '>', '>=', '==', '!='])} {of(number)})",
-            f"({of('int')} < {of('float')} <= {of('float')})",
-            f"({of('str')} {random.choice(['<', '==', 'in', 'not in'])} {of('str')})",
-            f"({of('str')}).{random.choice(['startswith', 'endswith'])}({of('str')})",
-            f"(not {of(kind)})",
-            f"({of(number)} is not None)",
-            f"bool({of(number)})",
-        ],
-    }
-    return random.choice(made[kind] + shared)
+    return re.sub("SAME|NUMBER|INT|FLOAT|STR|BOOL", filled, template)
 
 
 def generated_expressions():
     dice = random.Random(23)
-    return [generated(dice, dice.randint(2, 4), dice.choice(KINDS)) for _ in range(2000 if SOAK else 100)]
+    return [generated(dice, dice.randint(1, 3), dice.choice(KINDS)) for _ in range(1500 if SOAK else 200)]
 
 
 def rows():
@@ -81,7 +66,7 @@ def rows():
         "bool": lambda: dice.random() < 0.5,
         "datetime": lambda: T,
     }
-    count = 1000 if SOAK else 100
+    count = 300 if SOAK else 100
     return [{name: None if dice.random() < 0.06 else values[k]() for name, k in INPUTS.items()} for _ in range(count)]
 
 
