@@ -36,7 +36,7 @@ class Bad:
     @extractor_inputs("key")
     @extractor_outputs("good")
     def fine(cls, ts, key):
-        return len(key)
+        return len(list(key))  # not native
 
     @extractor
     @extractor_inputs("key")

@@ -118,6 +118,7 @@ def registry():
 
 DATASET = """
 from datetime import datetime
+from decimal import Decimal
 from typing import Optional
 
 from thyme import KafkaSource, Secret, dataset, field, source
@@ -132,7 +133,7 @@ class Ride:
     id: int = field(key=True)
     ts: datetime = field(timestamp=True)
     fare: Optional[float]
-    exact: Optional[str]
+    exact: Optional[Decimal]
     note: Optional[str]
     day: Optional[datetime]
     raw: Optional[bytes]
@@ -232,7 +233,7 @@ def test_avro_is_read_with_its_logical_types_and_later_schemas(make_server, brok
         assert running.commit(definition("avro", broker, registry, "avro")).returncode == 0
         wait_accepted(api, "Ride", 2)
         expected = {
-            "ts": T, "fare": 0.5, "exact": "-12345678901234567.125", "note": "LONG",
+            "ts": T, "fare": 0.5, "exact": Decimal("-12345678901234567.125"), "note": "LONG",
             "day": datetime(2026, 1, 15, tzinfo=timezone.utc), "raw": b"\0\xff\x07", "stops": ["a", "ü"],
             "counts": {"x": -1, "y": 2**31 - 1}, "cash": True,
         }  # fmt: skip
@@ -357,7 +358,7 @@ def test_protobuf_is_read_by_the_text_of_its_schema(make_server, broker, registr
         wait_for(lambda: source_of(api)["rejected"] == 2, lambda: source_of(api))
         expected = [
             {
-                "ts": T, "fare": 0.5, "exact": "1.10", "note": "LONG",
+                "ts": T, "fare": 0.5, "exact": Decimal("1.1"), "note": "LONG",
                 "day": datetime(2026, 1, 15, tzinfo=timezone.utc), "raw": b"\0\xff",
                 "stops": ["a", "ü"], "counts": {"x": 1, "y": 2**40}, "cash": True,
             },

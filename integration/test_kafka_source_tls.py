@@ -173,7 +173,7 @@ def test_brokers_and_registry_are_checked_by_their_certificates(make_server, aut
     told("certificate", hint)
     commit({"ssl.ca.location": right["ssl.ca.location"]})
     # A broker that misses the server's certificate hangs up after the handshake, and says nothing.
-    told("looking for topic 'rides'", broker.address, "check bootstrap_servers and security_protocol")
+    told("looking for topic 'rides'", broker.address, '"ssl.certificate.location"')
     commit(right, variable="WRONG_KEY")
     told("ssl.key.location")
     # A broker of another name than the certificate's, and one that is not spoken to as it speaks.

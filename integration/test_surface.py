@@ -242,6 +242,14 @@ def test_listings_show_what_was_declared(rides):
     assert "DriverStats.n_1h" in shown
 
 
+def test_inspect_tells_which_extractors_do_without_python(rides):
+    assert "extractor, native" in rides.run("inspect", "Rides").stdout
+    assert "native" not in rides.run("inspect", "Scaled").stdout
+    listed = {found["name"]: found["features"] for found in rides.data("inspect")["featuresets"]}
+    assert [found["name"] for found in listed["Rides"] if found["native"]] == ["ratio"]
+    assert [found["native"] for found in listed["Scaled"] if found["kind"] == "extractor"] == [False, False]
+
+
 def test_an_aggregate_is_shown_as_it_was_written(rides):
     with rides.client() as client:
         pipeline = next(found for found in client.list("pipelines") if found["name"] == "DriverStats.compute")

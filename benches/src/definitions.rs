@@ -12,14 +12,15 @@ pub const STATS: &str = "Stats";
 pub const PIPELINE: &str = "Stats.compute";
 /// All aggregates.
 pub const ALL_FEATURES: &str = "Everything";
-/// Ten of them, and one computed by a Python extractor.
+/// Ten of them, and two computed by extractors.
 pub const EXTRACTED: &str = "Extracted";
-/// The extracted feature.
+/// An extracted feature whose function needs no interpreter, and the same one of a function that does.
 pub const ONE: &str = "one";
+pub const ONE_IN_PYTHON: &str = "one_in_python";
 /// How many features an online question asks for.
 pub const ONLINE_FEATURES: usize = 10;
 
-/// What its extractor runs; where the features come from is said by the definitions.
+/// What its extractors run; where the features come from is said by the definitions.
 const MODULE: &str = r#"from thyme import extractor, extractor_inputs, extractor_outputs, feature, featureset
 
 
@@ -28,12 +29,23 @@ class Extracted:
     key: int = feature(id=1)
     count_1h: int = feature(id=2)
     one: int = feature(id=3)
+    one_in_python: int = feature(id=4)
 
     @extractor(version=1)
     @extractor_inputs("count_1h")
     @extractor_outputs("one")
     def increment(cls, ts, count_1h):
         return count_1h + 1
+
+    @extractor(version=1)
+    @extractor_inputs("count_1h")
+    @extractor_outputs("one_in_python")
+    def increment_in_python(cls, ts, count_1h):
+        return next_of(count_1h)
+
+
+def next_of(number):
+    return number + 1
 "#;
 
 /// Names and types of the aggregates over the windows with these suffixes.
@@ -76,16 +88,16 @@ pub fn json_of(windows: &[&str], with_extractor: bool) -> Value {
     let mut modules = Vec::new();
     if with_extractor {
         let mut features: Vec<Value> = features.into_iter().take(1 + ONLINE_FEATURES).collect();
-        features.push(json!({"name": ONE, "type": "int"}));
-        featuresets.push(json!({
-            "name": EXTRACTED,
-            "features": features,
-            "extractors": [{
-                "name": "increment", "version": 1, "style": "arguments",
-                "inputs": [{"featureset": EXTRACTED, "feature": "count_1h"}], "outputs": [ONE],
-                "module": "bench_features", "qualname": "Extracted.increment", "source_hash": "1",
-            }],
-        }));
+        let mut extractors = Vec::new();
+        for (function, output) in [("increment", ONE), ("increment_in_python", ONE_IN_PYTHON)] {
+            features.push(json!({"name": output, "type": "int"}));
+            extractors.push(json!({
+                "name": function, "version": 1, "style": "arguments",
+                "inputs": [{"featureset": EXTRACTED, "feature": "count_1h"}], "outputs": [output],
+                "module": "bench_features", "qualname": format!("Extracted.{function}"), "source_hash": "1",
+            }));
+        }
+        featuresets.push(json!({"name": EXTRACTED, "features": features, "extractors": extractors}));
         modules.push(json!({"name": "bench_features", "path": "bench_features.py", "source": MODULE}));
     }
     json!({

@@ -14,7 +14,7 @@ pub const USAGE: &str = "thyme-bench [--python PYTHON] [--only NAME...] [--quick
 --seed       another workload of the same shape";
 
 /// All measures, in the order in which they are printed.
-pub const NAMES: [&str; 16] = [
+pub const NAMES: [&str; 17] = [
     "engine.events_per_cpu_s",
     "engine.events_per_cpu_s_d5",
     "engine.window_cost_ratio",
@@ -27,6 +27,7 @@ pub const NAMES: [&str; 16] = [
     "online.unary_p50_ratio",
     "online.batch100_p50_ms",
     "online.extractor_added_us",
+    "online.python_extractor_added_us",
     "online.audit_cost",
     "freshness.p50_ms",
     "export.sorted_rows_per_cpu_s",

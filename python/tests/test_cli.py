@@ -116,6 +116,7 @@ def featuresets(_):
         _proto.FeatureInfo(name="uid", type="str", id=1, kind="key"),
         _proto.FeatureInfo(name="orders_1h", type="int", id=2, kind="ref", origin="UserStats.orders_1h"),
         _proto.FeatureInfo(name="basket", type="float", kind="request", description="what is in it"),
+        _proto.FeatureInfo(name="share", type="float", kind="extractor", origin="share_of_day", native=True),
     ]
     planes = [_proto.FeatureInfo(name="tailnum", type="str"), _proto.FeatureInfo(name="number", type="int")]
     user = _proto.FeaturesetInfo(name="UserFeatures", keys=["uid"], features=listed, available=True)

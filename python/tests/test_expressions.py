@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 import pytest
 
@@ -86,6 +87,12 @@ CASES = [
     (a.cast("float"), call("to_float", A)),
     (a.cast(str), call("to_str", A)),
     (a.cast(bool), call("to_bool", A)),
+    (a.cast(Decimal), call("to_decimal", A)),
+    (a.cast("Decimal"), call("to_decimal", A)),
+    (a * Decimal("0.80"), call("mul", A, {"lit": {"decimal": "0.8"}})),
+    (Decimal("1E+3") - a, call("sub", {"lit": {"decimal": "1000"}}, A)),
+    (a > Decimal("-0.000"), call("gt", A, {"lit": {"decimal": "0"}})),
+    (Decimal("9" * 20) < a, call("gt", A, {"lit": {"decimal": "9" * 20}})),
     *[
         (getattr(a.dt, name)(), call(name, A))
         for name in (

@@ -16,6 +16,7 @@ from thyme import (
     FileSource,
     KafkaSource,
     LastK,
+    Max,
     PostgresSource,
     Secret,
     Sum,
@@ -81,7 +82,8 @@ def extract(function, given=("uid",), outputs=("score",)):
 DATASETS = [
     (lambda: dataset(indx=True), "@dataset has no argument 'indx' (hint: did you mean 'index'?)"),
     (lambda: dataset(5), "@dataset decorates a class, got 5"),
-    (lambda: dataset_with(annotations={"price": Decimal}), "Order.price: Decimal is not available in this release"),
+    (lambda: dataset_with(annotations={"price": "decimal"}), "cannot read the type 'decimal'"),
+    (lambda: dataset_with(annotations={"price": "decimal"}), "did you mean 'Decimal'?"),
     (lambda: dataset_with(annotations={"price": complex}), "Order.price: unsupported type complex"),
     (
         lambda: dataset_with(annotations={"tags": list}),
@@ -196,7 +198,9 @@ AGGREGATES = [
     (lambda: ExpDecaySum(of="a", half_life="forever"), "not a length of time for half_life: 'forever'"),
     (lambda: thyme.ApproxPercentile(of="a", pct=101), "pct must be a number from 0 to 100, got 101"),
     (lambda: Avg(of="a", default=datetime(2024, 1, 1)), "a datetime without a time zone"),
-    (lambda: Avg(of="a", default=Decimal(1)), "Decimal is not available in this release"),
+    (lambda: Avg(of="a", default=Decimal("sNaN")), "sNaN is not a value"),
+    (lambda: Avg(of="a", default=Decimal("1e20")), "1E+20 has too many digits for a Decimal (hint: at most 20 before"),
+    (lambda: Avg(of="a", default=Decimal("-1e-19")), "-1E-19 has too many digits for a Decimal"),
 ]
 
 SOURCES = [
@@ -328,11 +332,11 @@ def test_the_line_is_that_of_the_field():
         class Order:
             user_id: str = field(key=True)
             ts: datetime = field(timestamp=True)
-            price: Decimal
+            price: complex
 
     line = caught.value.location.line
     with open(__file__, encoding="utf-8") as source_file:
-        assert source_file.readlines()[line - 1].strip() == "price: Decimal"
+        assert source_file.readlines()[line - 1].strip() == "price: complex"
 
 
 def test_the_line_is_that_of_the_raising_statement():
@@ -370,9 +374,24 @@ def test_every_field_is_filled():
                 return rows.groupby("user_id").aggregate(n=Count())
 
 
-def test_a_pipeline_on_an_aggregated_dataset_is_refused():
-    with pytest.raises(ThymeDefinitionError, match="reading the aggregated dataset Stats is not available"):
-        dataset_with(compute=pipeline(inputs(make_stats(good))(good)))
+def test_a_pipeline_on_an_aggregated_dataset_sees_what_that_has():
+    stats = make_stats(good)
+
+    def peaks(of):
+        @dataset
+        class Peaks:
+            user_id: str = field(key=True)
+            ts: datetime = field(timestamp=True)
+            most: int
+
+            @pipeline
+            @inputs(stats)
+            def compute(cls, rows):
+                return rows.groupby("user_id").aggregate(most=Max(of=of))
+
+    with pytest.raises(ThymeDefinitionError, match="amount"):
+        peaks("amount")
+    peaks("n")
 
 
 def test_sources_of_later_releases_say_so():

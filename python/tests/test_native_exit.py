@@ -26,7 +26,7 @@ class Words:
     @extractor_inputs("word")
     @extractor_outputs("length")
     def measure(cls, ts, word):
-        return len(word)
+        return len(list(word))  # not native
 
     @extractor(deadline=60)
     @extractor_inputs("word")

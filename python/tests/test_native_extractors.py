@@ -106,14 +106,14 @@ def test_arguments_come_typed_and_the_time_aware():
 
 
 def test_a_parameter_named_inputs_is_a_dict():
-    made = engine("class F:\n    def make(cls, ts, inputs): return inputs['n'] * 2\n", style="dict")
+    made = engine("class F:\n    def make(cls, ts, inputs): ts.year; return inputs['n'] * 2\n", style="dict")
     assert asked(made)["features"]["out"] == 14
 
 
 @pytest.mark.parametrize("result", ["(1, 'x')", "{'b': 'x', 'a': 1}"])
 def test_tuples_by_order_and_dicts_by_name(result):
     outputs = [("a", "int", False), ("b", "str", False)]
-    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): return {result}\n", outputs)
+    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): ts.year; return {result}\n", outputs)
     answer = asked(made)
     assert (answer["features"]["a"], answer["features"]["b"]) == (1, "x")
 
@@ -129,7 +129,7 @@ def test_tuples_by_order_and_dicts_by_name(result):
 )
 def test_a_wrong_shape_names_the_extractor(result, told):
     outputs = [("a", "int", False), ("b", "str", False)]
-    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): return {result}\n", outputs)
+    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): ts.year; return {result}\n", outputs)
     assert reason(made, "a") == f"extractor F.make: {told}"
 
 
@@ -146,7 +146,7 @@ def test_a_wrong_shape_names_the_extractor(result, told):
     ],
 )
 def test_a_wrong_type_says_what_was_returned(kind, result, told):
-    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): return {result}\n", [("out", kind, False)])
+    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): ts.year; return {result}\n", [("out", kind, False)])
     assert reason(made).startswith(told)
 
 
@@ -168,7 +168,7 @@ def test_a_wrong_type_says_what_was_returned(kind, result, told):
 def test_values_of_every_type(kind, result, value):
     if "numpy" in result:
         importlib.import_module("numpy")
-    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): return {result}\n", [("out", kind, False)])
+    made = engine(f"class F:\n    def make(cls, ts, uid, n, ref): ts.year; return {result}\n", [("out", kind, False)])
     out = asked(made)["features"]["out"]
     assert out == value
     assert type(out) is type(value)

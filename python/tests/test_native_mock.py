@@ -350,3 +350,59 @@ def test_times_and_windows_are_read_as_natively():
         assert micros(text) is None
         with pytest.raises(errors.InvalidArgumentError):
             native.parse_window(text)
+
+
+def test_a_pipeline_reads_the_rows_of_another():
+    @dataset(max_lateness="1h")
+    class Payment:
+        card: str = field(key=True)
+        ts: datetime = field(timestamp=True)
+        shop: str
+        amount: float
+
+    @dataset(index=True)
+    class CardHour:
+        card: str = field(key=True)
+        ts: datetime = field(timestamp=True)
+        n: int
+        spent: float
+
+        @pipeline
+        @inputs(Payment)
+        def compute(cls, payments):
+            return payments.groupby("card").aggregate(n=Count(window="1h"), spent=Sum(of="amount", window="1h"))
+
+    @dataset(index=True)
+    class Busy:
+        n: int = field(key=True)
+        ts: datetime = field(timestamp=True)
+        rows: int
+        most: float
+
+        @pipeline
+        @inputs(CardHour)
+        def compute(cls, hours):
+            return (
+                hours.filter(col("spent") > 1).groupby("n").aggregate(rows=Count(), most=Max(of="spent", window="1d"))
+            )
+
+    @featureset
+    class Counts:
+        n: int
+        rows: int = feature(ref=Busy.rows)
+
+    def payment(card, minute, amount):
+        return {"card": card, "ts": at(minutes=minute), "shop": "s", "amount": amount}
+
+    with MockContext() as mock:
+        mock.add_events(Payment, [payment("a", 0, 5.0), payment("a", 10, 7.0), payment("b", 20, 2.0)])
+        assert mock.query(Counts, 1)["rows"] == 2
+        assert mock.get_aggregates(Busy, 2)["most"] == 12.0
+        # Late: a row of its own, as of then and of all that had come; those before it stay.
+        mock.add_events(Payment, [payment("a", 5, 1.0)])
+        assert mock.query(Counts, 2)["rows"] == 2
+        assert mock.get_aggregates(Busy, 2, at(minutes=5))["most"] == 6.0
+        assert mock.get_aggregates(Busy, 2, at(minutes=4))["rows"] == 0
+        mock.erase(Payment, ["a"])
+        assert mock.query(Counts, 2)["rows"] == 0
+        assert mock.query(Counts, 1)["rows"] == 1

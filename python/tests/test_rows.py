@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 from datetime import datetime, timezone
+from decimal import Decimal
 
 import pandas as pd
 import polars as pl
@@ -13,8 +15,10 @@ import pytest
 from thyme.entries import TopKEntry
 from thyme.errors import InvalidArgumentError
 from thyme.result import ResultColumn, ThymeResult, with_metadata
-from thyme.rows import as_dicts, as_table, is_columnar
+from thyme.rows import as_dicts, as_table, is_columnar, typed_table
+from thyme.texts import from_csv, typed
 from thyme.times import as_micros, parse_micros
+from thyme.values import from_column, from_value, to_column, to_value
 from thyme.writers import write_table
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
@@ -139,6 +143,53 @@ def test_lists_and_dicts_are_json_in_csv(tmp_path):
     assert [row["n"] for row in rows] == ["1", "2"]
     assert [row["l"] for row in rows] == ['["a", null]', ""]
     assert [row["m"] for row in rows] == ['{"k": "2024-01-15T12:00:00Z"}', "{}"]
+
+
+def test_decimals_keep_their_digits(tmp_path):
+    given = [Decimal("12.50"), Decimal("1E+3"), None, Decimal("-0.000000000000000001"), Decimal("9" * 20)]
+    shown = ["12.5", "1000", None, "-0.000000000000000001", "9" * 20]
+    result = ThymeResult(columns=[ResultColumn("d", "Decimal", given), ResultColumn("l", "list[Decimal]", [given] * 5)])
+    table = result.to_arrow()
+    assert table.schema.types == [pa.decimal128(38, 18), pa.list_(pa.decimal128(38, 18))]
+    back = with_metadata(table)
+    assert back.to_dicts() == result.to_dicts()
+    assert [value and str(value) for value in back["d"]] == [text and str(Decimal(text)) for text in shown]
+    assert "000000000" not in repr(with_metadata(table.slice(0, 1).select(["d"])))
+    assert list(back.to_pandas()["d"]) == given and back.to_polars()["d"].to_list() == given
+    write_table(table, str(tmp_path / "d.csv"), None)
+    with open(tmp_path / "d.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["d"] or None for row in rows] == shown
+    assert json.loads(rows[0]["l"]) == shown
+    # A column of the user's own may have more digits than a Decimal of ours.
+    wide = with_metadata(pa.table({"w": pa.array([Decimal("1." + "1" * 30)], pa.decimal256(60, 40))}))
+    assert wide.to_dicts() == [{"w": Decimal("1." + "1" * 30)}]
+
+
+def test_decimals_travel_as_text():
+    for value in [Decimal("12.50"), Decimal("1E+3"), Decimal("NaN"), Decimal("9" * 50)]:
+        assert to_value(value).decimal_value == str(value)
+    assert from_value(to_value(Decimal("12.50"))) == Decimal("12.5")
+    values = [Decimal("0.1"), None, Decimal(2)]
+    column = to_column("d", values)
+    assert list(column.decimals.values) == ["0.1", "", "2"] and from_column(column) == values
+    assert from_column(to_column("m", [Decimal(1), 1.5])) == [Decimal(1), 1.5]
+
+
+def test_dicts_with_decimals_become_columns_where_nothing_is_lost():
+    types = {"d": "Decimal", "n": "int"}
+    table = typed_table([{"d": Decimal("0.10"), "n": 1}, {"d": 2, "n": None}, {"d": None, "n": 3}], types)
+    assert table.column("d").to_pylist() == [Decimal("0.1"), Decimal(2), None]
+    for value in [0.1, "0.1", True, Decimal("NaN"), Decimal("1e-19"), Decimal("1e20")]:
+        assert typed_table([{"d": value, "n": 1}], types) is None, value
+
+
+def test_text_is_read_as_a_decimal():
+    assert typed("10.100", "Decimal", "key") == Decimal("10.1")
+    with pytest.raises(InvalidArgumentError, match="key: expected Decimal, got '1,5'"):
+        typed("1,5", "Decimal", "key")
+    assert from_csv("0.10", "Decimal") == Decimal("0.1") and from_csv("", "Decimal") is None
+    assert from_csv("much", "Decimal") == "much", "the server names the row"
 
 
 def test_what_holds_as_a_whole_survives_arrow():

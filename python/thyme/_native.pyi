@@ -43,6 +43,10 @@ class MockEngine:
     def warnings(self) -> list[str]:
         """What loading the extractors warned of."""
 
+    @property
+    def native_extractors(self) -> list[str]:
+        """Those that do without Python, as `Featureset.extractor`."""
+
     def add_events(self, dataset: str, rows: Any, event_ids: Sequence[str] | None = None) -> dict[str, Any]:
         """Rows as a list of dicts, or anything with `__arrow_c_stream__`. Returns `{"accepted": int, "rejected": [(index,
         reason)], "position": str}`."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+
+from thyme.literals import decimal_text
 
 _SCALARS = {
     "bool": pa.bool_(),
@@ -13,6 +16,7 @@ _SCALARS = {
     "str": pa.string(),
     "bytes": pa.binary(),
     "datetime": pa.timestamp("us", tz="UTC"),
+    "Decimal": pa.decimal128(38, 18),
 }
 
 
@@ -36,6 +40,23 @@ def arrow_array(values: list[Any], type_text: str) -> pa.Array:
     """An Arrow array of Python values; by the values where the type is not known."""
     wanted = arrow_type(type_text)
     return pa.array(values) if wanted is None else pa.array([_entries(value, wanted) for value in values], wanted)
+
+
+def to_pylist(data: pa.Table | pa.ChunkedArray) -> list[Any]:
+    """The rows or values of Arrow data; Decimals without the zeros that fill a column's digits."""
+    types = data.schema.types if isinstance(data, pa.Table) else [data.type]
+    values = data.to_pylist()
+    return _trimmed(values) if any("decimal" in str(found) for found in types) else values
+
+
+def _trimmed(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return Decimal(decimal_text(value))
+    if isinstance(value, dict):
+        return {name: _trimmed(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_trimmed(entry) for entry in value)
+    return value
 
 
 def _entries(value: Any, wanted: pa.DataType) -> Any:

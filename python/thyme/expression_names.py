@@ -173,7 +173,7 @@ def spell(node: dict) -> str:
     if op == "not":
         return f"(~{arguments[0]})"
     if op.startswith("to_"):
-        return f"{arguments[0]}.cast({op[3:]})"
+        return f"{arguments[0]}.cast({'Decimal' if op == 'to_decimal' else op[3:]})"
     namespace = "str." if hasattr(StringNamespace, op) else "dt." if hasattr(TimeNamespace, op) else ""
     return f"{arguments[0]}.{namespace}{op}({', '.join(arguments[1:])})"
 
@@ -184,6 +184,8 @@ def _spell_literal(value: dict) -> str:
         return f"[{', '.join(_spell_literal(item) for item in content)}]"
     if kind == "datetime":
         return repr(format_micros(content))
+    if kind == "decimal":
+        return f"Decimal({content!r})"
     if kind == "bytes":
         return repr(base64.b64decode(content))
     return repr(content)

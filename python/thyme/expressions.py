@@ -198,15 +198,15 @@ class Expr:
         return call("json_extract", self, path)
 
     def cast(self, to: type | str) -> Expr:
-        """As `int`, `float`, `str` or `bool`; null where that fails."""
+        """As `int`, `float`, `str`, `bool` or `Decimal`; null where that fails."""
         name = to if isinstance(to, str) else to.__name__
-        if name not in ("int", "float", "str", "bool"):
+        if name not in ("int", "float", "str", "bool", "Decimal"):
             raise ThymeDefinitionError(
                 f"cannot cast to {name}",
-                hint=suggestion(name, ["int", "float", "str", "bool"]),
+                hint=suggestion(name, ["int", "float", "str", "bool", "Decimal"]),
                 location=caller_location(),
             )
-        return call(f"to_{name}", self)
+        return call(f"to_{name.lower()}", self)
 
     @property
     def str(self) -> StringNamespace:

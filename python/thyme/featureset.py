@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -193,11 +194,11 @@ def _features(cls: type, local_names: Mapping[str, object], location: Location |
 
 
 def _default(where: str, value: object, column: ColumnType, place: Location | None) -> dict[str, object]:
-    if column.name == "float" and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
+    if column.name in ("float", "Decimal") and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value) if column.name == "float" else decimal.Decimal(value)
     found = literal(value, place)
     kind = next(iter(found))
-    if kind != column.name and not (kind == "list" and column.name.startswith("list[")):
+    if kind != column.name.lower() and not (kind == "list" and column.name.startswith("list[")):
         raise ThymeDefinitionError(
             f"{where}: the default {value!r} is not of type {column.name}", field="default", location=place
         )

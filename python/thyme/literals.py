@@ -43,6 +43,20 @@ def format_micros(micros: int) -> str:
     return f"{text}{fraction}Z"
 
 
+def decimal_text(value: decimal.Decimal) -> str:
+    """A finite Decimal as the server writes it: no exponent, no zeros after the last digit of a fraction."""
+    text = format(value, "f")
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text in ("-0", "") else text
+
+
+def _fits(value: decimal.Decimal) -> bool:
+    """Whether a Decimal has at most 20 digits before and 18 after the point."""
+    _, digits, exponent = value.as_tuple()
+    zeros = len(digits) - len("".join(map(str, digits)).rstrip("0"))
+    return not value or (value.adjusted() < 20 and -int(exponent) - zeros <= 18)
+
+
 def literal(value: object, location: Location | None = None) -> dict[str, object]:
     """The JSON form of a literal.
 
@@ -78,10 +92,14 @@ def literal(value: object, location: Location | None = None) -> dict[str, object
         items = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
         return {"list": [literal(item, location) for item in items]}
     if isinstance(value, decimal.Decimal):
-        raise refused("Decimal is not available in this release", "use int (for example cents) or float")
+        if not value.is_finite():
+            raise refused(f"{value} is not a value", "test for missing values with is_null()")
+        if not _fits(value):
+            raise refused(f"{value} has too many digits for a Decimal", "at most 20 before and 18 after the point")
+        return {"decimal": decimal_text(value)}
     if hasattr(value, "item") and hasattr(value, "dtype"):  # a NumPy scalar
         return literal(value.item(), location)
     raise refused(
         f"a {type(value).__name__} cannot be a literal: {value!r}",
-        "allowed: None, bool, int, float, str, bytes, datetime with a time zone, and lists of them",
+        "allowed: None, bool, int, float, Decimal, str, bytes, datetime with a time zone, and lists of them",
     )

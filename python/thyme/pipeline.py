@@ -115,10 +115,6 @@ def _trace(target: DatasetDefinition, name: str, function: Any) -> PipelineDefin
             f"pipeline {where} has no @inputs", hint="put @inputs(Order) between @pipeline and def", location=location
         )
     source = dataset_of(given)
-    if source.pipelines:
-        raise not_in_this_release(
-            f"pipeline {where}: reading the aggregated dataset {source.name}", "read a raw dataset", location
-        )
     parameters = list(inspect.signature(function).parameters)
     if len(parameters) != 2:
         raise ThymeDefinitionError(

@@ -72,7 +72,9 @@ class ThymeResult:
     def __getitem__(self, name: str) -> list[Any]:
         """The values of one column."""
         if self._held() is not None:
-            return self.table.column(name).to_pylist()
+            from thyme.arrow_types import to_pylist
+
+            return to_pylist(self.table.column(name))
         for found in self.columns or []:
             if found.name == name:
                 return found.values
@@ -81,9 +83,11 @@ class ThymeResult:
         raise KeyError(f"no column '{name}' ({suggestion(name, self.column_names)})")
 
     def to_dicts(self) -> list[dict[str, Any]]:
-        """One dict per row. Datetimes are aware, UTC."""
+        """One dict per row. Datetimes are aware, UTC; a Decimal is a `decimal.Decimal`."""
         if self._held() is not None:
-            return self.table.to_pylist()
+            from thyme.arrow_types import to_pylist
+
+            return to_pylist(self.table)
         names = self.column_names
         return [
             dict(zip(names, row, strict=True))
@@ -169,7 +173,10 @@ class ThymeResult:
 
     def _head(self) -> list[list[str]]:
         if self.table is not None:
-            return [[_cell(value) for value in row.values()] for row in self.table.slice(0, _SHOWN_ROWS).to_pylist()]
+            from thyme.arrow_types import to_pylist
+
+            shown = to_pylist(self.table.slice(0, _SHOWN_ROWS))
+            return [[_cell(value) for value in row.values()] for row in shown]
         columns = [found.values[:_SHOWN_ROWS] for found in self.columns or []]
         return [[_cell(value) for value in row] for row in zip(*columns, strict=True)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -132,6 +133,7 @@ _KINDS_OF: dict[str, tuple[type, ...]] = {
     "float": (float, int),
     "str": (str,),
     "bytes": (bytes,),
+    "Decimal": (decimal.Decimal, int),
 }
 
 

@@ -22,7 +22,7 @@ from thyme.shapes import Shape
 
 BATCH_ROWS = 8_192
 _BLOCK_BYTES = 4 << 20
-_READ_BY_TYPE = ("int", "float", "str", "bool")  # a time is read by the server, as text
+_READ_BY_TYPE = ("int", "float", "str", "bool", "Decimal")  # a time is read by the server, as text
 
 
 def read_spine(path: str, given: str | None, types: Mapping[str, str]) -> tuple[pa.RecordBatchReader, int | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import decimal
 import json
 from typing import Any
 
@@ -27,11 +28,13 @@ def typed(text: str, type_text: str, what: str) -> Any:
             return float(text)
         if type_text == "datetime":
             return micros_datetime(parse_micros(text))
+        if type_text == "Decimal":
+            return decimal.Decimal(text)
         if type_text == "bytes":
             return base64.b64decode(text, validate=True)
         if type_text.startswith(("list[", "dict[")):
             return json.loads(text)
-    except (KeyError, ValueError, binascii.Error):
+    except (KeyError, ValueError, binascii.Error, decimal.InvalidOperation):
         raise InvalidArgumentError(f"{what}: expected {type_text}, got '{text}'", field=what) from None
     return text
 

@@ -16,7 +16,7 @@ from thyme.entries import TopKEntry
 from thyme.errors import Location, ThymeDefinitionError
 from thyme.suggest import nearest
 
-ALLOWED = "bool, int, float, str, bytes, datetime, list[T], dict[str, T], Optional[T]"
+ALLOWED = "bool, int, float, str, bytes, datetime, Decimal, list[T], dict[str, T], Optional[T]"
 _SCALARS: dict[object, str] = {
     bool: "bool",
     int: "int",
@@ -24,6 +24,7 @@ _SCALARS: dict[object, str] = {
     str: "str",
     bytes: "bytes",
     _datetime.datetime: "datetime",
+    decimal.Decimal: "Decimal",
 }
 
 
@@ -89,12 +90,6 @@ def _name(annotation: object, whole: object, what: str, location: Location | Non
         return f"dict[str, {_name(item, whole, what, location)}]"
     if origin is TopKEntry and len(arguments) == 1:
         return f"TopKEntry[{_name(arguments[0], whole, what, location)}]"
-    if annotation is decimal.Decimal:
-        raise ThymeDefinitionError(
-            f"{what}: Decimal is not available in this release",
-            hint="use int (for example cents) or float",
-            location=location,
-        )
     raise _unsupported(whole, what, _hint(_spell(annotation)), location)
 
 
@@ -117,5 +112,5 @@ def _hint(name: str) -> str:
     }
     if name in special:
         return special[name]
-    found = nearest(name, ["bool", "int", "float", "str", "bytes", "datetime"])
+    found = nearest(name, ["bool", "int", "float", "str", "bytes", "datetime", "Decimal"])
     return f"did you mean '{found}'? allowed: {ALLOWED}" if found else f"allowed: {ALLOWED}"

@@ -30,6 +30,8 @@ def to_value(value: Any, what: str = "value") -> Any:
         return _proto.Value(double_value=value)
     if isinstance(value, str):
         return _proto.Value(string_value=value)
+    if isinstance(value, decimal.Decimal):
+        return _proto.Value(decimal_value=str(value))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return _proto.Value(bytes_value=bytes(value))
     if isinstance(value, _datetime.datetime):
@@ -51,8 +53,7 @@ def to_value(value: Any, what: str = "value") -> Any:
         return to_value(value.item(), what)
     if type(value).__name__ in ("NAType", "NaTType"):  # pandas.NA, pandas.NaT
         return _proto.Value(null_value=0)
-    hint = "use int or float" if isinstance(value, decimal.Decimal) else None
-    raise InvalidArgumentError(f"{what}: a {type(value).__name__} is no value: {value!r}", hint=hint, field=what)
+    raise InvalidArgumentError(f"{what}: a {type(value).__name__} is no value: {value!r}", field=what)
 
 
 def from_value(value: Any) -> Any:
@@ -62,6 +63,8 @@ def from_value(value: Any) -> Any:
         return None
     if kind == "datetime_micros":
         return micros_datetime(value.datetime_micros)
+    if kind == "decimal_value":
+        return decimal.Decimal(value.decimal_value)
     if kind == "list_value":
         return [from_value(entry) for entry in value.list_value.values]
     if kind == "map_value":
@@ -86,6 +89,7 @@ _ARRAYS = {
     "strings": ("StringArray", "values", ""),
     "bytes": ("BytesArray", "values", b""),
     "datetimes": ("DatetimeArray", "micros", 0),
+    "decimals": ("DecimalArray", "values", ""),
 }
 
 
@@ -96,6 +100,7 @@ def to_column(name: str, values: list[Any]) -> Any:
     names = {
         "bool_value": "bools", "int64_value": "ints", "double_value": "doubles", "string_value": "strings",
         "bytes_value": "bytes", "datetime_micros": "datetimes",
+        "decimal_value": "decimals",
     }  # fmt: skip
     array = names.get(next(iter(kinds))) if len(kinds) == 1 else None
     if array is None:
@@ -118,6 +123,8 @@ def from_column(column: Any) -> list[Any]:
     values = list(getattr(getattr(column, array), member))
     if array == "datetimes":
         values = [micros_datetime(micros) for micros in values]
+    if array == "decimals":
+        values = [decimal.Decimal(text) if text else None for text in values]
     for row in column.null_rows:
         values[row] = None
     return values

@@ -86,26 +86,34 @@ def _parquet(sink: Any, schema: pa.Schema) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def _csv(sink: Any, schema: pa.Schema) -> Iterator[Write]:
-    """Lists, dicts and entries of TopK as JSON text: a cell holds nothing else."""
+    """Lists, dicts and entries of TopK as JSON text: a cell holds nothing else. A Decimal as its digits."""
     import pyarrow.csv as arrow_csv
 
-    flat = pa.schema([found.with_type(pa.string()) if pa.types.is_nested(found.type) else found for found in schema])
+    flat = pa.schema([found.with_type(pa.string()) if _is_written(found.type) else found for found in schema])
     with arrow_csv.CSVWriter(sink, flat) as writer:
 
         def write(batch: pa.RecordBatch) -> None:
-            columns = [_as_text(column) if pa.types.is_nested(column.type) else column for column in batch.columns]
+            columns = [_as_text(column) if _is_written(column.type) else column for column in batch.columns]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=flat))
 
         yield write
 
 
+def _is_written(data_type: pa.DataType) -> bool:
+    return pa.types.is_nested(data_type) or pa.types.is_decimal(data_type)
+
+
 def _as_text(column: pa.Array) -> pa.Array:
-    from thyme.cli.output import json_value
+    from thyme.cli.output import json_value, text_of
+
+    def json_text(value: Any) -> str:
+        return json.dumps(json_value(value), ensure_ascii=False)
 
     values = column.to_pylist()
     if pa.types.is_map(column.type):
         values = [None if pairs is None else dict(pairs) for pairs in values]
-    texts = [None if value is None else json.dumps(json_value(value), ensure_ascii=False) for value in values]
+    write = text_of if pa.types.is_decimal(column.type) else json_text
+    texts = [None if value is None else write(value) for value in values]
     return pa.array(texts, pa.string())
 
 

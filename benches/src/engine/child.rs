@@ -37,7 +37,8 @@ pub fn run(task: &str) -> Outcome<()> {
     let pipeline = compiled.pipelines.get(PIPELINE).ok_or("the pipeline is not there")?.clone();
     let table =
         Table { id: TABLE_ID, layout: Arc::new(pipeline.plan.layout.clone()), routed: pipeline.route.is_some() };
-    let pipelines = vec![PipelineJob { pipeline: pipeline.clone(), table: table.clone(), emit: None }];
+    let pipelines =
+        vec![PipelineJob { pipeline: pipeline.clone(), table: table.clone(), emit: None, feeds: Vec::new() }];
     let mut job = DatasetJob { dataset, log_id: LOG_ID, raw_table: None, pipelines: Vec::new(), routes: Vec::new() };
     match &pipeline.route {
         None => job.pipelines = pipelines,

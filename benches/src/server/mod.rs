@@ -29,7 +29,9 @@ pub async fn measure(settings: &Settings) -> Outcome<()> {
     let directory = settings.directory()?;
     let data = directory.path().join("data");
     let server = measure_ingest(settings, directory.path(), &data, &workload).await?;
-    if settings.wants_any(&["online.unary_p50_ratio", "online.batch100_p50_ms", "online.extractor_added_us"]) {
+    let measures =
+        ["online.unary_p50_ratio", "online.batch100_p50_ms", online::ADDED_BY_EXTRACTOR, online::ADDED_BY_PYTHON];
+    if settings.wants_any(&measures) {
         online::measure(settings, &server, &workload).await?;
     }
     if settings.wants_any(&["export.sorted_rows_per_cpu_s", "export.random_rows_per_cpu_s"]) {

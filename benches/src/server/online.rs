@@ -1,7 +1,7 @@
 //! Online questions, one call in flight: latency over the floor of an empty call to the same server.
 
 use super::process::Server;
-use crate::definitions::{ALL_FEATURES, EXTRACTED, ONE, ONLINE_FEATURES, feature_names};
+use crate::definitions::{ALL_FEATURES, EXTRACTED, ONE, ONE_IN_PYTHON, ONLINE_FEATURES, feature_names};
 use crate::engine::ALL_WINDOWS;
 use crate::failure::Outcome;
 use crate::report::{Measure, median};
@@ -16,6 +16,9 @@ use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
+/// What an extractor adds that needs no interpreter, and what one adds that does.
+pub const ADDED_BY_EXTRACTOR: &str = "online.extractor_added_us";
+pub const ADDED_BY_PYTHON: &str = "online.python_extractor_added_us";
 const CALLS: usize = 2000;
 const WARM_UP: usize = 300;
 const BATCH_KEYS: usize = 100;
@@ -55,9 +58,8 @@ impl<'w> Caller<'w> {
         self.ask(request, ONLINE_FEATURES).await
     }
 
-    /// The same ten features of the other featureset, and the extracted one or not.
-    async fn extracted(&mut self, with_extractor: bool) -> Outcome<Duration> {
-        let more: &[&str] = if with_extractor { &[ONE] } else { &[] };
+    /// The same ten features of the other featureset, and extracted ones.
+    async fn extracted(&mut self, more: &[&str]) -> Outcome<Duration> {
         let request = self.question(EXTRACTED, more);
         self.ask(request, ONLINE_FEATURES + more.len()).await
     }
@@ -145,21 +147,24 @@ pub async fn measure(settings: &Settings, server: &Server, workload: &Workload) 
         }
         settings.report(&Measure::new("online.batch100_p50_ms", median(medians), "ms"));
     }
-    if settings.wants("online.extractor_added_us") {
+    for (name, feature) in [(ADDED_BY_EXTRACTOR, ONE), (ADDED_BY_PYTHON, ONE_IN_PYTHON)] {
+        if !settings.wants(name) {
+            continue;
+        }
         if !server.has_python {
-            eprintln!("  online.extractor_added_us needs the thyme command of a Python environment (make install)");
-            return Ok(());
+            eprintln!("  {name} needs the thyme command of a Python environment (make install)");
+            continue;
         }
         let mut added = Vec::new();
         for _ in 0..settings.runs {
             let (mut plain, mut extracted) = (Vec::new(), Vec::new());
             for _ in 0..CALLS {
-                plain.push(caller.extracted(false).await?.as_secs_f64() * 1e6);
-                extracted.push(caller.extracted(true).await?.as_secs_f64() * 1e6);
+                plain.push(caller.extracted(&[]).await?.as_secs_f64() * 1e6);
+                extracted.push(caller.extracted(&[feature]).await?.as_secs_f64() * 1e6);
             }
             added.push(median(extracted) - median(plain));
         }
-        settings.report(&Measure::new("online.extractor_added_us", median(added), "µs"));
+        settings.report(&Measure::new(name, median(added), "µs"));
     }
     Ok(())
 }

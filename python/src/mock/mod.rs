@@ -30,6 +30,7 @@ const WORKERS: usize = 2;
 pub struct MockEngine {
     world: parking_lot::RwLock<Option<Arc<World>>>,
     warnings: Vec<String>,
+    native_extractors: Vec<String>,
 }
 
 impl MockEngine {
@@ -74,15 +75,22 @@ impl MockEngine {
             if !report.errors.is_empty() {
                 return Err(all_in_one(&report.errors));
             }
-            Ok((World::new(compiled, extractors, clock)?, report.warnings))
+            let native = specs.iter().filter(|spec| extractors.is_native("mock", &spec.featureset, &spec.name));
+            let native: Vec<String> = native.map(|spec| format!("{}.{}", spec.featureset, spec.name)).collect();
+            Ok((World::new(compiled, extractors, clock)?, report.warnings, native))
         })?;
-        let (world, warnings) = made.map_err(|error| raise(py, &error))?;
-        Ok(MockEngine { world: parking_lot::RwLock::new(Some(Arc::new(world))), warnings })
+        let (world, warnings, native_extractors) = made.map_err(|error| raise(py, &error))?;
+        Ok(MockEngine { world: parking_lot::RwLock::new(Some(Arc::new(world))), warnings, native_extractors })
     }
 
     #[getter]
     fn warnings(&self) -> Vec<String> {
         self.warnings.clone()
+    }
+
+    #[getter]
+    fn native_extractors(&self) -> Vec<String> {
+        self.native_extractors.clone()
     }
 
     #[pyo3(signature = (dataset, rows, event_ids=None))]

@@ -134,7 +134,7 @@ def _show_featureset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]
                 feature["name"] + (" (deprecated)" if feature["deprecated"] else ""),
                 feature["id"] or None,
                 feature["type"],
-                feature["kind"],
+                feature["kind"] + (", native" if feature["native"] else ""),
                 feature["origin"],
                 feature["description"],
             ]

@@ -8,6 +8,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import typer
@@ -37,11 +38,13 @@ def say(text: str) -> None:
 
 
 def json_value(value: Any) -> Any:
-    """The public JSON form of a value: datetimes ISO-8601 with `Z`, bytes base64."""
-    from thyme.literals import datetime_micros, format_micros
+    """The public JSON form of a value: datetimes ISO-8601 with `Z`, Decimals their digits as text, bytes base64."""
+    from thyme.literals import datetime_micros, decimal_text, format_micros
 
     if isinstance(value, datetime):
         return format_micros(datetime_micros(value)) if value.tzinfo else value.isoformat()
+    if isinstance(value, Decimal):
+        return decimal_text(value)
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, dict):

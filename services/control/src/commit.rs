@@ -364,7 +364,10 @@ pub fn state_name(item: &StateItem) -> String {
         Some(("log", dataset)) => format!("log of {dataset}"),
         Some(("raw", dataset)) => format!("rows of {dataset}"),
         Some(("route", route)) => match route.split_once(':') {
-            Some((dataset, key)) => format!("repartition of {dataset} by {key}"),
+            Some((dataset, key)) => match key.split_once(':') {
+                Some((pipeline, key)) => format!("rows of {dataset} by {pipeline}, by {key}"),
+                None => format!("repartition of {dataset} by {key}"),
+            },
             None => format!("repartition of {route}"),
         },
         Some(("emit", _)) => format!("topic {}", topic_of(&item.identity).unwrap_or_default()),

@@ -15,7 +15,7 @@ use thyme_core::{Error, Result};
 type Places = BTreeMap<String, Vec<u64>>;
 
 impl Controller {
-    /// Where the erases end that are known by now, of each dataset with a pipeline that groups it by another key. Never before what
+    /// Where the erases end that are known by now, of each dataset with a table that is built anew for them. Never before what
     /// the live definitions say: a state that was restored may have read less of the log.
     pub(crate) fn erased_so_far(&self, compiled: &Compiled) -> Places {
         let serving = self.serving();
@@ -71,9 +71,9 @@ impl Controller {
     }
 }
 
-/// Raw datasets that a pipeline groups by another key.
+/// Raw datasets with tables that an erase does not take a key's rows out of: a pipeline groups by another key, or reads rows.
 fn regrouped(compiled: &Compiled) -> impl Iterator<Item = &Arc<CompiledDataset>> {
     compiled.datasets.values().filter(|dataset| {
-        compiled.pipelines.values().any(|pipeline| pipeline.input == dataset.name && pipeline.route.is_some())
+        compiled.pipelines.values().any(|pipeline| pipeline.root == dataset.name && pipeline.route.is_some())
     })
 }

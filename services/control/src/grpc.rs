@@ -327,6 +327,7 @@ fn featureset_info(view: FeaturesetView) -> v1::FeaturesetInfo {
         origin: view.origin,
         description: view.description,
         deprecated: view.deprecated,
+        native: view.native,
     };
     v1::FeaturesetInfo {
         name: view.name,

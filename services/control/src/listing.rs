@@ -95,9 +95,11 @@ impl Controller {
         for (version, available) in versions {
             let Some(version) = version else { continue };
             for featureset in version.compiled.featuresets.values() {
+                let is_native =
+                    |extractor: &str| self.parts.query.is_native(&version.commit_id, &featureset.name, extractor);
                 found
                     .entry(&featureset.name)
-                    .or_insert_with(|| featureset_view(&version.compiled, featureset, available));
+                    .or_insert_with(|| featureset_view(&version.compiled, featureset, available, is_native));
             }
         }
         found.into_values().collect()
@@ -340,7 +342,12 @@ fn dataset_view(dataset: &CompiledDataset, state: LogState) -> DatasetView {
     }
 }
 
-fn featureset_view(compiled: &Compiled, featureset: &CompiledFeatureset, available: bool) -> FeaturesetView {
+fn featureset_view(
+    compiled: &Compiled,
+    featureset: &CompiledFeatureset,
+    available: bool,
+    is_native: impl Fn(&str) -> bool,
+) -> FeaturesetView {
     let view = |feature: &thyme_core::definition::CompiledFeature| {
         let (kind, origin) = match &feature.kind {
             FeatureKind::Key => ("key", String::new()),
@@ -364,6 +371,7 @@ fn featureset_view(compiled: &Compiled, featureset: &CompiledFeatureset, availab
             nullable: feature.nullable,
             id: feature.id,
             kind,
+            native: kind == "extractor" && is_native(&origin),
             origin,
             description: feature.description.clone(),
             deprecated: feature.deprecated,

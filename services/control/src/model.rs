@@ -89,6 +89,8 @@ pub struct FeatureView {
     pub origin: String,
     pub description: String,
     pub deprecated: bool,
+    /// Its extractor is computed without the interpreter.
+    pub native: bool,
 }
 
 #[derive(Debug, Clone, Serialize)]

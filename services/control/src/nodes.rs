@@ -7,15 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thyme_catalog::Commit;
 use thyme_core::{Error, Result};
+use thyme_engine::Role;
 
 impl Controller {
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// This node owns the work from now on; its engine does already. Brings back what the catalog says.
+    /// This node owns the work from now on, and so does its engine. Brings back what the catalog says.
     pub async fn lead(self: &Arc<Self>) -> Result<()> {
         let _changing = self.changing.lock().await;
+        self.let_go().await?;
+        self.parts.engine.set_role(Role::Owner).await?;
         self.leads.store(true, Ordering::Release);
         let resumed = self.clone().resume().await;
         if resumed.is_err() {
@@ -24,11 +27,25 @@ impl Controller {
         resumed
     }
 
+    /// A follower may run what the catalog knows no more. It stops doing so before it is the owner of the logs, and makes them.
+    async fn let_go(&self) -> Result<()> {
+        let live = self.parts.catalog.live_commit().await?;
+        let is_live = |version: &&Version| live.as_ref().is_some_and(|commit| *version.commit_id == *commit.id);
+        if self.serving().versions().iter().all(is_live) {
+            return Ok(());
+        }
+        match live {
+            Some(live) => self.build_live(&live).await.map(|_| ()),
+            None => self.serve(Serving::default()).await,
+        }
+    }
+
     /// Another node owns the work, or may: from now on this one only follows.
-    pub async fn stand_down(&self) {
+    pub async fn stand_down(&self) -> Result<()> {
         self.leads.store(false, Ordering::Release);
         // What is under way ends as this node's; the owner reads the catalog and finds it done, or to be done.
         let _changing = self.changing.lock().await;
+        self.parts.engine.set_role(Role::Follower).await
     }
 
     /// One look at the catalog, for a node that does not own the work: what is live there is built here and then served.
@@ -88,7 +105,7 @@ impl Controller {
     }
 
     /// Drops the state of what `old` has and `kept` has not. Topics and ids are the owner's to delete.
-    async fn drop_all_but(&self, old: &Version, kept: Option<&Version>) -> Result<()> {
+    pub(crate) async fn drop_all_but(&self, old: &Version, kept: Option<&Version>) -> Result<()> {
         let is_kept = |id: &u32| kept.is_some_and(|kept| kept.ids.values().any(|other| other == id));
         let gone = old.ids.values().filter(|id| !is_kept(id)).copied().collect();
         self.parts.engine.drop_state(gone).await

@@ -37,13 +37,7 @@ impl Controller {
     /// The live commit, once this node's state has all of its tables. `None` if that takes longer: the watch on the build goes on
     /// from here then, and until it is done nothing answers that would be short.
     async fn serve_when_whole(self: Arc<Self>, commit: &Commit) -> Result<Option<Arc<Version>>> {
-        let mut version = self.load_version(commit).await?;
-        version.new_identities = identities(&version.compiled).into_iter().collect();
-        version.goal = Some(self.goal_of(&version)?);
-        let version = Arc::new(version);
-        self.load_extractors_for_serving(&version).await;
-        let before = self.serving().live.clone();
-        self.serve(Serving { live: before, building: Some(version.clone()) }).await?;
+        let version = self.build_live(commit).await?;
         let until = tokio::time::Instant::now() + AT_ONCE;
         while !version.is_built(&self.parts.engine) {
             if tokio::time::Instant::now() > until {
@@ -54,8 +48,35 @@ impl Controller {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         let version = Arc::new(Version { new_identities: Vec::new(), goal: None, ..version.as_ref().clone() });
+        let before = self.serving().live.clone();
         self.serve(Serving { live: Some(version.clone()), building: None }).await?;
+        if let Some(before) = before {
+            self.drop_all_but(&before, Some(&version)).await?;
+        }
         Ok(Some(version))
+    }
+
+    /// Builds the live commit beside what this node served before. That is let go at once, with its state, if it has logs that the live
+    /// commit has not: they are deleted or will be, and an owner must not make them again, empty.
+    pub(crate) async fn build_live(&self, commit: &Commit) -> Result<Arc<Version>> {
+        let serving = self.serving();
+        let begun = serving.building.as_ref().filter(|version| *version.commit_id == *commit.id);
+        let mut version = self.load_version(commit).await?;
+        version.new_identities = identities(&version.compiled).into_iter().collect();
+        version.goal = match begun.and_then(|version| version.goal.clone()) {
+            Some(goal) => Some(goal),
+            None => Some(self.goal_of(&version)?),
+        };
+        let version = Arc::new(version);
+        self.load_extractors_for_serving(&version).await;
+        let before = serving.live.clone().filter(|before| version.has_logs_of(before));
+        let gone = serving.live.as_ref().filter(|_| before.is_none());
+        self.serve(Serving { live: before.clone(), building: Some(version.clone()) }).await?;
+        if let Some(gone) = gone {
+            tracing::info!(commit = %gone.commit_id, "what this node served is gone: the live commit is built first");
+            self.drop_all_but(gone, Some(&version)).await?;
+        }
+        Ok(version)
     }
 
     /// What this node's state must have reached before it serves a live version, so that no answer is short: where the logs end now.

@@ -1,6 +1,7 @@
 //! Commits over the real engine, log, state and catalog, all in memory. The log has a gate: while it is shut reading fails, so
 //! a build stays where it is for as long as a test looks at it.
 
+mod chains;
 mod erases;
 mod nodes;
 

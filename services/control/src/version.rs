@@ -6,7 +6,7 @@ use thyme_core::aggregate::TableLayout;
 use thyme_core::definition::{Compiled, CompiledDataset, CompiledPipeline, Emission};
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
-use thyme_engine::{DatasetJob, EmitJob, EngineHandle, JobSpec, PipelineJob, RouteJob};
+use thyme_engine::{DatasetJob, EmitJob, EngineHandle, FeedJob, JobSpec, PipelineJob, RouteJob};
 use thyme_query::ServedTable;
 use thyme_state::Table;
 
@@ -41,7 +41,8 @@ pub fn identities(compiled: &Compiled) -> BTreeSet<String> {
 }
 
 /// The topic of a log's identity: `log:Order@1` is `Order.v1`, `route:Order@1:carrier` is `Order.v1.by.carrier`,
-/// `emit:UserStats@1:compute@1` is `UserStats.v1.compute.v1`.
+/// `route:UserStats@1:compute@1:city+erased7` is `UserStats.v1.compute.v1.by.city.erased7`, `emit:UserStats@1:compute@1` is
+/// `UserStats.v1.compute.v1`.
 pub fn topic_of(identity: &str) -> Option<String> {
     let versioned = |text: &str| text.split_once('@').map(|(name, version)| format!("{name}.v{version}"));
     if let Some(rest) = identity.strip_prefix("log:") {
@@ -50,8 +51,9 @@ pub fn topic_of(identity: &str) -> Option<String> {
     if let Some((dataset, pipeline)) = identity.strip_prefix("emit:").and_then(|rest| rest.split_once(':')) {
         return Some(format!("{}.{}", versioned(dataset)?, versioned(pipeline)?));
     }
-    let (dataset, columns) = identity.strip_prefix("route:")?.split_once(':')?;
-    versioned(dataset).map(|topic| format!("{topic}.by.{columns}"))
+    let (source, columns) = identity.strip_prefix("route:")?.rsplit_once(':')?;
+    let source: Option<Vec<String>> = source.split(':').map(versioned).collect();
+    Some(format!("{}.by.{}", source?.join("."), columns.replace('+', ".")))
 }
 
 impl Version {
@@ -85,9 +87,9 @@ impl Version {
         self.id(&dataset.log_identity())
     }
 
-    /// The repartition logs that are filled from a dataset.
+    /// The logs that are filled from a dataset, by way of others too.
     pub fn route_logs(&self, dataset: &CompiledDataset) -> Result<BTreeSet<u32>> {
-        let pipelines = self.compiled.pipelines.values().filter(|pipeline| pipeline.input == dataset.name);
+        let pipelines = self.compiled.pipelines.values().filter(|pipeline| pipeline.root == dataset.name);
         pipelines.filter_map(|pipeline| pipeline.route.as_ref()).map(|route| self.id(&route.log_identity())).collect()
     }
 
@@ -103,7 +105,7 @@ impl Version {
         for pipeline in self.compiled.pipelines.values() {
             let log = match &pipeline.route {
                 Some(route) => self.id(&route.log_identity())?,
-                None => self.log_id(self.input(pipeline)?)?,
+                None => self.log_id(self.root(pipeline)?)?,
             };
             let table = self.pipeline_table(pipeline)?;
             tables.insert(pipeline.table_identity(), ServedTable { consumer: table.id, log, table });
@@ -111,11 +113,31 @@ impl Version {
         Ok(tables)
     }
 
-    fn input(&self, pipeline: &CompiledPipeline) -> Result<&Arc<CompiledDataset>> {
+    fn root(&self, pipeline: &CompiledPipeline) -> Result<&Arc<CompiledDataset>> {
         self.compiled
             .datasets
-            .get(&pipeline.input)
+            .get(&pipeline.root)
             .ok_or_else(|| Error::internal(format!("pipeline {} reads no dataset", pipeline.name)))
+    }
+
+    fn upstream(&self, pipeline: &CompiledPipeline) -> Option<&Arc<CompiledPipeline>> {
+        self.compiled.pipelines.get(pipeline.upstream.as_ref()?)
+    }
+
+    /// All pipelines; one comes after that whose rows it reads.
+    fn upstream_first(&self) -> Vec<&Arc<CompiledPipeline>> {
+        let depth = |pipeline: &&Arc<CompiledPipeline>| {
+            std::iter::successors(self.upstream(pipeline), |upstream| self.upstream(upstream)).count()
+        };
+        let mut ordered: Vec<&Arc<CompiledPipeline>> = self.compiled.pipelines.values().collect();
+        ordered.sort_by_key(depth);
+        ordered
+    }
+
+    /// Whether it has all logs and topics of another.
+    pub fn has_logs_of(&self, other: &Version) -> bool {
+        let mut logs = other.ids.iter().filter(|(identity, _)| topic_of(identity).is_some());
+        logs.all(|(identity, id)| self.ids.get(identity) == Some(id))
     }
 
     /// Whether this node's state has all that this version needs to serve.
@@ -149,9 +171,9 @@ pub fn job_spec(versions: &[&Version]) -> Result<JobSpec> {
             job.dataset = dataset.clone();
             job.raw_table = raw_table.or(job.raw_table.take());
         }
-        for pipeline in version.compiled.pipelines.values() {
-            let input = version.input(pipeline)?.identity();
-            let Some(job) = jobs.get_mut(&input) else { continue };
+        for pipeline in version.upstream_first() {
+            let root = version.root(pipeline)?.identity();
+            let Some(job) = jobs.get_mut(&root) else { continue };
             add_pipeline(version, pipeline, job)?;
         }
     }
@@ -163,30 +185,77 @@ fn add_pipeline(version: &Version, pipeline: &Arc<CompiledPipeline>, job: &mut D
         pipeline: pipeline.clone(),
         table: version.pipeline_table(pipeline)?,
         emit: version.emit_job(pipeline)?,
+        feeds: Vec::new(),
     };
     // While a table is built anew under the same version, the one that serves goes on filling the topic.
     if job.emits().any(|known| Some(known.id) == added.emit.as_ref().map(|emit| emit.id)) && !job.fills(added.table.id)
     {
         added.emit = None;
     }
-    let siblings = match &pipeline.route {
-        None => &mut job.pipelines,
-        Some(route) => {
-            let log_id = version.id(&route.log_identity())?;
-            let index = match job.routes.iter().position(|known| known.log_id == log_id) {
-                Some(index) => index,
-                None => {
-                    let route = Arc::new(route.clone());
-                    job.routes.push(RouteJob { route, log_id, pipelines: Vec::new() });
-                    job.routes.len() - 1
-                }
-            };
-            &mut job.routes[index].pipelines
+    let siblings = siblings_of(version, pipeline, job)?;
+    match siblings.iter_mut().find(|known| known.table.id == added.table.id) {
+        Some(known) => {
+            added.feeds = std::mem::take(&mut known.feeds);
+            *known = added;
         }
-    };
-    siblings.retain(|known| known.table.id != added.table.id);
-    siblings.push(added);
+        None => siblings.push(added),
+    }
     Ok(())
+}
+
+/// All pipelines of the log that a pipeline reads; the log is added to the job if it is not there.
+fn siblings_of<'a>(
+    version: &Version,
+    pipeline: &CompiledPipeline,
+    job: &'a mut DatasetJob,
+) -> Result<&'a mut Vec<PipelineJob>> {
+    let Some(route) = &pipeline.route else { return Ok(&mut job.pipelines) };
+    let log_id = version.id(&route.log_identity())?;
+    let route = RouteJob { route: Arc::new(route.clone()), log_id, pipelines: Vec::new() };
+    let Some(upstream) = version.upstream(pipeline) else {
+        let index = job.routes.iter().position(|known| known.log_id == log_id).unwrap_or_else(|| {
+            job.routes.push(route);
+            job.routes.len() - 1
+        });
+        return Ok(&mut job.routes[index].pipelines);
+    };
+    // While the table of the rows is built anew under the same version, the one that serves goes on filling the log.
+    if !job.derived().iter().any(|known| known.route.log_id == log_id) {
+        let dataset = version.compiled.datasets.get(&upstream.dataset);
+        let dataset = dataset.ok_or_else(|| Error::internal(format!("pipeline {} fills no dataset", upstream.name)))?;
+        let emission = Arc::new(Emission::new(dataset.clone(), upstream.clone()));
+        let table = version.id(&upstream.table_identity())?;
+        let filled_by = find_pipeline(job, &|known| known.table.id == table);
+        let filled_by = filled_by.ok_or_else(|| Error::internal(format!("pipeline {} does not run", upstream.name)))?;
+        filled_by.feeds.push(FeedJob { emission, route });
+    }
+    let fills = |known: &PipelineJob| known.feeds.iter().any(|feed| feed.route.log_id == log_id);
+    let feeds = find_pipeline(job, &fills).map(|filled_by| &mut filled_by.feeds);
+    let mut feeds = feeds.into_iter().flatten();
+    let feed = feeds.find(|feed| feed.route.log_id == log_id);
+    feed.map(|feed| &mut feed.route.pipelines).ok_or_else(|| Error::internal("a log is filled by no pipeline"))
+}
+
+/// A pipeline of the job, also one that reads others' rows.
+fn find_pipeline<'a>(job: &'a mut DatasetJob, is_it: &dyn Fn(&PipelineJob) -> bool) -> Option<&'a mut PipelineJob> {
+    let by_route = job.routes.iter_mut().map(|route| &mut route.pipelines);
+    std::iter::once(&mut job.pipelines).chain(by_route).find_map(|list| find_among(list, is_it))
+}
+
+fn find_among<'a>(
+    pipelines: &'a mut [PipelineJob],
+    is_it: &dyn Fn(&PipelineJob) -> bool,
+) -> Option<&'a mut PipelineJob> {
+    for pipeline in pipelines {
+        if is_it(pipeline) {
+            return Some(pipeline);
+        }
+        let below = pipeline.feeds.iter_mut().find_map(|feed| find_among(&mut feed.route.pipelines, is_it));
+        if below.is_some() {
+            return below;
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -197,6 +266,10 @@ mod tests {
     fn topics_follow_from_identities() {
         assert_eq!(topic_of("log:Order@2").as_deref(), Some("Order.v2"));
         assert_eq!(topic_of("route:Order@1:carrier-tail").as_deref(), Some("Order.v1.by.carrier-tail"));
+        let rows = "route:UserStats@1:compute@2:city";
+        assert_eq!(topic_of(rows).as_deref(), Some("UserStats.v1.compute.v2.by.city"));
+        let without = format!("{rows}+erased7");
+        assert_eq!(topic_of(&without).as_deref(), Some("UserStats.v1.compute.v2.by.city.erased7"));
         assert_eq!(topic_of("emit:Stats@3:compute@2").as_deref(), Some("Stats.v3.compute.v2"));
         assert_eq!(topic_of("raw:Order@1"), None);
     }

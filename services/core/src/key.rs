@@ -1,6 +1,7 @@
 //! Entity keys as bytes: typed, order-preserving, prefix-free, so that composite keys sort as tuples and `1` and `"1"` differ.
 //! The same bytes are the log record's key, the hash input that picks vnode and partition, and part of every state row key.
 
+use crate::decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::schema::DataType;
 use crate::value::Value;
@@ -10,6 +11,7 @@ const TAG_INT: u8 = 2;
 const TAG_STR: u8 = 3;
 const TAG_BYTES: u8 = 4;
 const TAG_TIME: u8 = 5;
+const TAG_DECIMAL: u8 = 6;
 
 /// How many hash slices there are; a partition is a contiguous range of them.
 pub const VNODES: u16 = 256;
@@ -18,28 +20,46 @@ pub const DEFAULT_PARTITIONS: u16 = 4;
 
 /// Whether a column of this type may be a key.
 pub fn is_key_type(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Bool | DataType::Int | DataType::Str | DataType::Bytes | DataType::Time)
+    use DataType::{Bool, Bytes, Decimal, Int, Str, Time};
+    matches!(data_type, Bool | Int | Str | Bytes | Time | Decimal)
 }
 
 /// Encodes the components of a key, in the order of the dataset's key fields. `None` if one is null or of no key type.
 pub fn encode_key(components: &[Value]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(16);
+    put_key(&mut out, components)?;
+    Some(out)
+}
+
+/// Appends what [`encode_key`] gives. Where that is `None`, `out` is left with some bytes of the components before.
+pub fn put_key<'a>(out: &mut Vec<u8>, components: impl IntoIterator<Item = &'a Value>) -> Option<()> {
     for component in components {
         match component {
             Value::Bool(flag) => out.extend_from_slice(&[TAG_BOOL, u8::from(*flag)]),
-            Value::Int(number) => put_ordered(&mut out, TAG_INT, *number),
-            Value::Time(micros) => put_ordered(&mut out, TAG_TIME, *micros),
-            Value::Str(text) => put_escaped(&mut out, TAG_STR, text.as_bytes()),
-            Value::Bytes(bytes) => put_escaped(&mut out, TAG_BYTES, bytes),
+            Value::Int(number) => put_ordered(out, TAG_INT, *number),
+            Value::Time(micros) => put_ordered(out, TAG_TIME, *micros),
+            Value::Str(text) => put_escaped(out, TAG_STR, text.as_bytes()),
+            Value::Bytes(bytes) => put_escaped(out, TAG_BYTES, bytes),
+            Value::Decimal(number) => {
+                out.push(TAG_DECIMAL);
+                out.extend_from_slice(&((number.units() as u128) ^ (1 << 127)).to_be_bytes());
+            }
             Value::Null | Value::Float(_) | Value::List(_) | Value::Map(_) => return None,
         }
     }
-    Some(out)
+    Some(())
 }
 
 fn put_ordered(out: &mut Vec<u8>, tag: u8, number: i64) {
     out.push(tag);
     out.extend_from_slice(&((number as u64) ^ (1 << 63)).to_be_bytes());
+}
+
+/// The decimal that begins `bytes`, and what comes behind it.
+fn take_decimal(bytes: &[u8]) -> Option<(Decimal, &[u8])> {
+    let (head, rest) = bytes.split_first_chunk::<16>()?;
+    let units = (u128::from_be_bytes(*head) ^ (1 << 127)) as i128;
+    Some((Decimal::from_units(units)?, rest))
 }
 
 fn put_escaped(out: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
@@ -69,6 +89,11 @@ pub fn decode_key(mut bytes: &[u8]) -> Result<Vec<Value>> {
                 let (head, rest) = bytes.split_first_chunk::<8>().ok_or_else(broken)?;
                 let number = (u64::from_be_bytes(*head) ^ (1 << 63)) as i64;
                 components.push(if *tag == TAG_INT { Value::Int(number) } else { Value::Time(number) });
+                bytes = rest;
+            }
+            TAG_DECIMAL => {
+                let (number, rest) = take_decimal(bytes).ok_or_else(broken)?;
+                components.push(Value::Decimal(number));
                 bytes = rest;
             }
             TAG_STR | TAG_BYTES => {
@@ -112,6 +137,7 @@ pub fn key_length(bytes: &[u8], components: usize) -> Result<usize> {
         at += match tag {
             TAG_BOOL => 1,
             TAG_INT | TAG_TIME => 8,
+            TAG_DECIMAL => 16,
             TAG_STR | TAG_BYTES => escaped_length(bytes.get(at..).ok_or_else(broken)?).ok_or_else(broken)? + 2,
             _ => return Err(broken()),
         };
@@ -127,6 +153,7 @@ pub fn check_key<'a>(mut bytes: &[u8], types: impl Iterator<Item = &'a DataType>
         bytes = match (data_type, *tag) {
             (DataType::Bool, TAG_BOOL) => rest.get(1..).filter(|_| rest[0] <= 1).ok_or_else(broken)?,
             (DataType::Int, TAG_INT) | (DataType::Time, TAG_TIME) => rest.get(8..).ok_or_else(broken)?,
+            (DataType::Decimal, TAG_DECIMAL) => take_decimal(rest).ok_or_else(broken)?.1,
             (DataType::Str, TAG_STR) | (DataType::Bytes, TAG_BYTES) => {
                 let length = escaped_length(rest).ok_or_else(broken)?;
                 let (text, end) = rest.split_at(length);
@@ -180,6 +207,7 @@ mod tests {
             any::<bool>().prop_map(Value::Bool),
             any::<i64>().prop_map(Value::Int),
             any::<i64>().prop_map(Value::Time),
+            any::<i64>().prop_map(|units| Value::Decimal(Decimal::from_units(i128::from(units) << 60).unwrap())),
             "[\\x00-\\x03a-c]{0,4}".prop_map(Value::str),
             proptest::collection::vec(0u8..3, 0..4).prop_map(|bytes| Value::Bytes(bytes.into())),
         ]
@@ -191,6 +219,7 @@ mod tests {
             Value::Int(_) => DataType::Int,
             Value::Time(_) => DataType::Time,
             Value::Str(_) => DataType::Str,
+            Value::Decimal(_) => DataType::Decimal,
             other => {
                 if matches!(other, Value::Bytes(_)) {
                     DataType::Bytes
@@ -224,10 +253,13 @@ mod tests {
         }
 
         #[test]
-        fn strings_and_ints_sort_as_values(a in "[\\x00-\\x02ab]{0,4}", b in "[\\x00-\\x02ab]{0,4}", i: i64, j: i64) {
+        fn strings_and_numbers_sort_as_values(a in "[\\x00-\\x02ab]{0,4}", b in "[\\x00-\\x02ab]{0,4}", i: i64, j: i64) {
             let ab = encode_key(&[Value::str(a.as_str()), Value::Int(i)]).unwrap();
             let bb = encode_key(&[Value::str(b.as_str()), Value::Int(j)]).unwrap();
             prop_assert_eq!(ab.cmp(&bb), (a, i).cmp(&(b, j)));
+            let decimal = |units: i64| Decimal::from_units(i128::from(units) << 60).unwrap();
+            let keys = [i, j].map(|units| encode_key(&[Value::Decimal(decimal(units))]).unwrap());
+            prop_assert_eq!(keys[0].cmp(&keys[1]), decimal(i).cmp(&decimal(j)));
         }
     }
 

@@ -3,6 +3,7 @@
 //! Everything here is a function of its arguments: no I/O, no wall clock, no randomness, no async runtime.
 
 pub mod aggregate;
+pub mod decimal;
 pub mod definition;
 pub mod error;
 pub mod exact;
@@ -15,7 +16,9 @@ pub mod schema;
 pub mod suggest;
 pub mod time;
 pub mod value;
+mod varint;
 pub mod window;
 
+pub use decimal::Decimal;
 pub use error::{Error, ErrorKind, Result};
 pub use value::Value;

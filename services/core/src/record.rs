@@ -5,18 +5,21 @@
 //! event      01 00 | append_time i64 LE | event_time i64 LE | id | row
 //! erase      01 01 | append_time i64 LE
 //! routed     01 02 | append_time i64 LE | event_time i64 LE | partition varint | offset varint | row
-//! progress   01 03 | append_time i64 LE | partition varint | next offset varint | greatest event time i64 LE
+//! progress   01 03 | append_time i64 LE | partition varint | next offset varint | greatest event time i64 LE | covered
 //! unreadable 01 04 | append_time i64 LE | id | reason: varint length, text | text: varint length, bytes
 //! id         00 | 01, 16 bytes call, varint row | 02, varint length, bytes
+//! covered    nothing, or varint number of places, then partition varint, offset varint of each
 //! row        varint number of fields, null bits (1 = null), then each non-null value by its type
 //! ```
 //! The record's key (the encoded entity key) travels beside it, as a log's own key. An erase erases that key. An unreadable
 //! row whose key could not be told has an empty one, and then no text: nobody could erase it.
 
+use crate::decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::position::Position;
 use crate::schema::DataType;
 use crate::value::Value;
+pub use crate::varint::{put_varint, put_wide_varint, take_varint, take_wide_varint, unzigzag, zigzag};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -51,13 +54,16 @@ pub enum Record<'a> {
         origin: Position,
         row: &'a [u8],
     },
-    /// In a repartition log: everything of `partition` of the dataset's own log below `next_offset` has been routed; the
-    /// greatest event time there (`i64::MIN` if none) moves the watermark of this shard.
+    /// In a repartition log: everything of `partition` of the log that fills it below `next_offset` has been routed; the
+    /// greatest event time there (`i64::MIN` if none is known) moves the watermark of this shard.
     Progress {
         append_time: i64,
         partition: u16,
         next_offset: u64,
         max_event_time: i64,
+        /// Where what fills it is rows of an aggregated dataset: how far each partition of the raw dataset's log is in them, as
+        /// far as is known. Empty where it is the raw dataset's log itself.
+        covered: Vec<(u16, u64)>,
     },
     /// A row of a source that is no row of the dataset: for the dead letters.
     Unreadable {
@@ -99,12 +105,13 @@ impl Record<'_> {
                 put_varint(out, origin.offset);
                 out.extend_from_slice(row);
             }
-            Record::Progress { append_time, partition, next_offset, max_event_time } => {
+            Record::Progress { append_time, partition, next_offset, max_event_time, covered } => {
                 out.push(3);
                 out.extend_from_slice(&append_time.to_le_bytes());
                 put_varint(out, u64::from(*partition));
                 put_varint(out, *next_offset);
                 out.extend_from_slice(&max_event_time.to_le_bytes());
+                put_covered(covered, out);
             }
             Record::Unreadable { append_time, id, reason, text } => {
                 out.push(4);
@@ -142,7 +149,9 @@ impl Record<'_> {
             3 => {
                 let partition = u16::try_from(take_varint(&mut rest)?).map_err(|_| broken())?;
                 let next_offset = take_varint(&mut rest)?;
-                Record::Progress { append_time, partition, next_offset, max_event_time: take_i64(&mut rest)? }
+                let max_event_time = take_i64(&mut rest)?;
+                let covered = take_covered(rest)?;
+                Record::Progress { append_time, partition, next_offset, max_event_time, covered }
             }
             4 => {
                 let id = take_id(&mut rest)?;
@@ -152,6 +161,30 @@ impl Record<'_> {
             _ => return Err(broken()),
         })
     }
+}
+
+fn put_covered(covered: &[(u16, u64)], out: &mut Vec<u8>) {
+    if covered.is_empty() {
+        return;
+    }
+    put_varint(out, covered.len() as u64);
+    for (partition, offset) in covered {
+        put_varint(out, u64::from(*partition));
+        put_varint(out, *offset);
+    }
+}
+
+fn take_covered(mut rest: &[u8]) -> Result<Vec<(u16, u64)>> {
+    if rest.is_empty() {
+        return Ok(Vec::new());
+    }
+    let count = take_varint(&mut rest)? as usize;
+    let mut covered = Vec::with_capacity(count.min(rest.len()));
+    for _ in 0..count {
+        let partition = u16::try_from(take_varint(&mut rest)?).map_err(|_| broken())?;
+        covered.push((partition, take_varint(&mut rest)?));
+    }
+    Ok(covered)
 }
 
 fn put_id(id: &EventId, out: &mut Vec<u8>) {
@@ -250,6 +283,7 @@ fn check_value(rest: &mut &[u8], data_type: &DataType) -> Result<()> {
             if is_value { Ok(()) } else { Err(Error::data_loss("a log record has a number that is no value")) }
         }
         DataType::Str => take_text(rest).map(|_| ()),
+        DataType::Decimal => Decimal::decode(rest).map(|_| ()),
         DataType::List(item) => {
             let count = take_varint(rest)?;
             (0..count).try_for_each(|_| check_nullable(rest, item))
@@ -274,6 +308,7 @@ pub fn put_value(value: &Value, out: &mut Vec<u8>) {
         Value::Int(number) => put_varint(out, zigzag(*number)),
         Value::Float(number) => out.extend_from_slice(&number.to_le_bytes()),
         Value::Time(micros) => out.extend_from_slice(&micros.to_le_bytes()),
+        Value::Decimal(number) => number.encode(out),
         Value::Str(text) => put_bytes(out, text.as_bytes()),
         Value::Bytes(bytes) => put_bytes(out, bytes),
         Value::List(items) => {
@@ -303,6 +338,7 @@ fn take_value(rest: &mut &[u8], data_type: &DataType) -> Result<Value> {
         DataType::Int => Value::Int(unzigzag(take_varint(rest)?)),
         DataType::Float => Value::Float(f64::from_bits(take_i64(rest)? as u64)),
         DataType::Time => Value::Time(take_i64(rest)?),
+        DataType::Decimal => Value::Decimal(Decimal::decode(rest)?),
         DataType::Str => Value::str(take_text(rest)?),
         DataType::Bytes => Value::Bytes(take_bytes(rest)?.into()),
         DataType::List(item) => {
@@ -340,38 +376,10 @@ fn skip_value(rest: &mut &[u8], data_type: &DataType) -> Result<()> {
         DataType::Int => take_varint(rest).map(|_| ()),
         DataType::Float | DataType::Time => take_i64(rest).map(|_| ()),
         DataType::Str | DataType::Bytes => take_bytes(rest).map(|_| ()),
-        DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => take_value(rest, data_type).map(|_| ()),
-    }
-}
-
-/// LEB128, the encoding of protobuf varints.
-pub fn put_varint(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-#[inline]
-pub fn take_varint(rest: &mut &[u8]) -> Result<u64> {
-    let mut number = 0u64;
-    for (index, byte) in rest.iter().enumerate().take(10) {
-        number |= u64::from(byte & 0x7f) << (7 * index as u32);
-        if byte & 0x80 == 0 {
-            *rest = &rest[index + 1..];
-            return Ok(number);
+        DataType::Decimal | DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => {
+            take_value(rest, data_type).map(|_| ())
         }
     }
-    Err(broken())
-}
-
-pub fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-pub fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -406,128 +414,4 @@ fn take_i64(rest: &mut &[u8]) -> Result<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn sample_row() -> (Vec<Value>, Vec<DataType>) {
-        let mut map = BTreeMap::new();
-        map.insert(Arc::from("a"), Value::Float(1.5));
-        let values = vec![
-            Value::str("user"),
-            Value::Int(-7),
-            Value::Null,
-            Value::Float(2.5),
-            Value::Time(99),
-            Value::Bool(true),
-            Value::List(vec![Value::Int(1), Value::Null].into()),
-            Value::Map(Arc::new(map)),
-            Value::Bytes(vec![1u8, 0].into()),
-        ];
-        let types = vec![
-            DataType::Str,
-            DataType::Int,
-            DataType::Str,
-            DataType::Float,
-            DataType::Time,
-            DataType::Bool,
-            DataType::List(Box::new(DataType::Int)),
-            DataType::Map(Box::new(DataType::Float)),
-            DataType::Bytes,
-        ];
-        (values, types)
-    }
-
-    proptest! {
-        /// What is checked can be read, in every selection of columns; what cannot be read is not.
-        #[test]
-        fn a_row_that_is_checked_can_be_read(place: prop::sample::Index, byte: u8, length: prop::sample::Index, wanted: u16) {
-            let (values, types) = sample_row();
-            let mut bytes = Vec::new();
-            encode_row(&values, &mut bytes);
-            prop_assert!(check_row(&bytes, &types).is_ok());
-            let at = place.index(bytes.len());
-            bytes[at] = byte;
-            bytes.truncate(1 + length.index(bytes.len()));
-            let mask: Vec<bool> = (0..types.len()).map(|column| wanted >> column & 1 != 0).collect();
-            if check_row(&bytes, &types).is_ok() {
-                prop_assert!(decode_row(&bytes, &types, None).is_ok());
-                prop_assert!(decode_row(&bytes, &types, Some(&mask)).is_ok());
-            } else if let Ok(read) = decode_row(&bytes, &types, None) {
-                let is_value = |value: &Value| !matches!(value, Value::Float(number) if !number.is_finite());
-                let all = read.iter().all(|value| match value {
-                    Value::Map(entries) => entries.values().all(is_value),
-                    value => is_value(value),
-                });
-                prop_assert!(!all, "{read:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn rows_round_trip_and_grow() {
-        let (values, mut types) = sample_row();
-        let mut bytes = Vec::new();
-        encode_row(&values, &mut bytes);
-        assert_eq!(decode_row(&bytes, &types, None).unwrap(), values);
-        types.push(DataType::Int);
-        assert_eq!(decode_row(&bytes, &types, None).unwrap().last(), Some(&Value::Null));
-        let mut mask = vec![false; types.len()];
-        mask[3] = true;
-        let projected = decode_row(&bytes, &types, Some(&mask)).unwrap();
-        assert_eq!(projected[3], Value::Float(2.5));
-        assert_eq!(projected[0], Value::Null);
-    }
-
-    #[test]
-    fn records_round_trip() {
-        let row = [1u8, 2, 3];
-        let records = [
-            Record::Event { append_time: 5, event_time: -6, id: EventId::None, row: &row },
-            Record::Event {
-                append_time: 5,
-                event_time: 6,
-                id: EventId::Call { call: u128::MAX, row: 70_000 },
-                row: &row,
-            },
-            Record::Event { append_time: 5, event_time: 6, id: EventId::Given(b"abc".as_slice().into()), row: &[] },
-            Record::Erase { append_time: 9 },
-            Record::Routed {
-                append_time: 1,
-                event_time: 2,
-                origin: Position { partition: 3, offset: 1 << 40 },
-                row: &row,
-            },
-            Record::Progress { append_time: 1, partition: 3, next_offset: 77, max_event_time: i64::MIN },
-            Record::Unreadable {
-                append_time: 8,
-                id: EventId::Given(b"file:7:0".as_slice().into()),
-                reason: "line 2: not valid JSON",
-                text: b"{\"a\": \xff",
-            },
-        ];
-        for record in records {
-            assert_eq!(Record::decode(&record.encode()).unwrap(), record);
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let (_, types) = sample_row();
-            let _ = Record::decode(&bytes);
-            let _ = decode_row(&bytes, &types, None);
-        }
-
-        #[test]
-        fn varints_round_trip(number: u64, signed: i64) {
-            let mut out = Vec::new();
-            put_varint(&mut out, number);
-            put_varint(&mut out, zigzag(signed));
-            let mut rest = out.as_slice();
-            prop_assert_eq!(take_varint(&mut rest).unwrap(), number);
-            prop_assert_eq!(unzigzag(take_varint(&mut rest).unwrap()), signed);
-            prop_assert!(rest.is_empty());
-        }
-    }
-}
+mod tests;

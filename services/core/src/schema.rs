@@ -13,6 +13,8 @@ pub enum DataType {
     Str,
     Bytes,
     Time,
+    /// See [`crate::decimal`].
+    Decimal,
     List(Box<DataType>),
     Map(Box<DataType>),
     /// Only in what an aggregate gives: nothing that is stored or sent in has it.
@@ -51,7 +53,7 @@ impl DataType {
     }
 
     pub fn is_number(&self) -> bool {
-        matches!(self, DataType::Int | DataType::Float)
+        matches!(self, DataType::Int | DataType::Float | DataType::Decimal)
     }
 
     /// Reads the spelling users write: `int`, `list[str]`, `dict[str, float]`, `list[TopKEntry[str]]`.
@@ -65,6 +67,7 @@ impl DataType {
             "str" => DataType::Str,
             "bytes" => DataType::Bytes,
             "datetime" => DataType::Time,
+            "Decimal" => DataType::Decimal,
             _ => {
                 if let Some(item) = inner("list[") {
                     DataType::List(Box::new(DataType::parse(item)?))
@@ -77,8 +80,9 @@ impl DataType {
                     })?;
                     DataType::Map(Box::new(DataType::parse(item)?))
                 } else {
-                    return Err(Error::definition(format!("unsupported type '{text}'"))
-                        .hint("allowed: bool, int, float, str, bytes, datetime, list[T], dict[str, T], Optional[T]"));
+                    return Err(Error::definition(format!("unsupported type '{text}'")).hint(
+                        "allowed: bool, int, float, str, bytes, datetime, Decimal, list[T], dict[str, T], Optional[T]",
+                    ));
                 }
             }
         })
@@ -94,6 +98,7 @@ impl fmt::Display for DataType {
             DataType::Str => f.write_str("str"),
             DataType::Bytes => f.write_str("bytes"),
             DataType::Time => f.write_str("datetime"),
+            DataType::Decimal => f.write_str("Decimal"),
             DataType::List(item) => write!(f, "list[{item}]"),
             DataType::Map(item) => write!(f, "dict[str, {item}]"),
             DataType::Struct(fixed) => match fixed.as_ref() {
@@ -140,10 +145,10 @@ mod tests {
 
     #[test]
     fn types_print_as_they_are_written() {
-        for text in ["int", "list[str]", "dict[str, list[float]]", "datetime", "list[TopKEntry[str]]"] {
+        for text in ["int", "list[str]", "dict[str, list[float]]", "datetime", "Decimal", "list[TopKEntry[str]]"] {
             assert_eq!(DataType::parse(text).unwrap().to_string(), text);
         }
-        assert!(DataType::parse("Decimal").is_err());
+        assert!(DataType::parse("decimal").is_err());
         assert!(DataType::parse("dict[int, str]").is_err());
         assert!(DataType::parse("TopKEntry[]").is_err());
     }

@@ -1,5 +1,6 @@
 //! A feature value, a column value, a key component: one dynamically typed value, its order and its JSON form.
 
+use crate::decimal::Decimal;
 use crate::error::{Error, Result};
 use crate::schema::DataType;
 use crate::time::{format_time, parse_time};
@@ -21,6 +22,7 @@ pub enum Value {
     Bytes(Arc<[u8]>),
     /// Microseconds since 1970 UTC.
     Time(i64),
+    Decimal(Decimal),
     List(Arc<[Value]>),
     Map(Arc<BTreeMap<Arc<str>, Value>>),
 }
@@ -58,8 +60,22 @@ impl Value {
             Value::Str(_) => "str",
             Value::Bytes(_) => "bytes",
             Value::Time(_) => "datetime",
+            Value::Decimal(_) => "Decimal",
             Value::List(_) => "list",
             Value::Map(_) => "dict",
+        }
+    }
+    /// The type of a value that says its own: none of null, and of a list or dict, whose items may be anything.
+    pub fn scalar_type(&self) -> Option<DataType> {
+        match self {
+            Value::Bool(_) => Some(DataType::Bool),
+            Value::Int(_) => Some(DataType::Int),
+            Value::Float(_) => Some(DataType::Float),
+            Value::Str(_) => Some(DataType::Str),
+            Value::Bytes(_) => Some(DataType::Bytes),
+            Value::Time(_) => Some(DataType::Time),
+            Value::Decimal(_) => Some(DataType::Decimal),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
         }
     }
     fn rank(&self) -> u8 {
@@ -67,6 +83,7 @@ impl Value {
             Value::Null => 0,
             Value::Bool(_) => 1,
             Value::Int(_) | Value::Float(_) => 2,
+            Value::Decimal(_) => 3,
             Value::Str(_) => 4,
             Value::Bytes(_) => 5,
             Value::Time(_) => 6,
@@ -76,7 +93,7 @@ impl Value {
     }
 
     /// The public JSON form: an int keeps all its digits, a float is the shortest text that reads back the same bits, a
-    /// datetime is ISO-8601 with `Z`, bytes are base64.
+    /// datetime is ISO-8601 with `Z`, a Decimal its digits as text, bytes are base64.
     pub fn to_json(&self) -> Json {
         match self {
             Value::Null => Json::Null,
@@ -86,6 +103,7 @@ impl Value {
             Value::Str(text) => Json::from(text.as_ref()),
             Value::Bytes(bytes) => Json::from(base64::engine::general_purpose::STANDARD.encode(bytes)),
             Value::Time(micros) => Json::from(format_time(*micros)),
+            Value::Decimal(number) => Json::from(number.to_string()),
             Value::List(items) => Json::Array(items.iter().map(Value::to_json).collect()),
             Value::Map(entries) => {
                 Json::Object(entries.iter().map(|(name, value)| (name.to_string(), value.to_json())).collect())
@@ -93,7 +111,8 @@ impl Value {
         }
     }
 
-    /// Reads the public JSON form as `data_type`. A JSON integer for a float is accepted, a float for an int is refused.
+    /// Reads the public JSON form as `data_type`. A JSON integer for a float or a Decimal is accepted; a float for an int is refused,
+    /// and for a Decimal, because a reader of JSON has rounded it to its nearest float already.
     pub fn from_json(json: &Json, data_type: &DataType) -> Result<Value> {
         let wrong = || Error::invalid(format!("expected {data_type}, got {}", describe(json)));
         Ok(match (data_type, json) {
@@ -109,6 +128,15 @@ impl Value {
                 Value::Bytes(bytes.into())
             }
             (DataType::Time, Json::String(text)) => Value::Time(parse_time(text)?),
+            (DataType::Decimal, Json::String(text)) => Value::Decimal(Decimal::parse(text)?),
+            (DataType::Decimal, Json::Number(number)) if !number.is_f64() => {
+                Value::Decimal(Decimal::parse(&number.to_string())?)
+            }
+            (DataType::Decimal, Json::Number(_)) => {
+                return Err(wrong().hint(
+                    "write it as text, such as \"12.50\": a JSON number with a point has lost digits when it is read",
+                ));
+            }
             (DataType::List(item), Json::Array(items)) => {
                 let read: Result<Vec<Value>> = items.iter().map(|entry| Value::from_json(entry, item)).collect();
                 Value::List(read?.into())
@@ -144,12 +172,22 @@ impl Value {
             DataType::Float => text.parse::<f64>().ok().and_then(Value::float).ok_or_else(wrong)?,
             DataType::Str => Value::str(text),
             DataType::Time => Value::Time(parse_time(text)?),
+            DataType::Decimal => Value::Decimal(Decimal::parse(text)?),
             DataType::Bytes => Value::from_json(&Json::from(text), data_type)?,
             DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => {
                 let json: Json = serde_json::from_str(text).map_err(|_| wrong())?;
                 Value::from_json(&json, data_type)?
             }
         })
+    }
+
+    /// An int as the float or Decimal that `data_type` is; any other value unchanged.
+    pub fn widened(self, data_type: &DataType) -> Value {
+        match (&self, data_type) {
+            (Value::Int(number), DataType::Float) => Value::Float(*number as f64),
+            (Value::Int(number), DataType::Decimal) => Value::Decimal(Decimal::from_int(*number)),
+            _ => self,
+        }
     }
 
     /// Whether this value may stand in a column of `data_type` (null always may; nullability is the field's matter).
@@ -161,7 +199,8 @@ impl Value {
             | (Value::Float(_), DataType::Float)
             | (Value::Str(_), DataType::Str)
             | (Value::Bytes(_), DataType::Bytes)
-            | (Value::Time(_), DataType::Time) => true,
+            | (Value::Time(_), DataType::Time)
+            | (Value::Decimal(_), DataType::Decimal) => true,
             (Value::List(items), DataType::List(item)) => items.iter().all(|entry| entry.has_type(item)),
             (Value::Map(entries), DataType::Map(item)) => entries.values().all(|entry| entry.has_type(item)),
             (Value::Map(entries), DataType::Struct(fixed)) => {
@@ -193,6 +232,7 @@ impl Ord for Value {
             (Value::Float(a), Value::Float(b)) => a.total_cmp(b),
             (Value::Int(a), Value::Float(b)) => int_float(*a, *b),
             (Value::Float(a), Value::Int(b)) => int_float(*b, *a).reverse(),
+            (Value::Decimal(a), Value::Decimal(b)) => a.cmp(b),
             (Value::Str(a), Value::Str(b)) => a.cmp(b),
             (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
             (Value::List(a), Value::List(b)) => a.cmp(b),
@@ -234,6 +274,7 @@ impl std::hash::Hash for Value {
             Value::Bool(flag) => flag.hash(state),
             Value::Int(number) | Value::Time(number) => number.hash(state),
             Value::Float(number) => number.to_bits().hash(state),
+            Value::Decimal(number) => number.hash(state),
             Value::Str(text) => text.hash(state),
             Value::Bytes(bytes) => bytes.hash(state),
             Value::List(items) => items.hash(state),
@@ -254,6 +295,7 @@ mod tests {
             (Value::Float(5e-324), DataType::Float),
             (Value::Time(1_705_320_000_000_001), DataType::Time),
             (Value::Bytes(vec![0u8, 255].into()), DataType::Bytes),
+            (Value::Decimal(Decimal::parse("-99999999999999999999.999999999999999999").unwrap()), DataType::Decimal),
             (Value::List(vec![Value::Int(1), Value::Null].into()), DataType::List(Box::new(DataType::Int))),
         ];
         for (value, data_type) in cases {
@@ -289,6 +331,14 @@ mod tests {
     fn floats_for_ints_are_refused_and_nan_is_no_value() {
         assert!(Value::from_json(&serde_json::json!(1.0), &DataType::Int).is_err());
         assert_eq!(Value::from_json(&serde_json::json!(1), &DataType::Float).unwrap(), Value::Float(1.0));
+        let decimal = |json: Json| Value::from_json(&json, &DataType::Decimal);
+        assert_eq!(decimal(serde_json::json!(u64::MAX)).unwrap().to_json(), serde_json::json!("18446744073709551615"));
+        let error = decimal(serde_json::json!(12.5)).unwrap_err();
+        assert_eq!(error.message(), "expected Decimal, got 12.5");
+        assert_eq!(
+            error.hint_text(),
+            Some("write it as text, such as \"12.50\": a JSON number with a point has lost digits when it is read")
+        );
         assert!(Value::float(f64::NAN).is_none());
         assert!(matches!(Value::float(-0.0), Some(Value::Float(zero)) if zero.is_sign_positive()));
     }

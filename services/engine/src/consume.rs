@@ -71,8 +71,8 @@ pub enum MemberKind {
         group: String,
         committed: u64,
     },
-    /// Sends a pipeline's rows to the topic of its dataset. Never in lockstep: it follows its pipeline. It has nothing in the state but
-    /// its place, and that is where its outputs end in the log.
+    /// Sends a pipeline's rows to a topic. Never in lockstep: it follows its pipeline. It has nothing in the state but its place, and that
+    /// is where its outputs end in the log.
     Emitter {
         emitter: Arc<Emitter>,
         group: String,
@@ -250,8 +250,8 @@ pub fn run_pipeline(
     tick.put_counters(CounterScope::Consumer(table.id), partition, &counters)
 }
 
-/// What a router sends for one tick: the rows by partition of the repartition log, and to every partition how far the source
-/// partition has come.
+/// What a router sends for one tick: the rows by partition of the repartition log, and to every partition that it fills how far the
+/// source partition has come.
 pub struct Routed {
     pub batches: Vec<Batch>,
     pub null_keys: u64,
@@ -259,15 +259,16 @@ pub struct Routed {
 }
 
 /// How far a source partition has come at the end of a router's tick.
-#[derive(Clone, Copy)]
 pub struct SourceEnd {
     pub partition: u16,
     pub next_offset: u64,
     pub greatest_event_time: Option<i64>,
     pub append_time: i64,
+    /// See [`Record::Progress`].
+    pub covered: Vec<(u16, u64)>,
 }
 
-pub fn route(job: &RouteJob, partitions: u16, rows: &[Row], end: SourceEnd) -> Routed {
+pub fn route(job: &RouteJob, partitions: u16, rows: &[Row], end: &SourceEnd) -> Routed {
     let mut warnings = Warnings::default();
     let mut null_keys = 0;
     let mut by_partition: BTreeMap<u16, Vec<NewRecord>> = BTreeMap::new();
@@ -291,10 +292,12 @@ pub fn route(job: &RouteJob, partitions: u16, rows: &[Row], end: SourceEnd) -> R
         partition: end.partition,
         next_offset: end.next_offset,
         max_event_time: end.greatest_event_time.unwrap_or(i64::MIN),
+        covered: end.covered.clone(),
     };
     let progress: Bytes = progress.encode().into();
     let mut batches = Vec::with_capacity(usize::from(partitions));
-    for partition in 0..partitions {
+    let filled = if job.route.is_aligned { end.partition..end.partition + 1 } else { 0..partitions };
+    for partition in filled {
         let mut records = by_partition.remove(&partition).unwrap_or_default();
         records.push(NewRecord::new(Bytes::new(), progress.clone()));
         batches.push(Batch { topic: job.route.topic.clone(), partition, records });

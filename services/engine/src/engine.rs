@@ -3,12 +3,13 @@
 //! two leaves the state behind the log's committed offsets; the gap is worked off again without sending.
 
 use crate::consume::{Member, MemberKind, ROUTER_BIT};
+use crate::derived::Filling;
 use crate::emit::Emitter;
 use crate::erased::LeftOut;
 use crate::handle::{Applied, EngineHandle, Shared};
 use crate::offsets::{Filler, OutputPlace, check_identity};
 use crate::shard::{Advance, Shard};
-use crate::spec::{DatasetJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
+use crate::spec::{DatasetJob, Derived, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
 use std::collections::HashMap;
 use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
@@ -79,8 +80,8 @@ impl Engine {
             }
             for partition in 0..job.dataset.partitions {
                 shards.push(self.own_shard(&snapshot, job, partition)?);
-                for route in &job.routes {
-                    shards.push(self.repartition_shard(&snapshot, job, route, partition)?);
+                for derived in job.derived() {
+                    shards.push(self.derived_shard(&snapshot, job, derived, partition)?);
                 }
             }
         }
@@ -145,8 +146,8 @@ impl Engine {
 
     fn create_topics(&self, job: &DatasetJob) -> Result<()> {
         self.log.create_topic(&job.dataset.topic(), job.dataset.partitions)?;
-        for route in &job.routes {
-            self.log.create_topic(&route.route.topic, job.dataset.partitions)?;
+        for derived in job.derived() {
+            self.log.create_topic(&derived.route.route.topic, job.dataset.partitions)?;
         }
         for emit in job.emits() {
             self.log.create_topic(&emit.emission.topic(), job.dataset.partitions)?;
@@ -177,9 +178,13 @@ impl Engine {
             log_id: job.log_id,
             topic: job.dataset.topic(),
             partition,
+            follows: self.role == Role::Follower,
             is_repartition: false,
+            filling: Filling::default(),
+            root: job.dataset.name.clone(),
             own_log: job.log_id,
             next,
+            before: next,
             acceptance: snapshot.acceptance(job.log_id, partition)?.unwrap_or_default(),
             counters: snapshot.counters(CounterScope::Log(job.log_id), partition)?,
             erased_below: erased.values().max().map_or(0, |offset| offset + 1),
@@ -189,13 +194,15 @@ impl Engine {
         })
     }
 
-    fn repartition_shard(
+    /// A shard of a log that is filled from another one.
+    fn derived_shard(
         &mut self,
         snapshot: &Snapshot,
         job: &DatasetJob,
-        route: &RouteJob,
+        derived: Derived<'_>,
         partition: u16,
     ) -> Result<Shard> {
+        let Derived { route, dataset, of_aligned, is_feed } = derived;
         let mut members = Vec::new();
         for pipeline in &route.pipelines {
             members.push(pipeline_member(snapshot, pipeline, partition)?);
@@ -203,14 +210,19 @@ impl Engine {
         if self.role == Role::Owner {
             self.add_emitters(snapshot, &route.pipelines, &route.route.topic, partition, &mut members)?;
         }
+        let next = snapshot.progress(route.log_id, partition)?.unwrap_or_default();
         Ok(Shard {
-            dataset: job.dataset.clone(),
+            dataset: dataset.clone(),
             log_id: route.log_id,
             topic: route.route.topic.clone(),
             partition,
+            follows: self.role == Role::Follower,
             is_repartition: true,
+            filling: Filling { is_feed, is_aligned: route.route.is_aligned, of_aligned },
+            root: job.dataset.name.clone(),
             own_log: job.log_id,
-            next: snapshot.progress(route.log_id, partition)?.unwrap_or_default(),
+            next,
+            before: next,
             acceptance: Default::default(),
             counters: snapshot.counters(CounterScope::Log(route.log_id), partition)?,
             erased: Default::default(),
@@ -251,7 +263,7 @@ impl Engine {
         Ok(Member { consumer, next: if is_own_gap { next } else { sent }, kind })
     }
 
-    /// One emitter for each pipeline that has one. Where its outputs end it begins, whatever the state says: whoever was owner
+    /// The emitters of pipelines that have some. Where its outputs end each begins, whatever the state says: whoever was owner
     /// meanwhile has sent them.
     fn add_emitters(
         &mut self,
@@ -262,15 +274,14 @@ impl Engine {
         members: &mut Vec<Member>,
     ) -> Result<()> {
         let log = self.log.clone();
-        for pipeline in pipelines {
-            let Some(job) = pipeline.emit.clone() else { continue };
-            let (consumer, output) = (job.id, job.emission.topic());
-            let group = format!("thyme-emitter-{consumer}");
+        for emitter in pipelines.iter().flat_map(Emitter::all_of) {
+            let (consumer, output, group) = (emitter.consumer, emitter.topic(), emitter.group());
             let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
-            let place = OutputPlace { filler: Filler::Emitter, group: &group, topic, partition, output: &output, next };
+            let filler = Filler::of(&emitter.output);
+            let place = OutputPlace { filler, group: &group, topic, partition, output: &output, next };
             let committed = place.committed(log.as_ref(), self.producer()?.as_mut())?;
             pass(Point::CommittedRead)?;
-            let emitter = Arc::new(Emitter { job, table: pipeline.table.clone() });
+            let emitter = Arc::new(emitter);
             members.push(Member { consumer, next: committed, kind: MemberKind::Emitter { emitter, group } });
         }
         Ok(())

@@ -1,7 +1,7 @@
 //! What other threads see of the engine and tell it: how far it is, whether a position has been applied, what is being built.
 
 use crate::consume::{MemberKind, ROUTER_BIT};
-use crate::emit::Emitter;
+use crate::emit::{Emitter, Output};
 use crate::runner::Command;
 use crate::shard::Shard;
 use crate::spec::{JobSpec, Role};
@@ -21,8 +21,9 @@ use tokio::sync::{Notify, watch};
 pub struct Applied {
     /// (log id, partition) -> next offset.
     logs: BTreeMap<(u32, u16), u64>,
-    /// Dataset's log id -> for each partition of each of its repartition logs, source partition -> next offset routed.
-    routed: HashMap<u32, Vec<BTreeMap<u16, u64>>>,
+    /// Dataset's log id -> for each partition of each log that is filled from it, how far each partition of the dataset's own log is
+    /// in it (see `Shard::covered`).
+    routed: HashMap<u32, Vec<Vec<Option<u64>>>>,
     members: HashMap<u32, Vec<MemberPlace>>,
     /// Of a dataset's own log: (log id, partition) -> place after the newest erase.
     erased: BTreeMap<(u32, u16), u64>,
@@ -37,6 +38,7 @@ pub struct Applied {
 #[derive(Clone, Copy)]
 struct MemberPlace {
     next: u64,
+    /// Where its shard stands; for an emitter, which is a round behind its pipeline, where it stood a round ago.
     shard_next: u64,
     /// It has not begun: see `LeftOut::Unknown`.
     waits: bool,
@@ -68,7 +70,7 @@ impl Applied {
             self.erased.insert((shard.log_id, shard.partition), shard.erased_below);
         }
         self.shards.push(ShardPlace {
-            dataset: shard.dataset.name.clone(),
+            dataset: shard.root.clone(),
             log_id: shard.log_id,
             topic: shard.topic.clone(),
             partition: shard.partition,
@@ -77,28 +79,23 @@ impl Applied {
             greatest_event_time: shard.acceptance.greatest_event_time,
             max_lateness: shard.dataset.max_lateness,
         });
-        let own_log = self.own_log_of(&shard.dataset.name);
         for member in &shard.members {
-            let repartition = own_log.filter(|_| shard.is_repartition).map(|own_log| (shard.log_id, own_log));
+            let repartition = shard.is_repartition.then_some((shard.log_id, shard.own_log));
             let waits = member.waits();
-            let place = MemberPlace { next: member.next, shard_next: shard.next, waits, repartition };
+            let shard_next = if member.is_emitter() { shard.before } else { shard.next };
+            let place = MemberPlace { next: member.next, shard_next, waits, repartition };
             self.members.entry(member.consumer).or_default().push(place);
-            if let MemberKind::Emitter { emitter, .. } = &member.kind {
+            if let MemberKind::Emitter { emitter, .. } = &member.kind
+                && matches!(emitter.output, Output::Topic)
+            {
                 let lag = shard.reached_by_pipeline_of(emitter).saturating_sub(member.next);
                 self.emitters.push((emitter.clone(), shard.partition, lag));
             }
         }
         if shard.is_repartition {
-            let sources = shard.sources.iter().map(|(source, progress)| (*source, progress.next_offset)).collect();
-            if let Some(own_log) = own_log {
-                self.routed.entry(own_log).or_default().push(sources);
-            }
+            let covered = (0..shard.dataset.partitions).map(|partition| shard.covered(partition)).collect();
+            self.routed.entry(shard.own_log).or_default().push(covered);
         }
-    }
-
-    /// The dataset's own shards stand before its repartition shards.
-    fn own_log_of(&self, dataset: &str) -> Option<u32> {
-        self.shards.iter().find(|place| !place.is_repartition && place.dataset == dataset).map(|place| place.log_id)
     }
 
     fn covers(&self, position: &PositionSet) -> bool {
@@ -108,10 +105,11 @@ impl Applied {
         })
     }
 
-    /// Whether every repartition log of a dataset has worked off everything below `next` of a partition of its own log.
+    /// Whether every log that is filled from a dataset has worked off everything below `next` of a partition of its own log.
     fn has_routed(&self, own_log: u32, partition: u16, next: u64) -> bool {
         let Some(shards) = self.routed.get(&own_log) else { return true };
-        shards.iter().all(|sources| sources.get(&partition).copied().unwrap_or_default() >= next)
+        let reached = |covered: &Option<u64>| covered.is_none_or(|covered| covered >= next);
+        shards.iter().all(|covered| covered.get(usize::from(partition)).is_none_or(reached))
     }
 
     fn build_progress(&self, consumer: u32) -> BuildProgress {
@@ -120,10 +118,10 @@ impl Applied {
         for place in places {
             progress.done += place.next;
             progress.total += place.shard_next;
-            progress.caught_up &= place.next == place.shard_next && !place.waits;
+            progress.caught_up &= place.next >= place.shard_next && !place.waits;
         }
         if let Some((repartition_log, own_log)) = places.first().and_then(|place| place.repartition) {
-            // A follower has no router: others fill the log.
+            // A follower has no router and no emitter: others fill the log.
             if self.members.contains_key(&(repartition_log | ROUTER_BIT)) {
                 let router = self.build_progress(repartition_log | ROUTER_BIT);
                 progress.done += router.done;
@@ -190,6 +188,7 @@ pub struct BuildProgress {
 /// One log partition, for status pages and metrics.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShardStatus {
+    /// The raw dataset whose events are in it.
     pub dataset: String,
     pub topic: String,
     pub partition: u16,
@@ -279,8 +278,8 @@ impl EngineHandle {
     pub fn emissions(&self) -> Vec<EmissionStatus> {
         let emitters = self.shared.applied.read().emitters.clone();
         let status = |(emitter, partition, lag): (Arc<Emitter>, u16, u64)| EmissionStatus {
-            dataset: emitter.job.emission.dataset.name.clone(),
-            topic: emitter.job.emission.topic(),
+            dataset: emitter.emission.dataset.name.clone(),
+            topic: emitter.topic(),
             partition,
             lag,
         };

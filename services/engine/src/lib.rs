@@ -6,6 +6,7 @@
 mod accept;
 mod consume;
 mod dedup;
+mod derived;
 mod emit;
 mod engine;
 mod erased;
@@ -22,4 +23,4 @@ pub use engine::Engine;
 pub use handle::{BuildProgress, EmissionStatus, EngineHandle, ShardStatus};
 pub use rebuild::{Comparison, rebuild};
 pub use runner::RunningEngine;
-pub use spec::{DatasetJob, EmitJob, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
+pub use spec::{DatasetJob, EmitJob, EngineOptions, FeedJob, JobSpec, PipelineJob, Role, RouteJob};

@@ -1,7 +1,7 @@
 //! How far the outputs of a router or an emitter are in the log: its group's committed offset or, where the broker no longer has
 //! that, what the output itself says.
 
-use crate::emit::next_offset_of;
+use crate::emit::{Output, next_offset_of};
 use std::sync::Arc;
 use thyme_core::record::Record;
 use thyme_core::{Error, Result};
@@ -16,7 +16,19 @@ const READ_BYTES: usize = 8 << 20;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Filler {
     Router,
+    /// Of rows for other consumers.
     Emitter,
+    /// Of rows for pipelines: with progress records, as a router's.
+    Feeder,
+}
+
+impl Filler {
+    pub fn of(output: &Output) -> Filler {
+        match output {
+            Output::Topic => Filler::Emitter,
+            Output::Feed(_) => Filler::Feeder,
+        }
+    }
 }
 
 /// One router or emitter on one partition of the log that it reads.
@@ -40,7 +52,8 @@ impl OutputPlace<'_> {
         let committed = match kept {
             Some(offset) => offset,
             None => match self.filler {
-                Filler::Router => self.found_in_output(log)?.unwrap_or_default(),
+                Filler::Router => self.found_in_output(log, 0)?.unwrap_or_default(),
+                Filler::Feeder => self.found_in_output(log, self.partition)?.unwrap_or_default(),
                 // Not every event has a record: what the state has gone past since the last one had none.
                 Filler::Emitter => self.found_in_records(log)?.unwrap_or_default().max(*next),
             },
@@ -71,13 +84,14 @@ impl OutputPlace<'_> {
     }
 
     /// Brokers forget the offsets of a group that is silent for long. Each tick of the router has left its next offset in every
-    /// partition of its output, in the same transaction: the last one is at the end of any of them.
-    fn found_in_output(&self, log: &dyn EventLog) -> Result<Option<u64>> {
-        let mut below = log.end_offset(self.output, 0)?;
+    /// partition of its output, in the same transaction: the last one is at the end of any of them. Rows with the key of what they
+    /// are made from leave it in the partition of the same number.
+    fn found_in_output(&self, log: &dyn EventLog, at: u16) -> Result<Option<u64>> {
+        let mut below = log.end_offset(self.output, at)?;
         let mut length = TAIL;
         while below > 0 {
             let from = below.saturating_sub(length);
-            let found = self.greatest_progress(log, from, below)?;
+            let found = self.greatest_progress(log, at, from, below)?;
             if found.is_some() {
                 return Ok(found);
             }
@@ -110,10 +124,10 @@ impl OutputPlace<'_> {
         Ok(None)
     }
 
-    fn greatest_progress(&self, log: &dyn EventLog, mut from: u64, below: u64) -> Result<Option<u64>> {
+    fn greatest_progress(&self, log: &dyn EventLog, at: u16, mut from: u64, below: u64) -> Result<Option<u64>> {
         let mut greatest = None;
         while from < below {
-            let records = log.read(self.output, 0, from, TAIL as usize, READ_BYTES)?;
+            let records = log.read(self.output, at, from, TAIL as usize, READ_BYTES)?;
             let Some(last) = records.last() else { break };
             from = last.offset + 1;
             for record in records.iter().filter(|record| record.offset < below) {

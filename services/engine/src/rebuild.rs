@@ -71,8 +71,8 @@ fn stretches_of(state: &Snapshot, spec: &JobSpec) -> Result<Vec<Stretch>> {
     let mut found = Vec::new();
     for job in &spec.datasets {
         let own = std::iter::once((job.log_id, job.dataset.topic()));
-        let routes = job.routes.iter().map(|route| (route.log_id, route.route.topic.clone()));
-        for (log_id, topic) in own.chain(routes) {
+        let derived = job.derived().into_iter().map(|log| (log.route.log_id, log.route.route.topic.clone()));
+        for (log_id, topic) in own.chain(derived) {
             for partition in 0..job.dataset.partitions {
                 let end = state.progress(log_id, partition)?.unwrap_or_default();
                 found.push(Stretch { log_id, topic: topic.clone(), partition, end });
@@ -118,8 +118,8 @@ fn compare(state: &Snapshot, rebuilt: &Snapshot, spec: &JobSpec, stretches: &[St
 fn tables_of(spec: &JobSpec) -> BTreeMap<u32, u16> {
     let mut tables = BTreeMap::new();
     for job in &spec.datasets {
-        let pipelines = job.pipelines.iter().chain(job.routes.iter().flat_map(|route| &route.pipelines));
-        let ids = pipelines.map(|pipeline| pipeline.table.id).chain(job.raw_table.as_ref().map(|table| table.id));
+        let ids =
+            job.all_pipelines().map(|pipeline| pipeline.table.id).chain(job.raw_table.as_ref().map(|table| table.id));
         tables.extend(ids.map(|id| (id, job.dataset.partitions)));
     }
     tables

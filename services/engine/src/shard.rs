@@ -3,22 +3,20 @@
 
 use crate::accept::{Judge, judged_before};
 use crate::consume::{Member, MemberKind, Row, SourceEnd, Watermarks, keep_raw, route, run_pipeline};
-use crate::emit::Emitter;
+use crate::derived::Filling;
 use crate::offsets::{Filler, OutputPlace};
-use crate::poison::{event_fault, routed_fault};
 use crate::spec::EngineOptions;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use thyme_core::Result;
 use thyme_core::definition::CompiledDataset;
 use thyme_core::failpoint::{Point, pass};
-use thyme_core::record::{Record, decode_row};
+use thyme_core::{ErrorKind, Result};
 use thyme_log::{Batch, EventLog, LogRecord, Producer};
 use thyme_state::{Acceptance, CounterScope, Counters, Rejected, Snapshot, SourceProgress, Tick};
 
 /// Most bytes that one read of the log brings.
-const READ_BYTES: usize = 8 << 20;
+pub const READ_BYTES: usize = 8 << 20;
 
 pub struct Shard {
     pub dataset: Arc<CompiledDataset>,
@@ -26,11 +24,18 @@ pub struct Shard {
     pub log_id: u32,
     pub topic: String,
     pub partition: u16,
+    /// Whether the log is another node's to create and to delete.
+    pub follows: bool,
+    /// Whether the log is filled from another one, and how.
     pub is_repartition: bool,
-    /// Id of the dataset's own log.
+    pub filling: Filling,
+    /// The raw dataset behind it, and the id of its log.
+    pub root: String,
     pub own_log: u32,
     /// Next offset of the log; members that stand here are in lockstep.
     pub next: u64,
+    /// Where that was before the last tick: so far emitters have come that are not behind.
+    pub before: u64,
     pub counters: Counters,
     /// Own log only: lateness and dedup clock, erased keys.
     pub acceptance: Acceptance,
@@ -48,13 +53,13 @@ pub struct Advance {
     pub records: usize,
     pub next: Option<u64>,
     acceptance: Option<Acceptance>,
-    counters: Option<Counters>,
+    pub counters: Option<Counters>,
     erased: BTreeMap<Bytes, Vec<u64>>,
-    sources: Vec<(u16, SourceProgress)>,
+    pub sources: Vec<(u16, SourceProgress)>,
     /// Of a repartition log.
-    dead_letters: Vec<Rejected>,
-    /// (index of the member, next offset, greatest event time routed)
-    members: Vec<(usize, u64)>,
+    pub dead_letters: Vec<Rejected>,
+    /// (index of the member, next offset)
+    pub members: Vec<(usize, u64)>,
     /// To send in one transaction.
     pub outputs: Vec<Batch>,
     /// (group, topic, partition, next offset) to commit with the outputs.
@@ -92,14 +97,13 @@ impl Shard {
         if !has_caught_up {
             self.lockstep_pass(snapshot, tick, log, options, &mut advance)?;
         }
-        for index in 0..self.members.len() {
-            self.emit_pass(snapshot, tick, log, options, index, &mut advance)?;
-        }
+        self.emit_pass(snapshot, tick, log, options, &mut advance)?;
         Ok(advance)
     }
 
     /// Takes over what a committed tick changed.
     pub fn settle(&mut self, advance: Advance) {
+        self.before = self.next;
         if let Some(next) = advance.next {
             self.next = next;
         }
@@ -152,7 +156,7 @@ impl Shard {
                     (Filler::Router, job.route.topic.clone(), group, committed)
                 }
                 MemberKind::Emitter { emitter, group } => {
-                    (Filler::Emitter, emitter.job.emission.topic(), group, &mut member.next)
+                    (Filler::of(&emitter.output), emitter.topic(), group, &mut member.next)
                 }
                 MemberKind::Raw { .. } | MemberKind::Pipeline { .. } => continue,
             };
@@ -168,7 +172,8 @@ impl Shard {
             .collect()
     }
 
-    /// Records from `from` on; never past an offset at which a router of the group begins to send again.
+    /// Records from `from` on; never past an offset at which a router of the group begins to send again. `None` for a follower whose owner
+    /// has not created the log yet, or has deleted it, because what took over there does not read it.
     fn read(
         &self,
         log: &dyn EventLog,
@@ -176,15 +181,19 @@ impl Shard {
         from: u64,
         below: u64,
         group: &[usize],
-    ) -> Result<Vec<LogRecord>> {
+    ) -> Result<Option<Vec<LogRecord>>> {
         let committed =
             group.iter().map(|index| self.members[*index].committed()).filter(|offset| *offset > from).min();
         let limit = committed.unwrap_or(u64::MAX).min(below);
-        let mut records = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES)?;
+        let read = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES);
+        if self.follows && read.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let mut records = read?;
         pass(Point::AfterPoll)?;
         let keep = records.partition_point(|record| record.offset < limit);
         records.truncate(keep);
-        Ok(records)
+        Ok(Some(records))
     }
 
     fn lockstep_pass(
@@ -196,7 +205,7 @@ impl Shard {
         advance: &mut Advance,
     ) -> Result<()> {
         let group = self.standing_at(self.next);
-        let records = self.read(log, options, self.next, u64::MAX, &group)?;
+        let Some(records) = self.read(log, options, self.next, u64::MAX, &group)? else { return Ok(()) };
         let Some(last) = records.last() else { return Ok(()) };
         let next = last.offset + 1;
         advance.records += records.len();
@@ -233,7 +242,7 @@ impl Shard {
                 pruned: self.own_watermark(&self.acceptance),
                 now: self.own_watermark(&verdict.acceptance),
             };
-            self.feed(snapshot, tick, &group, &rows?, next, Some(end), watermarks, advance)?;
+            self.feed(snapshot, tick, &group, &rows?, next, Some(&end), watermarks, advance)?;
             advance.acceptance = Some(verdict.acceptance);
             advance.counters = Some(verdict.counters);
             advance.erased = verdict.erased;
@@ -253,7 +262,7 @@ impl Shard {
     ) -> Result<()> {
         let group = self.standing_at(place);
         pass(Point::BuildPass)?;
-        let records = self.read(log, options, place, self.next, &group)?;
+        let Some(records) = self.read(log, options, place, self.next, &group)? else { return Ok(()) };
         // Offsets may have gaps; where nothing is left below the shard's own place, the group stands there.
         let next = records.last().map_or(self.next, |last| last.offset + 1);
         advance.records += records.len().max(1);
@@ -270,7 +279,7 @@ impl Shard {
         // What a repartition log may say of event time before it has caught up: nothing beyond what it holds.
         let reached = if next == self.next { self.acceptance } else { Acceptance::default() };
         let end = self.source_end(next, &reached);
-        self.feed(snapshot, tick, &group, &rows, next, Some(end), watermarks, advance)
+        self.feed(snapshot, tick, &group, &rows, next, Some(&end), watermarks, advance)
     }
 
     fn own_watermark(&self, acceptance: &Acceptance) -> Option<i64> {
@@ -278,63 +287,8 @@ impl Shard {
         Some(greatest.saturating_sub(lateness))
     }
 
-    /// Of a repartition log, after `changed`: that of the source partition that is furthest behind. `None` until all have said theirs.
-    fn routed_watermark(&self, changed: &[(u16, SourceProgress)]) -> Option<i64> {
-        let mut sources = self.sources.clone();
-        sources.extend(changed.iter().copied());
-        if sources.len() < usize::from(self.dataset.partitions) {
-            return None;
-        }
-        let greatest = sources.values().map(|progress| progress.greatest_event_time).min().flatten()?;
-        Some(greatest.saturating_sub(self.dataset.max_lateness?))
-    }
-
-    /// How far the pipeline has come that an emitter follows.
-    pub fn reached_by_pipeline_of(&self, emitter: &Emitter) -> u64 {
-        self.pipeline_of(emitter).map_or(0, |pipeline| self.members[pipeline].next)
-    }
-
-    fn pipeline_of(&self, emitter: &Emitter) -> Option<usize> {
-        self.members.iter().position(|other| other.table().is_some_and(|table| table.id == emitter.table.id))
-    }
-
-    /// The next rows of an emitter that its pipeline has taken in.
-    fn emit_pass(
-        &self,
-        snapshot: &Snapshot,
-        tick: &mut Tick,
-        log: &dyn EventLog,
-        options: &EngineOptions,
-        index: usize,
-        advance: &mut Advance,
-    ) -> Result<()> {
-        let member = &self.members[index];
-        let MemberKind::Emitter { emitter, group } = &member.kind else { return Ok(()) };
-        let Some(pipeline) = self.pipeline_of(emitter) else { return Ok(()) };
-        let MemberKind::Pipeline { left_out, .. } = &self.members[pipeline].kind else { return Ok(()) };
-        let below = self.reached_by_pipeline_of(emitter);
-        // The outputs of a state that was lost, or is older, may be ahead of it.
-        if member.next >= below {
-            return Ok(());
-        }
-        let mut records = log.read(&self.topic, self.partition, member.next, options.tick_records, READ_BYTES)?;
-        records.truncate(records.partition_point(|record| record.offset < below));
-        let next = records.last().map_or(below, |last| last.offset + 1);
-        advance.records += records.len().max(1);
-        let rows = self.rows_again(snapshot, &records, &[index, pipeline])?;
-        let batch = emitter.records(snapshot, &self.topic, self.partition, &rows, left_out)?;
-        pass(Point::Emitted)?;
-        if !batch.records.is_empty() {
-            advance.outputs.push(batch);
-        }
-        advance.offsets.push((group.clone(), self.topic.clone(), self.partition, next));
-        tick.put_progress(member.consumer, self.partition, next)?;
-        advance.members.push((index, next));
-        Ok(())
-    }
-
     /// Rows of records that were judged before.
-    fn rows_again(&self, snapshot: &Snapshot, records: &[LogRecord], group: &[usize]) -> Result<Vec<Row>> {
+    pub fn rows_again(&self, snapshot: &Snapshot, records: &[LogRecord], group: &[usize]) -> Result<Vec<Row>> {
         if self.is_repartition {
             return self.repartition_rows(records, group, None);
         }
@@ -349,98 +303,16 @@ impl Shard {
             next_offset,
             greatest_event_time: acceptance.greatest_event_time,
             append_time: acceptance.greatest_append_time.unwrap_or_default(),
+            covered: Vec::new(),
         }
     }
 
-    fn wanted(&self, group: &[usize]) -> Vec<bool> {
+    pub fn wanted(&self, group: &[usize]) -> Vec<bool> {
         let mut wanted = vec![false; self.dataset.types.len()];
         for index in group {
             self.members[*index].mark_wanted(&mut wanted);
         }
         wanted
-    }
-
-    /// Rows of a repartition log. Of records read for the first time, what they say of their sources goes into `advance`, and so
-    /// do those that none of our routers can have written.
-    fn repartition_rows(
-        &self,
-        records: &[LogRecord],
-        group: &[usize],
-        mut advance: Option<&mut Advance>,
-    ) -> Result<Vec<Row>> {
-        let wanted = self.wanted(group);
-        let mut rows = Vec::with_capacity(records.len());
-        for log_record in records {
-            match self.routed(log_record) {
-                Ok(Record::Routed { append_time, event_time, origin, row }) => rows.push(Row {
-                    key: log_record.key.clone(),
-                    time: event_time,
-                    origin,
-                    sequence: log_record.offset,
-                    append_time,
-                    values: decode_row(row, &self.dataset.types, Some(&wanted))?,
-                    encoded: Bytes::new(),
-                }),
-                Ok(Record::Progress { partition, next_offset, max_event_time, .. }) => {
-                    let Some(advance) = advance.as_deref_mut() else { continue };
-                    let greatest_event_time = (max_event_time != i64::MIN).then_some(max_event_time);
-                    advance.sources.retain(|(source, _)| *source != partition);
-                    advance.sources.push((partition, SourceProgress { next_offset, greatest_event_time }));
-                }
-                Ok(Record::Event { .. } | Record::Erase { .. } | Record::Unreadable { .. }) => {}
-                Err(reason) => {
-                    if let Some(advance) = advance.as_deref_mut() {
-                        advance.dead_letters.push(self.dead_letter(log_record, &reason));
-                    }
-                }
-            }
-        }
-        Ok(rows)
-    }
-
-    /// A record that a router of ours may have written, or why it cannot be.
-    fn routed<'a>(&self, log_record: &'a LogRecord) -> Result<Record<'a>, String> {
-        let record = Record::decode(&log_record.value).map_err(|error| error.to_string())?;
-        let fault = match &record {
-            Record::Routed { event_time, origin, row, .. } => {
-                routed_fault(&self.dataset, self.partition, &log_record.key, *origin)
-                    .or_else(|| event_fault(*event_time, row, &self.dataset.types))
-            }
-            Record::Progress { partition, .. } if *partition < self.dataset.partitions => None,
-            Record::Progress { partition, .. } => Some(format!("the dataset's log has no partition {partition}")),
-            Record::Event { .. } | Record::Erase { .. } | Record::Unreadable { .. } => {
-                Some("an unrouted record stands in a repartition log".to_string())
-            }
-        };
-        fault.map_or(Ok(record), Err)
-    }
-
-    fn dead_letter(&self, log_record: &LogRecord, reason: &str) -> Rejected {
-        Rejected {
-            partition: self.partition,
-            offset: log_record.offset,
-            append_time: 0,
-            reason: format!("{}: {reason}", self.topic),
-            key: log_record.key.to_vec(),
-            record: log_record.value.to_vec(),
-        }
-    }
-
-    /// Notes what could not be worked off in a repartition log.
-    fn put_dead_letters(&self, tick: &mut Tick, advance: &mut Advance) -> Result<()> {
-        let dead = advance.dead_letters.len() as u64;
-        if dead == 0 {
-            return Ok(());
-        }
-        let (topic, partition) = (&self.topic, self.partition);
-        tracing::warn!(topic, partition, dead, "records that no router wrote were put to the dead letters");
-        for row in advance.dead_letters.drain(..) {
-            tick.put_dead_letter(self.log_id, &row)?;
-        }
-        let counters = Counters { dead: self.counters.dead + dead, ..self.counters };
-        tick.put_counters(CounterScope::Log(self.log_id), self.partition, &counters)?;
-        advance.counters = Some(counters);
-        Ok(())
     }
 
     /// Hands rows to every member of a group and moves them to `next`.
@@ -452,7 +324,7 @@ impl Shard {
         group: &[usize],
         rows: &[Row],
         next: u64,
-        end: Option<SourceEnd>,
+        end: Option<&SourceEnd>,
         watermarks: Watermarks,
         advance: &mut Advance,
     ) -> Result<()> {
@@ -464,7 +336,7 @@ impl Shard {
                 MemberKind::Pipeline { table, pipeline, left_out } => {
                     run_pipeline(tick, snapshot, place, table, pipeline, rows, left_out, watermarks)?;
                 }
-                // Not in any group: see `emit_pass`.
+                // Not in any group: see `emit.rs`.
                 MemberKind::Emitter { .. } => continue,
                 MemberKind::Router { job, partitions, group, committed } => {
                     let Some(end) = end else { continue };

@@ -26,8 +26,24 @@ pub struct DatasetJob {
 }
 
 impl DatasetJob {
-    fn all_pipelines(&self) -> impl Iterator<Item = &PipelineJob> {
-        self.pipelines.iter().chain(self.routes.iter().flat_map(|route| &route.pipelines))
+    /// All logs that are filled from the dataset's own: by its routers, and by its pipelines' rows. A log comes after the one that it is
+    /// filled from.
+    pub fn derived(&self) -> Vec<Derived<'_>> {
+        let by_routers =
+            self.routes.iter().map(|route| Derived { route, dataset: &self.dataset, of_aligned: true, is_feed: false });
+        let mut found: Vec<Derived<'_>> = by_routers.collect();
+        found.extend(feeds_of(&self.pipelines, true));
+        let mut at = 0;
+        while let Some(Derived { route, of_aligned, .. }) = found.get(at).copied() {
+            found.extend(feeds_of(&route.pipelines, of_aligned && route.route.is_aligned));
+            at += 1;
+        }
+        found
+    }
+
+    /// All that its events go through.
+    pub fn all_pipelines(&self) -> impl Iterator<Item = &PipelineJob> {
+        self.pipelines.iter().chain(self.derived().into_iter().flat_map(|derived| &derived.route.pipelines))
     }
 
     /// The topics that its pipelines write for other consumers.
@@ -41,12 +57,38 @@ impl DatasetJob {
     }
 }
 
+/// A log that is filled from another one.
+#[derive(Clone, Copy)]
+pub struct Derived<'a> {
+    pub route: &'a RouteJob,
+    /// What its rows are.
+    pub dataset: &'a Arc<CompiledDataset>,
+    /// Whether each partition of the log that it is filled from holds events of the raw dataset's partition of the same number alone.
+    pub of_aligned: bool,
+    /// It is filled by a pipeline's rows, not by a router.
+    pub is_feed: bool,
+}
+
+fn feeds_of(pipelines: &[PipelineJob], of_aligned: bool) -> impl Iterator<Item = Derived<'_>> {
+    let feeds = pipelines.iter().flat_map(|pipeline| &pipeline.feeds);
+    feeds.map(move |feed| Derived { route: &feed.route, dataset: &feed.emission.dataset, of_aligned, is_feed: true })
+}
+
 #[derive(Clone)]
 pub struct PipelineJob {
     pub pipeline: Arc<CompiledPipeline>,
     pub table: Table,
     /// Its rows, for other consumers.
     pub emit: Option<EmitJob>,
+    /// Its rows, for pipelines that read its dataset.
+    pub feeds: Vec<FeedJob>,
+}
+
+/// A log with one row per accepted event of a pipeline, and the pipelines that read it.
+#[derive(Clone)]
+pub struct FeedJob {
+    pub emission: Arc<Emission>,
+    pub route: RouteJob,
 }
 
 /// A topic with one row per accepted event of a pipeline.
@@ -57,7 +99,7 @@ pub struct EmitJob {
     pub id: u32,
 }
 
-/// A repartition: the dataset's accepted events in a log of their own, keyed by another group key.
+/// A repartition: a dataset's accepted events, or rows of an aggregated one, in a log of their own, keyed by a group key.
 #[derive(Clone)]
 pub struct RouteJob {
     pub route: Arc<Route>,

@@ -155,6 +155,20 @@ fn an_event_that_was_erased_before_its_record_was_written_has_none() {
     assert_eq!(rows.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [2]);
 }
 
+/// No record says that the topic has been past the event: the committed offset alone does.
+#[test]
+fn an_event_that_was_erased_first_has_no_record_from_a_new_state_either() {
+    let world = World::emitting();
+    let log = log_with(&[order("u", 0, 2.0)]);
+    append(&log, vec![erase("u", START)]);
+    let rows = || emitted(&log, &world, "UserStats.compute", "Order.v1", order("u", 0, 0.0).partition());
+    world.engine(&StateStore::in_memory().unwrap(), &log, 100).run_to_end().unwrap();
+    assert_eq!(rows(), []);
+    // It takes in the event a round before the erase.
+    world.engine(&StateStore::in_memory().unwrap(), &log, 1).run_to_end().unwrap();
+    assert_eq!(rows(), []);
+}
+
 #[test]
 fn what_the_log_has_already_is_not_written_again_by_a_new_state() {
     let world = World::emitting();

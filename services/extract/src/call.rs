@@ -14,7 +14,7 @@ use thyme_core::schema::DataType;
 use thyme_core::value::Value;
 use thyme_query::{Extracted, ExtractedRows, ExtractorCall, ExtractorSpec, to_array};
 
-type Row = Result<Vec<Extracted>, Arc<str>>;
+pub(crate) type Row = Result<Vec<Extracted>, Arc<str>>;
 
 pub(crate) fn run(
     py: Python<'_>,
@@ -60,7 +60,14 @@ pub(crate) fn run(
     rows
 }
 
-fn run_row(py: Python<'_>, function: &Function, spec: &ExtractorSpec, time: i64, inputs: &[Value]) -> PyResult<Row> {
+/// One row in Python.
+pub(crate) fn run_row(
+    py: Python<'_>,
+    function: &Function,
+    spec: &ExtractorSpec,
+    time: i64,
+    inputs: &[Value],
+) -> PyResult<Row> {
     let ts = datetime(py, time)?;
     let result = match spec.style {
         CallStyle::Dict => {

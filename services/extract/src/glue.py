@@ -135,6 +135,7 @@ def bind(owner, found):
     def bound(*arguments):
         return found(owner, *arguments)
 
+    bound.extractor = found
     return bound
 
 

@@ -9,6 +9,7 @@ mod context;
 mod glue;
 mod guest;
 mod loader;
+mod native;
 mod pace;
 mod pool;
 mod values;

@@ -2,10 +2,11 @@
 
 use crate::glue::{describe_error, exception, glue};
 use crate::guest;
+use crate::native::{self, Native, Rest};
 use crate::pace::Pace;
 use crate::pool::{Job, Pool};
 use crate::watchdog;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, ready};
 use parking_lot::RwLock;
 use pyo3::prelude::*;
 use std::collections::HashMap;
@@ -24,6 +25,8 @@ pub(crate) struct Function(pub Py<PyAny>);
 pub(crate) struct Loaded {
     pub spec: ExtractorSpec,
     pub function: std::result::Result<Function, Arc<str>>,
+    /// Where it does without Python.
+    native: Option<Native>,
     pub pace: Pace,
 }
 
@@ -75,7 +78,7 @@ impl PythonExtractors {
                 report.errors.push(Error::definition(format!("no function is given for extractor {name}")));
                 Arc::from("its function was not given")
             });
-            keyed(spec, function)
+            Python::attach(|py| keyed(py, spec, function, &mut report))
         });
         let extractors = loaded.collect();
         self.put(deployment, Commit { modules: None, extractors });
@@ -95,11 +98,15 @@ impl PythonExtractors {
 }
 
 fn keyed(
+    py: Python<'_>,
     spec: &ExtractorSpec,
     function: std::result::Result<Function, Arc<str>>,
+    report: &mut LoadReport,
 ) -> ((Arc<str>, Arc<str>), Arc<Loaded>) {
     let key = (spec.featureset.clone(), spec.name.clone());
-    (key, Arc::new(Loaded { spec: spec.clone(), function, pace: Pace::default() }))
+    let function_of = function.as_ref().ok();
+    let native = function_of.and_then(|function| native::compile(py, function, spec, &mut report.warnings));
+    (key, Arc::new(Loaded { spec: spec.clone(), function, native, pace: Pace::default() }))
 }
 
 fn start_pool(workers: usize) -> Result<Arc<Pool>> {
@@ -146,23 +153,48 @@ impl ExtractorRuntime for PythonExtractors {
         forget(removed);
     }
 
+    fn is_native(&self, deployment: &str, featureset: &str, extractor: &str) -> bool {
+        let key = (Arc::from(featureset), Arc::from(extractor));
+        self.commits
+            .read()
+            .get(deployment)
+            .and_then(|commit| commit.extractors.get(&key))
+            .is_some_and(|loaded| loaded.native.is_some())
+    }
+
+    /// What its native form is sure of is computed at once, on this thread.
     fn call(&self, call: ExtractorCall) -> BoxFuture<'static, ExtractedRows> {
-        let row_count = call.rows.len();
         let key = (call.featureset.clone(), call.extractor.clone());
         let loaded =
             self.commits.read().get(call.deployment.as_ref()).and_then(|commit| commit.extractors.get(&key).cloned());
         let Some(loaded) = loaded else {
             let reason: Arc<str> = "is not loaded on this node".into();
-            return Box::pin(futures::future::ready(vec![Err(reason); row_count]));
+            return Box::pin(ready(vec![Err(reason); call.rows.len()]));
         };
+        let Some(native) = &loaded.native else { return Box::pin(self.in_python(call, loaded)) };
+        let (mut rows, rest) = native.run(call);
+        let Some(Rest { call, positions }) = rest else { return Box::pin(ready(rows)) };
+        let answer = self.in_python(call, loaded);
+        Box::pin(async move {
+            for (position, row) in positions.into_iter().zip(answer.await) {
+                rows[position] = row;
+            }
+            rows
+        })
+    }
+}
+
+impl PythonExtractors {
+    fn in_python(&self, call: ExtractorCall, loaded: Arc<Loaded>) -> impl Future<Output = ExtractedRows> + use<> {
+        let row_count = call.rows.len();
         let (reply, answer) = oneshot::channel();
         guest::submit(&self.pool, Job { call, loaded, reply });
-        Box::pin(async move {
+        async move {
             answer.await.unwrap_or_else(|_| {
                 let reason: Arc<str> = "its worker ended".into();
                 vec![Err(reason); row_count]
             })
-        })
+        }
     }
 }
 
@@ -206,7 +238,7 @@ fn load_commit(
                 }
             },
         };
-        let (key, entry) = keyed(spec, function);
+        let (key, entry) = keyed(py, spec, function, report);
         loaded.insert(key, entry);
     }
     Ok(Commit { modules: Some(commit.unbind()), extractors: loaded })

@@ -1,12 +1,14 @@
-//! Values to Python and back. Times are datetimes with the zone UTC; NumPy scalars are read as what they hold.
+//! Values to Python and back. Times are datetimes with the zone UTC, decimals `decimal.Decimal`; NumPy scalars are read as what they hold.
 
 use crate::glue::glue;
 use pyo3::IntoPyObjectExt;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyBytes, PyDateTime, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thyme_core::decimal::Decimal;
 use thyme_core::value::Value;
 
 pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
@@ -18,6 +20,7 @@ pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyA
         Value::Str(text) => text.as_ref().into_bound_py_any(py),
         Value::Bytes(bytes) => Ok(PyBytes::new(py, bytes).into_any()),
         Value::Time(micros) => datetime(py, *micros),
+        Value::Decimal(number) => decimal_class(py)?.call1((number.to_string(),)),
         Value::List(items) => {
             let list = PyList::empty(py);
             for item in items.iter() {
@@ -33,6 +36,11 @@ pub fn to_python<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyA
             Ok(dict.into_any())
         }
     }
+}
+
+fn decimal_class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS.import(py, "decimal", "Decimal")
 }
 
 /// A datetime with the zone UTC.
@@ -69,6 +77,10 @@ pub fn from_python(object: &Bound<'_, PyAny>) -> Result<Value, String> {
     }
     if object.is_instance_of::<PyDateTime>() {
         return micros(object).map(Value::Time).map_err(|error| error.value(object.py()).to_string());
+    }
+    if decimal_class(object.py()).is_ok_and(|class| object.is_instance(class).unwrap_or(false)) {
+        let text = object.str().and_then(|text| text.extract::<String>()).map_err(|error| error.to_string())?;
+        return Decimal::parse(&text).map(Value::Decimal).map_err(|error| error.message().to_string());
     }
     if object.is_instance_of::<PyList>() || object.is_instance_of::<PyTuple>() {
         let items: Result<Vec<Value>, String> = object

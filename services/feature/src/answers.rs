@@ -79,13 +79,7 @@ pub(crate) fn many(answer: &Answer, as_arrow: bool, one_time: bool) -> Result<v1
 }
 
 fn key_column(name: &str, values: &[Value]) -> v1::Column {
-    let data_type = values.iter().find_map(|value| match value {
-        Value::Bool(_) => Some(thyme_core::schema::DataType::Bool),
-        Value::Int(_) => Some(thyme_core::schema::DataType::Int),
-        Value::Bytes(_) => Some(thyme_core::schema::DataType::Bytes),
-        Value::Time(_) => Some(thyme_core::schema::DataType::Time),
-        _ => None,
-    });
+    let data_type = values.iter().find_map(Value::scalar_type);
     column_to_wire(name, &data_type.unwrap_or(thyme_core::schema::DataType::Str), values)
 }
 

@@ -13,8 +13,8 @@ pub struct Target {
     pub topic: String,
     /// The log's small id, as it stands in positions.
     pub log: u32,
-    /// For each pipeline that groups the dataset by another key, the places in its log up to which the table knows the erases; none
-    /// where it knows of no erase.
+    /// For each table with its events that is built anew for an erase, because it groups them by another key or holds rows of rows, the
+    /// places in its log up to which it knows the erases; none where it knows of no erase.
     pub regrouped: Vec<Vec<u64>>,
 }
 
@@ -35,7 +35,7 @@ impl Target {
 #[derive(Debug, Clone, Default)]
 pub struct Targets {
     raw: BTreeMap<String, Arc<Target>>,
-    /// Aggregated dataset -> the raw datasets that its pipelines read.
+    /// Aggregated dataset -> the raw datasets behind it.
     aggregated: BTreeMap<String, Vec<String>>,
 }
 
@@ -45,18 +45,18 @@ impl Targets {
         let mut targets = Targets::default();
         for (name, dataset) in &compiled.datasets {
             if dataset.is_raw() {
-                let readers = compiled.pipelines.values().filter(|pipeline| pipeline.input == *name);
+                let readers = compiled.pipelines.values().filter(|pipeline| pipeline.root == *name);
                 let regrouped = readers.filter(|pipeline| pipeline.route.is_some());
                 let target = Target {
                     schema: RowSchema::from(dataset.as_ref()),
                     topic: dataset.topic(),
                     log: log_id(&dataset.log_identity())?,
-                    regrouped: regrouped.map(|pipeline| pipeline.erased.clone()).collect(),
+                    regrouped: regrouped.map(|pipeline| pipeline.known_erases().to_vec()).collect(),
                 };
                 targets.raw.insert(name.clone(), Arc::new(target));
             } else {
                 let pipelines = dataset.pipelines.iter().filter_map(|pipeline| compiled.pipelines.get(pipeline));
-                let mut inputs: Vec<String> = pipelines.map(|pipeline| pipeline.input.clone()).collect();
+                let mut inputs: Vec<String> = pipelines.map(|pipeline| pipeline.root.clone()).collect();
                 inputs.dedup();
                 targets.aggregated.insert(name.clone(), inputs);
             }

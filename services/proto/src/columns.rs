@@ -4,7 +4,7 @@ use crate::convert::{value_from_wire, value_to_wire};
 use crate::v1;
 use crate::v1::column::Values;
 use thyme_core::schema::DataType;
-use thyme_core::{Error, Result, Value};
+use thyme_core::{Decimal, Error, Result, Value};
 
 /// A column of `data_type` as it travels. A value that is not of that type travels in an `any` array.
 pub fn column_to_wire(name: &str, data_type: &DataType, values: &[Value]) -> v1::Column {
@@ -31,6 +31,10 @@ pub fn column_to_wire(name: &str, data_type: &DataType, values: &[Value]) -> v1:
         .map(|values| Values::Bytes(v1::BytesArray { values })),
         DataType::Time => pick(values, 0, |value| if let Value::Time(micros) = value { Some(*micros) } else { None })
             .map(|micros| Values::Datetimes(v1::DatetimeArray { micros })),
+        DataType::Decimal => pick(values, String::new(), |value| {
+            if let Value::Decimal(number) = value { Some(number.to_string()) } else { None }
+        })
+        .map(|values| Values::Decimals(v1::DecimalArray { values })),
         DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => None,
     };
     let (array, null_rows) = match typed {
@@ -65,6 +69,13 @@ pub fn column_from_wire(column: v1::Column) -> Result<Vec<Result<Value>>> {
             array.values.into_iter().map(|bytes| Ok(Value::Bytes(bytes.as_ref().into()))).collect()
         }
         Some(Values::Datetimes(array)) => array.micros.into_iter().map(|micros| Ok(Value::Time(micros))).collect(),
+        Some(Values::Decimals(array)) => {
+            // At a null row there is no number.
+            let read = |text: String| {
+                if text.is_empty() { Ok(Value::Null) } else { Decimal::parse(&text).map(Value::Decimal) }
+            };
+            array.values.into_iter().map(read).collect()
+        }
         Some(Values::Any(array)) => array.values.into_iter().map(value_from_wire).collect(),
     };
     for row in column.null_rows {

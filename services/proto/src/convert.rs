@@ -6,7 +6,7 @@ use crate::v1::value::Kind;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::time::Micros;
-use thyme_core::{Error, Result, Value};
+use thyme_core::{Decimal, Error, Result, Value};
 
 /// A domain value as it travels.
 pub fn value_to_wire(value: &Value) -> v1::Value {
@@ -18,6 +18,7 @@ pub fn value_to_wire(value: &Value) -> v1::Value {
         Value::Str(text) => Kind::StringValue(text.to_string()),
         Value::Bytes(bytes) => Kind::BytesValue(bytes.to_vec().into()),
         Value::Time(micros) => Kind::DatetimeMicros(*micros),
+        Value::Decimal(number) => Kind::DecimalValue(number.to_string()),
         Value::List(items) => Kind::ListValue(v1::ListValue { values: items.iter().map(value_to_wire).collect() }),
         Value::Map(entries) => Kind::MapValue(v1::MapValue {
             entries: entries.iter().map(|(name, item)| (name.to_string(), value_to_wire(item))).collect(),
@@ -39,6 +40,7 @@ pub fn value_from_wire(value: v1::Value) -> Result<Value> {
         Kind::StringValue(text) => Value::str(text),
         Kind::BytesValue(bytes) => Value::Bytes(bytes.as_ref().into()),
         Kind::DatetimeMicros(micros) => Value::Time(micros),
+        Kind::DecimalValue(text) => Value::Decimal(Decimal::parse(&text)?),
         Kind::ListValue(list) => {
             let items: Result<Vec<Value>> = list.values.into_iter().map(value_from_wire).collect();
             Value::List(items?.into())

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::error::ERROR_TABLE;
 use thyme_core::schema::DataType;
-use thyme_core::{Error, Value};
+use thyme_core::{Decimal, Error, Value};
 use tonic_types::StatusExt as _;
 
 fn scalar() -> impl Strategy<Value = Value> {
@@ -20,6 +20,9 @@ fn scalar() -> impl Strategy<Value = Value> {
         ".{0,8}".prop_map(Value::str),
         proptest::collection::vec(any::<u8>(), 0..8).prop_map(|bytes| Value::Bytes(bytes.into())),
         any::<i64>().prop_map(Value::Time),
+        (any::<i64>(), 0u32..19)
+            .prop_map(|(number, zeros)| Decimal::from_units(i128::from(number) * 10i128.pow(zeros)))
+            .prop_map(|number| Value::Decimal(number.unwrap())),
     ]
 }
 
@@ -47,7 +50,8 @@ proptest! {
     #[test]
     fn columns_round_trip(values in proptest::collection::vec(scalar(), 0..12)) {
         // A column is of one type or, of mixed ones, travels as `any`: both come back as they were.
-        for data_type in [DataType::Bool, DataType::Int, DataType::Float, DataType::Str, DataType::Bytes, DataType::Time] {
+        use DataType::{Bool, Bytes, Float, Int, Str, Time};
+        for data_type in [Bool, Int, Float, Str, Bytes, Time, DataType::Decimal] {
             let fitting: Vec<Value> =
                 values.iter().map(|value| if value.has_type(&data_type) { value.clone() } else { Value::Null }).collect();
             for values in [&fitting, &values] {
@@ -72,6 +76,10 @@ fn what_is_no_value_is_refused_and_named() {
     assert_eq!(value_from_wire(none.clone()).unwrap_err().hint_text(), Some("send null_value for null"));
     let nan = v1::Value { kind: Some(v1::value::Kind::DoubleValue(f64::NAN)) };
     assert_eq!(value_from_wire(nan.clone()).unwrap_err().message(), "NaN is not a value");
+    let decimal = |text: &str| v1::Value { kind: Some(v1::value::Kind::DecimalValue(text.to_string())) };
+    assert_eq!(value_from_wire(decimal("NaN")).unwrap_err().message(), "NaN is not a value");
+    assert_eq!(value_from_wire(decimal("")).unwrap_err().message(), "expected Decimal, got ''");
+    assert_eq!(value_from_wire(decimal("1.50")).unwrap(), Value::Decimal(Decimal::parse("1.5").unwrap()));
     let error = row_from_wire(BTreeMap::from([("amount".to_string(), nan)])).unwrap_err();
     assert_eq!((error.field_name(), error.message()), (Some("amount"), "'amount': NaN is not a value"));
     let mut column = column_to_wire("x", &DataType::Int, &[Value::Int(1)]);

@@ -1,7 +1,7 @@
 //! An answer as one Arrow batch.
 
 use crate::answer::Answer;
-use crate::chunk::status_array;
+use crate::cells::status_array;
 use crate::columns::{arrow_type, broken, to_array};
 use crate::export::standing_metadata;
 use arrow_array::ArrayRef;
@@ -46,11 +46,5 @@ impl Answer {
 
 /// Keys are typed values; a column of nulls only passes as text.
 fn key_type(values: &[Value]) -> DataType {
-    match values.iter().find(|value| !value.is_null()) {
-        Some(Value::Bool(_)) => DataType::Bool,
-        Some(Value::Int(_)) => DataType::Int,
-        Some(Value::Bytes(_)) => DataType::Bytes,
-        Some(Value::Time(_)) => DataType::Time,
-        _ => DataType::Str,
-    }
+    values.iter().find_map(Value::scalar_type).unwrap_or(DataType::Str)
 }

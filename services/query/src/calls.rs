@@ -125,10 +125,9 @@ fn typed(label: &str, output: Extracted, slot: &SlotPlan) -> FeatureValue {
     }
 }
 
-/// Ints are accepted for floats, at any depth; nothing else is converted.
+/// Ints are accepted for floats and Decimals, at any depth; nothing else is converted.
 pub(crate) fn coerce(value: Value, data_type: &DataType) -> Option<Value> {
     match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Some(Value::Float(number as f64)),
         (Value::List(items), DataType::List(item)) => {
             let coerced: Option<Vec<Value>> = items.iter().map(|entry| coerce(entry.clone(), item)).collect();
             Some(Value::List(coerced?.into()))
@@ -145,6 +144,6 @@ pub(crate) fn coerce(value: Value, data_type: &DataType) -> Option<Value> {
             let coerced: Option<_> = fields.into_iter().map(field).collect();
             Some(Value::Map(Arc::new(coerced.filter(|_| entries.len() == fields.len())?)))
         }
-        (value, data_type) => value.has_type(data_type).then_some(value),
+        (value, data_type) => Some(value.widened(data_type)).filter(|value| value.has_type(data_type)),
     }
 }

@@ -1,22 +1,26 @@
 //! Between values and Arrow columns. Int is Int64, float Float64, str Utf8, bytes Binary, datetime Timestamp(µs, UTC),
-//! list[T] List, dict[str, T] Map, the entry of a TopK a Struct.
+//! Decimal Decimal128(38, 18), list[T] List, dict[str, T] Map, the entry of a TopK a Struct.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType, UInt64Type};
+use arrow_array::types::{
+    Decimal128Type, Decimal256Type, Float64Type, Int64Type, TimestampMicrosecondType, TimestampNanosecondType,
+    UInt64Type,
+};
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, MapArray, StringArray,
-    StructArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, ListArray, MapArray,
+    StringArray, StructArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_cast::cast;
 use arrow_schema::{DataType as ArrowType, Field as ArrowField, Fields, TimeUnit};
 use std::sync::Arc;
+use thyme_core::decimal::{Decimal, PRECISION, SCALE};
 use thyme_core::error::{Error, Result};
 use thyme_core::schema::{DataType, StructType};
 use thyme_core::time::{Micros, parse_time};
 use thyme_core::value::Value;
 
-const UTC: &str = "UTC";
+pub(crate) const UTC: &str = "UTC";
 
 /// The Arrow type of a column.
 pub fn arrow_type(data_type: &DataType) -> ArrowType {
@@ -27,11 +31,24 @@ pub fn arrow_type(data_type: &DataType) -> ArrowType {
         DataType::Str => ArrowType::Utf8,
         DataType::Bytes => ArrowType::Binary,
         DataType::Time => ArrowType::Timestamp(TimeUnit::Microsecond, Some(UTC.into())),
+        DataType::Decimal => ArrowType::Decimal128(PRECISION, SCALE as i8),
         DataType::List(item) => ArrowType::List(Arc::new(ArrowField::new("item", arrow_type(item), true))),
         DataType::Map(item) => {
             ArrowType::Map(Arc::new(ArrowField::new("entries", ArrowType::Struct(map_fields(item)), false)), false)
         }
         DataType::Struct(fixed) => ArrowType::Struct(struct_fields(fixed)),
+    }
+}
+
+/// About what a value takes in a column. How long texts and lists are is not known before they are read.
+pub(crate) fn column_bytes(data_type: &DataType) -> usize {
+    match data_type {
+        DataType::Bool => 1,
+        DataType::Int | DataType::Float | DataType::Time => 8,
+        DataType::Decimal => 16,
+        DataType::Str | DataType::Bytes => 32,
+        DataType::List(item) | DataType::Map(item) => 16 * column_bytes(item),
+        DataType::Struct(fixed) => fixed.fields().iter().map(|(_, field)| column_bytes(field)).sum(),
     }
 }
 
@@ -77,6 +94,10 @@ pub fn to_array<'a>(values: impl ExactSizeIterator<Item = &'a Value>, data_type:
         DataType::Time => {
             let array = collect!(TimestampMicrosecondArray, Value::Time(micros) => *micros);
             Arc::new(array.with_timezone(UTC))
+        }
+        DataType::Decimal => {
+            let array = collect!(Decimal128Array, Value::Decimal(number) => number.units());
+            Arc::new(array.with_precision_and_scale(PRECISION, SCALE as i8).map_err(broken)?)
         }
         DataType::List(item) => list_array(values, item)?,
         DataType::Map(item) => map_array(values, item)?,
@@ -144,8 +165,8 @@ fn struct_array<'a>(values: impl ExactSizeIterator<Item = &'a Value>, fixed: &St
     Ok(Arc::new(array))
 }
 
-/// The values of a column, read as `data_type`. Any width of integer or text is read; an integer column stands for floats;
-/// nothing else is converted. `column` is for messages.
+/// The values of a column, read as `data_type`. Any width of integer, decimal or text is read; an integer column stands for floats
+/// and Decimals, a text column for Decimals; nothing else is converted. `column` is for messages.
 pub fn from_array(array: &ArrayRef, data_type: &DataType, column: &str) -> Result<Vec<Value>> {
     let wrong =
         || Error::invalid(format!("column '{column}' is {}, expected {data_type}", array.data_type())).field(column);
@@ -164,9 +185,13 @@ pub fn from_array(array: &ArrayRef, data_type: &DataType, column: &str) -> Resul
             read(plain.as_boolean().iter(), |flag| Some(Value::Bool(flag)))
         }
         DataType::Int if kind.is_integer() => ints(&plain, wrong)?,
-        DataType::Float
-            if kind.is_numeric() && !matches!(kind, ArrowType::Decimal128(..) | ArrowType::Decimal256(..)) =>
-        {
+        DataType::Decimal if kind.is_decimal() || kind.is_integer() || is_text => {
+            let read =
+                |number: Option<Result<Decimal>>| number.map_or(Ok(Value::Null), |number| number.map(Value::Decimal));
+            let values: Result<Vec<Value>> = decimals(&plain)?.into_iter().map(read).collect();
+            values.map_err(|error| error.context(format!("column '{column}'")).field(column))?
+        }
+        DataType::Float if kind.is_numeric() && !kind.is_decimal() => {
             let cast = cast(&plain, &ArrowType::Float64).map_err(broken)?;
             let numbers = cast.as_primitive::<Float64Type>();
             if numbers.iter().flatten().any(|number| !number.is_finite()) {
@@ -248,6 +273,30 @@ fn unpack(array: &ArrayRef) -> Result<ArrayRef> {
         ArrowType::RunEndEncoded(_, inner) => cast(array, inner.data_type()).map_err(broken),
         _ => Ok(array.clone()),
     }
+}
+
+/// Of decimals of any width, integers, or texts.
+fn decimals(array: &ArrayRef) -> Result<Vec<Option<Result<Decimal>>>> {
+    Ok(match array.data_type() {
+        ArrowType::Decimal128(_, scale) => {
+            let numbers = array.as_primitive::<Decimal128Type>().iter();
+            numbers.map(|number| number.map(|unscaled| Decimal::from_scaled(unscaled, *scale))).collect()
+        }
+        // Through their digits.
+        ArrowType::Decimal256(..) => {
+            let numbers = array.as_primitive::<Decimal256Type>();
+            let read = |row| numbers.is_valid(row).then(|| Decimal::parse(&numbers.value_as_string(row)));
+            (0..numbers.len()).map(read).collect()
+        }
+        ArrowType::Decimal32(_, scale) | ArrowType::Decimal64(_, scale) => {
+            decimals(&cast(array, &ArrowType::Decimal128(PRECISION, *scale)).map_err(broken)?)?
+        }
+        kind if kind.is_integer() => decimals(&cast(array, &ArrowType::Decimal128(PRECISION, 0)).map_err(broken)?)?,
+        _ => {
+            let cast = cast(array, &ArrowType::Utf8).map_err(broken)?;
+            cast.as_string::<i32>().iter().map(|text| text.map(Decimal::parse)).collect()
+        }
+    })
 }
 
 fn ints(array: &ArrayRef, wrong: impl Fn() -> Error) -> Result<Vec<Value>> {

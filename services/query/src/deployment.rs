@@ -46,7 +46,7 @@ pub(crate) struct Source {
     pub served: ServedTable,
     /// Of the log that its shards read.
     pub partitions: u16,
-    /// Of the dataset's own log, where lateness is decided.
+    /// Of the log that fills that, as many as fill one partition.
     pub source_partitions: u16,
     pub max_lateness: Option<i64>,
     /// The dataset whose `history` it is, and how long: T before watermark - history is refused.
@@ -196,25 +196,26 @@ impl Served {
 fn sources_of(deployment: &Deployment) -> BTreeMap<String, Arc<Source>> {
     let compiled = &deployment.compiled;
     let mut sources = BTreeMap::new();
-    let mut add = |identity: String, name: &str, input: &CompiledDataset| {
+    let mut add = |identity: String, name: &str, root: &CompiledDataset, is_aligned: bool| {
         if let Some(served) = deployment.tables.get(&identity) {
             let source = Source {
                 name: name.to_string(),
                 served: served.clone(),
-                partitions: input.partitions,
-                source_partitions: input.partitions,
-                max_lateness: input.max_lateness,
-                history: input.history.map(|history| (Arc::from(input.name.as_str()), history)),
+                partitions: root.partitions,
+                source_partitions: if is_aligned { 1 } else { root.partitions },
+                max_lateness: root.max_lateness,
+                history: root.history.map(|history| (Arc::from(root.name.as_str()), history)),
             };
             sources.insert(identity, Arc::new(source));
         }
     };
     for dataset in compiled.datasets.values().filter(|dataset| dataset.has_row_table()) {
-        add(dataset.table_identity(), &dataset.name, dataset);
+        add(dataset.table_identity(), &dataset.name, dataset, false);
     }
     for pipeline in compiled.pipelines.values() {
-        if let Some(input) = compiled.datasets.get(&pipeline.input) {
-            add(pipeline.table_identity(), &pipeline.name, input);
+        if let Some(root) = compiled.datasets.get(&pipeline.root) {
+            let is_aligned = pipeline.route.as_ref().is_some_and(|route| route.is_aligned);
+            add(pipeline.table_identity(), &pipeline.name, root, is_aligned);
         }
     }
     sources

@@ -73,6 +73,11 @@ impl QueryEngine {
         self.parts.extractors.load(commit_id, &compiled.definitions.modules, &extractor_specs(compiled))
     }
 
+    /// Whether an extractor of a commit that is loaded does without the interpreter.
+    pub fn is_native(&self, commit_id: &str, featureset: &str, extractor: &str) -> bool {
+        self.parts.extractors.is_native(commit_id, featureset, extractor)
+    }
+
     /// Forgets the extractors of a commit that was checked and not published.
     pub fn unload_extractors(&self, commit_id: &str) {
         self.parts.extractors.unload(commit_id);

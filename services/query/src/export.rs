@@ -146,9 +146,9 @@ impl Export {
         let ChunkReader { view, planned, .. } = &self.reader;
         let reader = self.reader.clone();
         if planned.calls.is_empty() {
-            return off_the_request_threads(move || reader.read_by_key(&spine)).await;
+            return off_the_request_threads(move || reader.read_columns(&spine)).await;
         }
-        let (mut rows, hits) = off_the_request_threads(move || reader.read_in_order(&spine)).await?;
+        let (mut rows, hits) = off_the_request_threads(move || reader.read_values(&spine)).await?;
         self.engine.caller(view).call_all(planned, &mut rows).await;
         Ok((self.reader.arrays(&rows)?, hits))
     }

@@ -3,7 +3,7 @@
 use crate::answer::FeatureValue;
 use crate::calls::coerce;
 use crate::deployment::{Served, Source};
-use crate::reads::settle_outcome;
+use crate::reads::settle;
 use crate::runtime::Lookups;
 use crate::view::{Touched, View};
 use std::collections::BTreeMap;
@@ -91,19 +91,20 @@ impl LookupPlan {
                 return Ok(LookupRow { hit: values.is_some(), values });
             };
             let plan = &windows.pipeline.plan;
-            let outcomes = match place {
+            let outcomes: Vec<Outcome> = match place {
                 Some((encoded, until, visible)) => {
                     let data =
                         view.snapshot.read(table, encoded, until, &view.windows(&windows.plan.windows), &visible)?;
                     hit |= view.snapshot.known(table, encoded, until, &visible)?;
-                    windows.plan.finish(plan, at, &data)
+                    windows.plan.finish(plan, at, &data).collect()
                 }
                 None => plan.outputs.iter().map(|output| Outcome::Empty(output.empty.clone())).collect(),
             };
             for (index, outcome) in outcomes.into_iter().enumerate() {
                 let column = windows.pipeline.output_columns[index];
                 let data_type = &self.dataset.types[column];
-                values[column] = settle_outcome(outcome, None, plan.outputs[index].default.as_ref(), data_type);
+                let (value, status) = settle(outcome, None, plan.outputs[index].default.as_ref(), data_type);
+                values[column] = FeatureValue { value, status };
             }
         }
         for (&column, component) in self.dataset.key_columns.iter().zip(key) {

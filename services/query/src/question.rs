@@ -12,7 +12,7 @@ use thyme_core::value::Value;
 /// A key component or request input as it arrived: every surface hands on what it has, the engine reads it by the declared type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Given {
-    /// Typed already (gRPC, Arrow, Python). An int is accepted where a float is declared.
+    /// Typed already (gRPC, Arrow, Python). An int is accepted where a float or Decimal is declared.
     Value(Value),
     /// Text of a URL parameter or of the command line.
     Text(String),
@@ -25,9 +25,11 @@ impl Given {
         match self {
             Given::Text(text) => Value::from_text(text, data_type),
             Given::Json(json) => Value::from_json(json, data_type),
-            Given::Value(Value::Int(number)) if *data_type == DataType::Float => Ok(Value::Float(*number as f64)),
-            Given::Value(value) if value.has_type(data_type) => Ok(value.clone()),
-            Given::Value(value) => Err(Error::invalid(format!("expected {data_type}, got {}", value.type_name()))),
+            Given::Value(value) => {
+                let widened = value.clone().widened(data_type);
+                let wrong = || Error::invalid(format!("expected {data_type}, got {}", value.type_name()));
+                if widened.has_type(data_type) { Ok(widened) } else { Err(wrong()) }
+            }
         }
     }
 }

@@ -1,27 +1,21 @@
 //! Native reads: the windows and newest rows of a question, each key's rows read once, whatever the number of times asked.
 
-use crate::answer::FeatureValue;
+use crate::answer::{FeatureValue, Status};
+use crate::cells::Cells;
+use crate::keyed::{Group, Keyed, KeyedRows};
 use crate::plan::{Planned, ReadTable, ReadWhat};
-use crate::rows::Rows;
 use crate::view::{Touched, View};
+use std::borrow::Cow;
 use std::sync::Arc;
-use thyme_core::aggregate::{Outcome, WindowData};
+use thyme_core::aggregate::{Outcome, ReadPlan, WindowData, WindowRead};
+use thyme_core::definition::CompiledPipeline;
 use thyme_core::error::Result;
-use thyme_core::key;
 use thyme_core::schema::DataType;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
 use thyme_state::Visible;
 
 const NULL_TIMESTAMP: &str = "the timestamp is null";
-
-/// The rows of one table key, in order of time.
-struct Group {
-    key: Vec<u8>,
-    partition: u16,
-    /// (T, row).
-    rows: Vec<(Micros, usize)>,
-}
 
 /// What becomes of a T that a dataset's `history=` does not reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,26 +30,23 @@ pub(crate) enum TooEarly {
 pub(crate) fn read_all(
     view: &View,
     planned: &Planned,
-    rows: &mut Rows,
+    cells: &mut impl Cells,
     touched: &mut Touched,
     hits: &mut [bool],
     too_early: TooEarly,
 ) -> Result<()> {
-    let mut grouped: Vec<(&[usize], u16, Vec<Group>)> = Vec::new();
+    let mut keyed: Vec<(&[usize], KeyedRows)> = Vec::new();
     for read in &planned.reads {
-        let partitions = read.source.partitions;
-        let known = grouped.iter().position(|(key, count, _)| *key == read.key && *count == partitions);
-        let at = known.unwrap_or_else(|| {
-            grouped.push((&read.key, partitions, group_rows(rows, &read.key, partitions)));
-            grouped.len() - 1
+        let at = keyed.iter().position(|(key, _)| *key == read.key).unwrap_or_else(|| {
+            let by_key = KeyedRows::new(cells.rows(), &read.key);
+            if keyed.is_empty() {
+                cells.expect(by_key.order());
+            }
+            keyed.push((&read.key, by_key));
+            keyed.len() - 1
         });
-        let groups = &grouped[at].2;
-        fill_unread(planned, read, rows);
-        for group in groups {
-            touched.partition(&read.source, group.partition);
-            let kept = within_history(view, read, group, rows, too_early)?;
-            read_group(view, planned, read, group, kept, rows, hits)?;
-        }
+        fill_unread(planned, read, cells);
+        Reader { view, planned, read, hits, too_early }.read_groups(&keyed[at].1, touched, cells)?;
     }
     for source in &planned.looked_up {
         touched.all(source);
@@ -63,56 +54,14 @@ pub(crate) fn read_all(
     Ok(())
 }
 
-/// A row with its key, in the order of the table's rows and of time.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Keyed {
-    vnode: u8,
-    pub key: Vec<u8>,
-    time: Micros,
-    pub row: u32,
-}
-
-/// The rows by their encoded key. Rows with a null key or no time are left out.
-pub(crate) fn keyed_rows(rows: &Rows, key: &[usize]) -> Vec<Keyed> {
-    let encode = |row: usize| {
-        let components: Vec<Value> = key.iter().map(|&slot| rows.slots[slot][row].value.clone()).collect();
-        key::encode_key(&components)
-    };
-    let mut keyed = Vec::with_capacity(rows.len());
-    for (row, time) in rows.times.iter().enumerate() {
-        if let (Some(time), Some(key)) = (time, encode(row)) {
-            keyed.push(Keyed { vnode: key::vnode(&key), key, time: *time, row: row as u32 });
-        }
-    }
-    keyed.sort_unstable();
-    keyed
-}
-
-fn group_rows(rows: &Rows, key: &[usize], partitions: u16) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for Keyed { vnode, key, time, row } in keyed_rows(rows, key) {
-        match groups.last_mut() {
-            Some(group) if group.key == key => group.rows.push((time, row as usize)),
-            _ => groups.push(Group {
-                key,
-                partition: key::partition_of_vnode(vnode, partitions),
-                rows: vec![(time, row as usize)],
-            }),
-        }
-    }
-    groups
-}
-
 /// Values of rows that are not read: a null key is an unknown key, a null time an error. Overwritten where rows are read.
-fn fill_unread(planned: &Planned, read: &ReadTable, rows: &mut Rows) {
-    let fill = |slot: usize, unknown: FeatureValue, rows: &mut Rows| {
-        rows.fill(slot, &unknown);
-        if rows.times.iter().any(Option::is_none) {
-            let reason: Arc<str> = NULL_TIMESTAMP.into();
-            for (value, _) in rows.slots[slot].iter_mut().zip(&rows.times).filter(|(_, time)| time.is_none()) {
-                *value = FeatureValue::error(reason.clone());
-            }
-        }
+fn fill_unread(planned: &Planned, read: &ReadTable, cells: &mut impl Cells) {
+    let times = cells.rows().times.iter();
+    let timeless: Vec<usize> = times.enumerate().filter(|(_, time)| time.is_none()).map(|(row, _)| row).collect();
+    let reason: Arc<str> = NULL_TIMESTAMP.into();
+    let mut fill = |slot: usize, unknown: FeatureValue| {
+        cells.fill(slot, &unknown);
+        timeless.iter().for_each(|row| cells.set(slot, *row, Value::Null, Status::Error(reason.clone())));
     };
     match &read.what {
         ReadWhat::Windows { pipeline, plan, slots } => {
@@ -120,177 +69,191 @@ fn fill_unread(planned: &Planned, read: &ReadTable, rows: &mut Rows) {
                 let output = &pipeline.plan.outputs[output.output];
                 let slot_plan = &planned.slots[slot];
                 let empty = empty_value(slot_plan.default.as_ref(), output.default.as_ref(), &output.empty);
-                fill(slot, as_default(empty, &slot_plan.data_type), rows);
+                fill(slot, FeatureValue::default_of(empty.widened(&slot_plan.data_type)));
             }
         }
         ReadWhat::Newest { columns, .. } => {
             for &(_, slot) in columns {
                 let default = planned.slots[slot].default.clone().unwrap_or(Value::Null);
-                fill(slot, FeatureValue::default_of(default), rows);
+                fill(slot, FeatureValue::default_of(default));
             }
         }
     }
 }
 
-/// The rows of a group that are not before the horizon; those that are get their ERROR.
-fn within_history<'a>(
-    view: &View,
-    read: &ReadTable,
-    group: &'a Group,
-    rows: &mut Rows,
+/// [`ReadWhat`], with the windows as this question reads them.
+enum What<'a> {
+    Windows(WindowsRead<'a>),
+    Newest(&'a [(usize, usize)]),
+}
+
+struct WindowsRead<'a> {
+    pipeline: &'a CompiledPipeline,
+    plan: &'a ReadPlan,
+    slots: &'a [usize],
+    reads: Cow<'a, [WindowRead]>,
+}
+
+/// Reads one table.
+struct Reader<'a> {
+    view: &'a View,
+    planned: &'a Planned,
+    read: &'a ReadTable,
+    hits: &'a mut [bool],
     too_early: TooEarly,
-) -> Result<&'a [(Micros, usize)]> {
-    let Some(horizon) = view.horizon(&read.source, group.partition)? else { return Ok(&group.rows) };
-    let (early, kept) = group.rows.split_at(group.rows.partition_point(|(at, _)| *at < horizon.earliest));
-    if let (Some((at, _)), TooEarly::Refuse) = (early.first(), too_early) {
-        horizon.check(*at)?;
-    }
-    for &(at, row) in early {
-        let error = FeatureValue::error(horizon.reason(at));
-        match &read.what {
-            ReadWhat::Windows { slots, .. } => slots.iter().for_each(|&slot| rows.slots[slot][row] = error.clone()),
-            ReadWhat::Newest { columns, .. } => {
-                columns.iter().for_each(|&(_, slot)| rows.slots[slot][row] = error.clone());
+}
+
+impl Reader<'_> {
+    fn read_groups(&mut self, keyed: &KeyedRows, touched: &mut Touched, cells: &mut impl Cells) -> Result<()> {
+        let source = &self.read.source;
+        let what = match &self.read.what {
+            ReadWhat::Windows { pipeline, plan, slots } => {
+                What::Windows(WindowsRead { pipeline, plan, slots, reads: self.view.windows(&plan.windows) })
+            }
+            ReadWhat::Newest { columns, .. } => What::Newest(columns),
+        };
+        for group in keyed.groups(source.partitions) {
+            touched.partition(source, group.partition);
+            let visible = self.view.visible(source, group.partition)?;
+            let kept = self.within_history(&group, cells)?;
+            match &what {
+                What::Windows(windows) => self.read_windows(group.key, kept, &visible, windows, cells)?,
+                What::Newest(columns) => self.read_newest(group.key, kept, &visible, columns, cells)?,
             }
         }
+        Ok(())
     }
-    Ok(kept)
-}
 
-fn read_group(
-    view: &View,
-    planned: &Planned,
-    read: &ReadTable,
-    group: &Group,
-    kept: &[(Micros, usize)],
-    rows: &mut Rows,
-    hits: &mut [bool],
-) -> Result<()> {
-    let visible = view.visible(&read.source, group.partition)?;
-    match &read.what {
-        ReadWhat::Windows { .. } => read_windows(view, planned, read, group, kept, &visible, rows, hits),
-        ReadWhat::Newest { columns, .. } => {
-            let mut done: Option<(Micros, Option<Vec<Value>>)> = None;
-            for &(at, row) in kept {
-                let newest = match &done {
-                    Some((time, newest)) if *time == at => newest.clone(),
-                    _ => newest_row(view, read, group, at, &visible)?,
-                };
-                if let Some(values) = &newest {
-                    hits[row] = true;
-                    for &(column, slot) in columns {
-                        let value = values.get(column).cloned().unwrap_or_default();
-                        rows.slots[slot][row] = FeatureValue::ok(widen(value, &planned.slots[slot].data_type));
-                    }
-                }
-                done = Some((at, newest));
-            }
-            Ok(())
+    /// The rows of a group that are not before the horizon; those that are get their ERROR.
+    fn within_history<'g>(&self, group: &Group<'g>, cells: &mut impl Cells) -> Result<&'g [Keyed]> {
+        let Some(horizon) = self.view.horizon(&self.read.source, group.partition)? else { return Ok(group.rows) };
+        let (early, kept) = group.rows.split_at(group.rows.partition_point(|row| row.time < horizon.earliest));
+        if let (Some(first), TooEarly::Refuse) = (early.first(), self.too_early) {
+            horizon.check(first.time)?;
         }
+        for early in early {
+            let reason: Arc<str> = horizon.reason(early.time).into();
+            let mut set = |slot: usize| cells.set(slot, early.row as usize, Value::Null, Status::Error(reason.clone()));
+            match &self.read.what {
+                ReadWhat::Windows { slots, .. } => slots.iter().for_each(|slot| set(*slot)),
+                ReadWhat::Newest { columns, .. } => columns.iter().for_each(|(_, slot)| set(*slot)),
+            }
+        }
+        Ok(kept)
     }
-}
 
-fn newest_row(
-    view: &View,
-    read: &ReadTable,
-    group: &Group,
-    at: Micros,
-    visible: &Visible,
-) -> Result<Option<Vec<Value>>> {
-    let Some(until) = view.read_time(at) else { return Ok(None) };
-    let newest = view.snapshot.newest(&read.source.served.table, &group.key, until, visible)?;
-    Ok(newest.map(|event| event.values))
-}
+    fn read_newest(
+        &mut self,
+        key: &[u8],
+        kept: &[Keyed],
+        visible: &Visible,
+        columns: &[(usize, usize)],
+        cells: &mut impl Cells,
+    ) -> Result<()> {
+        for same_time in kept.chunk_by(|a, b| a.time == b.time) {
+            let Some(until) = self.view.read_time(same_time[0].time) else { continue };
+            let newest = self.view.snapshot.newest(&self.read.source.served.table, key, until, visible)?;
+            let Some(event) = newest else { continue };
+            for &(column, slot) in columns {
+                let value = event.values.get(column).cloned().unwrap_or_default();
+                put(cells, slot, same_time, value.widened(&self.planned.slots[slot].data_type), Status::Ok);
+            }
+            self.hit(same_time);
+        }
+        Ok(())
+    }
 
-#[expect(clippy::too_many_arguments, reason = "one call site, each argument a different thing")]
-fn read_windows(
-    view: &View,
-    planned: &Planned,
-    read: &ReadTable,
-    group: &Group,
-    kept: &[(Micros, usize)],
-    visible: &Visible,
-    rows: &mut Rows,
-    hits: &mut [bool],
-) -> Result<()> {
-    let ReadWhat::Windows { pipeline, plan, slots } = &read.what else { return Ok(()) };
-    let table = &read.source.served.table;
-    let mut empty_rows: Vec<(Micros, usize)> = Vec::new();
-    let mut settle = |at: Micros, same_time: &[(Micros, usize)], data: &[WindowData]| {
-        let outcomes = plan.finish(&pipeline.plan, at, data);
-        let any_value = outcomes.iter().any(|outcome| !matches!(outcome, Outcome::Empty(_)));
-        for (outcome, (&slot, read)) in outcomes.into_iter().zip(slots.iter().zip(&plan.outputs)) {
+    fn hit(&mut self, rows: &[Keyed]) {
+        rows.iter().for_each(|at| self.hits[at.row as usize] = true);
+    }
+
+    fn read_windows(
+        &mut self,
+        key: &[u8],
+        kept: &[Keyed],
+        visible: &Visible,
+        windows: &WindowsRead<'_>,
+        cells: &mut impl Cells,
+    ) -> Result<()> {
+        let (view, table) = (self.view, &self.read.source.served.table);
+        // At the first instant of all there is nothing before it to read.
+        let is_before_all = |at: &&Keyed| view.read_time(at.time).is_none();
+        let kept = &kept[kept.iter().take_while(is_before_all).count()..];
+        let spans: Vec<&[Keyed]> = kept.chunk_by(|a, b| a.time == b.time).collect();
+        let mut without_value: Vec<&[Keyed]> = Vec::new();
+        let mut write = |span: usize, data: &[WindowData]| {
+            let span = spans[span];
+            if self.write(span, data, windows, cells) {
+                self.hit(span);
+            } else {
+                without_value.push(span);
+            }
+        };
+        let until = |span: &&[Keyed]| view.read_time(span[0].time);
+        match spans.as_slice() {
+            [] => {}
+            [only] => {
+                let at = until(only).unwrap_or(only[0].time);
+                write(0, &view.snapshot.read(table, key, at, &windows.reads, visible)?);
+            }
+            many => {
+                let times: Vec<Micros> = many.iter().filter_map(until).collect();
+                view.snapshot.sweep(table, key, &times, &windows.reads, visible, &mut |index, data| {
+                    write(index, data);
+                    Ok(())
+                })?;
+            }
+        }
+        if !without_value.is_empty() {
+            let oldest = view.snapshot.oldest_time(table, key, visible)?;
+            let is_known = |span: &&&[Keyed]| oldest.zip(until(span)).is_some_and(|(oldest, until)| oldest <= until);
+            without_value.iter().filter(is_known).for_each(|span| self.hit(span));
+        }
+        Ok(())
+    }
+
+    /// Writes what the windows hold at one time; whether there is anything in any of them.
+    fn write(&self, span: &[Keyed], data: &[WindowData], windows: &WindowsRead<'_>, cells: &mut impl Cells) -> bool {
+        let WindowsRead { pipeline, plan, slots, .. } = windows;
+        let mut any_value = false;
+        let outcomes = plan.finish(&pipeline.plan, span[0].time, data);
+        for (outcome, (&slot, read)) in outcomes.zip(slots.iter().zip(&plan.outputs)) {
+            any_value |= !matches!(outcome, Outcome::Empty(_));
             let default = pipeline.plan.outputs[read.output].default.as_ref();
-            let slot_plan = &planned.slots[slot];
-            let value = settle_outcome(outcome, slot_plan.default.as_ref(), default, &slot_plan.data_type);
-            for &(_, row) in same_time {
-                rows.slots[slot][row] = value.clone();
-            }
+            let slot_plan = &self.planned.slots[slot];
+            let (value, status) = settle(outcome, slot_plan.default.as_ref(), default, &slot_plan.data_type);
+            put(cells, slot, span, value, status);
         }
-        if any_value {
-            same_time.iter().for_each(|&(_, row)| hits[row] = true);
-        } else {
-            empty_rows.extend(same_time);
-        }
-    };
-    let windows = view.windows(&plan.windows);
-    let mut spans: Vec<&[(Micros, usize)]> = kept.chunk_by(|a, b| a.0 == b.0).collect();
-    // At the first instant of all there is nothing before it to read.
-    spans.retain(|span| view.read_time(span[0].0).is_some());
-    match spans.as_slice() {
-        [] => {}
-        [only] => {
-            let at = only[0].0;
-            let until = view.read_time(at).unwrap_or(at);
-            let data = view.snapshot.read(table, &group.key, until, &windows, visible)?;
-            settle(at, only, &data);
-        }
-        many => {
-            let times: Vec<Micros> = many.iter().filter_map(|span| view.read_time(span[0].0)).collect();
-            view.snapshot.sweep(table, &group.key, &times, &windows, visible, &mut |index, data| {
-                settle(many[index][0].0, many[index], data);
-                Ok(())
-            })?;
-        }
+        any_value
     }
-    if !empty_rows.is_empty() {
-        let oldest = view.snapshot.oldest_time(table, &group.key, visible)?;
-        for (at, row) in empty_rows {
-            let until = view.read_time(at);
-            if oldest.zip(until).is_some_and(|(oldest, until)| oldest <= until) {
-                hits[row] = true;
-            }
-        }
+}
+
+/// The same in all these rows.
+#[inline]
+fn put(cells: &mut impl Cells, slot: usize, rows: &[Keyed], value: Value, status: Status) {
+    if let [first, others @ ..] = rows {
+        others.iter().for_each(|at| cells.set(slot, at.row as usize, value.clone(), status.clone()));
+        cells.set(slot, first.row as usize, value, status);
     }
-    Ok(())
 }
 
 /// A default replaces the value of an empty window only: the feature's before the aggregate's.
-pub(crate) fn settle_outcome(
+#[inline]
+pub(crate) fn settle(
     outcome: Outcome,
     feature_default: Option<&Value>,
     aggregate_default: Option<&Value>,
     data_type: &DataType,
-) -> FeatureValue {
+) -> (Value, Status) {
     match outcome {
-        Outcome::Value(value) => FeatureValue::ok(widen(value, data_type)),
-        Outcome::Empty(empty) => as_default(empty_value(feature_default, aggregate_default, &empty), data_type),
-        Outcome::Error(reason) => FeatureValue::error(reason),
+        Outcome::Value(value) => (value.widened(data_type), Status::Ok),
+        Outcome::Empty(empty) => {
+            (empty_value(feature_default, aggregate_default, &empty).widened(data_type), Status::Default)
+        }
+        Outcome::Error(reason) => (Value::Null, Status::Error(reason.into())),
     }
 }
 
 fn empty_value(feature_default: Option<&Value>, aggregate_default: Option<&Value>, empty: &Value) -> Value {
     feature_default.or(aggregate_default).unwrap_or(empty).clone()
-}
-
-fn as_default(value: Value, data_type: &DataType) -> FeatureValue {
-    FeatureValue::default_of(widen(value, data_type))
-}
-
-/// An int stands for a float where a float is declared.
-pub(crate) fn widen(value: Value, data_type: &DataType) -> Value {
-    match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
-        (value, _) => value,
-    }
 }

@@ -34,15 +34,6 @@ impl Rows {
         self.slots[slot] = values.map(FeatureValue::ok).collect();
     }
 
-    /// These rows, in this order.
-    pub fn select(&self, rows: &[u32]) -> Rows {
-        let times = rows.iter().map(|row| self.times[*row as usize]).collect();
-        // A slot that is not filled yet has no rows.
-        let select =
-            |slot: &Vec<FeatureValue>| rows.iter().filter_map(|row| slot.get(*row as usize).cloned()).collect();
-        Rows { times, slots: self.slots.iter().map(select).collect() }
-    }
-
     /// Fills a slot with the same value in every row, to be overwritten.
     pub fn fill(&mut self, slot: usize, value: &FeatureValue) {
         let count = self.len();

@@ -62,6 +62,10 @@ pub trait ExtractorRuntime: Send + Sync {
     fn load(&self, deployment: &str, modules: &[ModuleDef], extractors: &[ExtractorSpec]) -> LoadReport;
     /// Forgets a deployment.
     fn unload(&self, deployment: &str);
+    /// Whether an extractor does without the interpreter.
+    fn is_native(&self, _deployment: &str, _featureset: &str, _extractor: &str) -> bool {
+        false
+    }
     /// As many results as rows, always.
     fn call(&self, call: ExtractorCall) -> BoxFuture<'static, ExtractedRows>;
 }

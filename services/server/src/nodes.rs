@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_control::Controller;
 use thyme_core::Result;
-use thyme_engine::{EngineHandle, Role};
+use thyme_engine::EngineHandle;
 use thyme_log::Member;
 use tokio::sync::watch;
 
@@ -76,7 +76,6 @@ impl Node {
             (true, false) => {
                 tracing::info!("this node owns the work");
                 self.parts.freshness.clear();
-                self.parts.engine.set_role(Role::Owner).await?;
                 self.parts.controller.lead().await?;
                 self.sources = Some((self.parts.start_sources)());
                 Ok(())
@@ -84,8 +83,7 @@ impl Node {
             (false, true) => {
                 tracing::info!("this node does not own the work any more, it follows");
                 self.end_sources().await;
-                self.parts.controller.stand_down().await;
-                self.parts.engine.set_role(Role::Follower).await?;
+                self.parts.controller.stand_down().await?;
                 self.follow().await
             }
             (false, false) => self.follow().await,

@@ -2,17 +2,18 @@
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Date32Type, Date64Type, Float64Type, Int64Type, TimestampMicrosecondType, TimestampMillisecondType,
-    TimestampNanosecondType, TimestampSecondType, UInt64Type,
+    Date32Type, Date64Type, Decimal128Type, Decimal256Type, Float64Type, Int64Type, TimestampMicrosecondType,
+    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_cast::cast;
 use arrow_schema::{DataType as ArrowType, TimeUnit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thyme_core::decimal::PRECISION;
 use thyme_core::schema::DataType;
 use thyme_core::time::parse_time;
-use thyme_core::{Error, Result, Value};
+use thyme_core::{Decimal, Error, Result, Value};
 
 /// A column whose values can be read as one type.
 pub struct Column {
@@ -40,7 +41,14 @@ impl Column {
             (DataType::Float, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64) => {
                 plain(as_type(&Float64)?)
             }
-            (DataType::Str | DataType::Time, Utf8 | LargeUtf8 | Utf8View) => plain(as_type(&Utf8)?),
+            (DataType::Decimal, Decimal128(..) | Decimal256(..)) => plain(array.clone()),
+            (DataType::Decimal, Decimal32(_, scale) | Decimal64(_, scale)) => {
+                plain(as_type(&Decimal128(PRECISION, *scale))?)
+            }
+            (DataType::Decimal, Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 | UInt64) => {
+                plain(as_type(&Decimal128(PRECISION, 0))?)
+            }
+            (DataType::Str | DataType::Time | DataType::Decimal, Utf8 | LargeUtf8 | Utf8View) => plain(as_type(&Utf8)?),
             (DataType::Bytes, Binary | LargeBinary | BinaryView | FixedSizeBinary(_)) => plain(as_type(&Binary)?),
             (_, Dictionary(_, value_type)) => Column::new(&as_type(value_type)?, data_type),
             (DataType::List(item), List(inner) | LargeList(inner) | FixedSizeList(inner, _)) => {
@@ -86,6 +94,7 @@ impl Column {
                 Some(texts) => Value::Time(parse_time(texts.value(row))?),
                 None => Value::Time(micros(array, row)?),
             },
+            DataType::Decimal => Value::Decimal(decimal(array, row)?),
             DataType::List(_) => {
                 let offsets = array.as_list::<i32>().value_offsets();
                 let values: Result<Vec<Value>> = self.items_of(offsets, row).collect();
@@ -120,6 +129,16 @@ impl Column {
 
 fn wrong_type(data_type: &DataType, found: &ArrowType) -> Error {
     Error::invalid(format!("expected {data_type}, the column is {found}"))
+}
+
+fn decimal(array: &ArrayRef, row: usize) -> Result<Decimal> {
+    match array.data_type() {
+        ArrowType::Decimal128(_, scale) => {
+            Decimal::from_scaled(array.as_primitive::<Decimal128Type>().value(row), *scale)
+        }
+        ArrowType::Decimal256(..) => Decimal::parse(&array.as_primitive::<Decimal256Type>().value_as_string(row)),
+        _ => Decimal::parse(array.as_string::<i32>().value(row)),
+    }
 }
 
 /// Microseconds; finer times are floored.

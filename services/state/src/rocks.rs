@@ -5,7 +5,7 @@ use crate::model::Options;
 use rocksdb::checkpoint::Checkpoint;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, DBPinnableSlice,
-    DBRawIterator, Env,
+    DBRawIterator, DataBlockIndexType, Env,
 };
 use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
 use std::path::Path;
@@ -14,6 +14,8 @@ use thyme_core::{Error, ErrorKind, Result};
 
 const BLOCK_BYTES: usize = 16 << 10;
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
+/// Size of a write buffer's own filter, as a part of the buffer.
+const MEMTABLE_BLOOM: f64 = 0.05;
 /// A rarely flushed family must not keep old write-ahead logs alive for ever.
 const MAX_WAL_BYTES: u64 = 256 << 20;
 
@@ -102,7 +104,7 @@ impl Rocks {
 }
 
 fn database_options(options: &Options, env: Option<&Env>) -> Result<(rocksdb::Options, Vec<ColumnFamilyDescriptor>)> {
-    let cache = Cache::new_lru_cache(options.block_cache_bytes);
+    let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
     let mut database = rocksdb::Options::default();
     if env.is_some() {
         // Without a write-ahead log it would write files when it is closed, that nobody will open.
@@ -129,6 +131,7 @@ fn family_options(family: Family, options: &Options, cache: &Cache, env: Option<
     let mut blocks = BlockBasedOptions::default();
     blocks.set_block_size(BLOCK_BYTES);
     blocks.set_block_cache(cache);
+    blocks.set_data_block_index_type(DataBlockIndexType::BinaryAndHash);
     blocks.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
     blocks.set_format_version(5);
     blocks.set_cache_index_and_filter_blocks(true);
@@ -143,6 +146,11 @@ fn family_options(family: Family, options: &Options, cache: &Cache, env: Option<
     };
     settings.set_write_buffer_size(buffer);
     settings.set_max_write_buffer_number(buffers);
+    if family == Family::Trie {
+        // Most rows that are asked for are not in a given write buffer: its filter says so for less than a search.
+        settings.set_memtable_whole_key_filtering(true);
+        settings.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM);
+    }
     if let Some(env) = env {
         settings.set_env(env);
     }

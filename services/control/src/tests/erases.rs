@@ -125,8 +125,8 @@ impl Node {
     }
 }
 
-/// A node that serves 5 events of `ann` and 7 of `bob`, and an erase of `ann` that has been read.
-async fn erased(disk: &Disk) -> Node {
+/// A node that serves 5 events of `ann` and 7 of `bob`.
+async fn serving(disk: &Disk) -> Node {
     let node = disk.start().await;
     node.commit(&by_shop(), |_| ()).await.unwrap();
     disk.visits_everywhere().await;
@@ -134,6 +134,12 @@ async fn erased(disk: &Disk) -> Node {
     disk.visits("bob", 7).await;
     node.settled().await;
     assert_eq!(node.visits().await, Value::Int(12));
+    node
+}
+
+/// The same, and an erase of `ann` that has been read.
+async fn erased(disk: &Disk) -> Node {
+    let node = serving(disk).await;
     disk.erase("ann").await;
     node.settled().await;
     node
@@ -198,12 +204,7 @@ async fn a_second_erase_while_the_first_is_pending_has_its_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erase_waits_for_the_commit_that_is_being_built() {
     let disk = Disk::new().await;
-    let node = disk.start().await;
-    node.commit(&by_shop(), |_| ()).await.unwrap();
-    disk.visits_everywhere().await;
-    disk.visits("ann", 5).await;
-    disk.visits("bob", 7).await;
-    node.settled().await;
+    let node = serving(&disk).await;
     disk.shut(true);
     let mut changed = by_shop();
     changed["pipelines"][0]["version"] = json!(2);

@@ -68,7 +68,6 @@ async fn a_promoted_follower_goes_on_with_the_build_and_takes_commits() {
     let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
     follower.controller.follow().await.unwrap();
     owner.stop();
-    follower.engine.handle.set_role(Role::Owner).await.unwrap();
     // The gate is still shut: nothing of its state is there, so nothing may be answered.
     follower.controller.lead().await.unwrap();
     assert_eq!(follower.ask("Old", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
@@ -91,8 +90,7 @@ async fn an_owner_that_stands_down_follows() {
     commit_of(&first, &counting("OldStats", "Old", "1h")).await;
     let second = disk.open(StateStore::in_memory().unwrap(), Role::Owner);
     second.controller.lead().await.unwrap();
-    first.controller.stand_down().await;
-    first.engine.handle.set_role(Role::Follower).await.unwrap();
+    first.controller.stand_down().await.unwrap();
     let next = commit_of(&second, &counting("NewStats", "New", "90m")).await;
     disk.append_orders("u1", 10).await;
     until_it_serves(&first, &next).await;
@@ -102,4 +100,57 @@ async fn an_owner_that_stands_down_follows() {
     assert_eq!(first.ask("New", "n").await.unwrap(), Value::Int(10));
     first.stop();
     second.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_promoted_follower_served_goes_on_until_the_live_commit_is_built() {
+    let disk = Disk::new().await;
+    let owner = disk.start().await;
+    let first = commit_of(&owner, &counting("OldStats", "Old", "1h")).await;
+    disk.append_orders("u1", 100).await;
+    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
+    until_it_serves(&follower, &first).await;
+    let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;
+    owner.stop();
+    disk.shut(true);
+    follower.controller.lead().await.unwrap();
+    assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
+    assert_eq!(follower.ask("New", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
+    disk.shut(false);
+    while follower.query.commit_id().as_deref() != Some(next.as_str()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
+    follower.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promoted_follower_makes_no_log_of_a_build_that_was_given_up() {
+    let disk = Disk::new().await;
+    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
+    let (owner, building) = while_building(&disk).await;
+    disk.shut(false);
+    owner.wait_live(&building).await;
+    until_it_serves(&follower, &building).await;
+    disk.shut(true);
+    disk.append_orders("u1", 10).await;
+    let mut third = counting("ThirdStats", "Third", "5m");
+    let clicks = json!({"name": "Click", "version": 1, "index": false,
+        "fields": [{"name": "user_id", "type": "str", "key": true}, field("ts", "datetime")]});
+    third["datasets"].as_array_mut().unwrap().push(clicks);
+    owner.commit(&third, |_| ()).await.unwrap();
+    follower.controller.follow().await.unwrap();
+    assert!(follower.controller.serving().building.is_some());
+    let other = counting("ThirdStats", "Third", "10m");
+    let id = owner.commit(&other, |request| request.supersede = true).await.unwrap().commit.unwrap().id;
+    owner.stop();
+
+    let clicks = || disk.log.topics().unwrap().iter().any(|(topic, _)| topic == "Click.v1");
+    assert!(!clicks());
+    follower.controller.lead().await.unwrap();
+    assert!(!clicks());
+    disk.shut(false);
+    follower.wait_live(&id).await;
+    assert_eq!(follower.ask("Third", "n").await.unwrap(), Value::Int(21));
+    follower.stop();
 }

@@ -1,4 +1,4 @@
-//! `Avg(of, window)`: the exact sum over the count, rounded once. It lies between the values, so it never overflows.
+//! `Avg(of, window)`: the exact sum over the count, rounded once to a float. It lies between the values, so it never overflows.
 
 use super::layout::PartialKind;
 use super::operator::{Inputs, Needs, Operator, Request};
@@ -17,6 +17,7 @@ pub(super) fn plan(request: &Request<'_>) -> Result<Needs> {
     let column = request.required_number("Avg")?;
     let sum = match column.data_type {
         DataType::Int => PartialKind::SumInt,
+        DataType::Decimal => PartialKind::SumDecimal,
         _ => PartialKind::SumFloat,
     };
     Ok(Needs {
@@ -37,6 +38,7 @@ impl Operator for Avg {
         }
         let mean = match inputs.partial(1)? {
             Partial::SumInt(sum) => mean_of_ints(*sum, count),
+            Partial::SumDecimal(sum) => sum.mean(count),
             Partial::SumFloat(sum) => sum.mean(count),
             _ => return None,
         };

@@ -122,17 +122,16 @@ fn place_partial(
     index as u16
 }
 
-/// The default as a value of the result's type; an int stands for a float too. No default and a null one are the same.
+/// The default as a value of the result's type; an int stands for a float or Decimal too. No default and a null one are the same.
 fn default_value(default: Option<&Literal>, result_type: &DataType) -> Result<Option<Value>> {
     let Some(literal) = default else { return Ok(None) };
     let wrong = |got: &str| {
         Error::definition(format!("default is {got}, but the aggregate's values are {result_type}")).field("default")
     };
-    let value = match (literal.value().ok_or_else(|| wrong("not a value"))?, result_type) {
-        (Value::Null, _) => return Ok(None),
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
-        (value, _) => value,
-    };
+    let value = literal.value().ok_or_else(|| wrong("not a value"))?.widened(result_type);
+    if value.is_null() {
+        return Ok(None);
+    }
     if !value.has_type(result_type) {
         return Err(wrong(value.type_name()));
     }

@@ -24,7 +24,7 @@ const MAX_SAMPLE: usize = 1024;
 const UNIT: u64 = MAX_SAMPLE as u64;
 const SIGN: u64 = 1 << 63;
 
-/// A digest of int or float values, no mix of both.
+/// A digest of int or float values, no mix of both; a Decimal counts as its nearest float.
 #[derive(Debug, Clone)]
 pub struct ValueDigest {
     is_float: bool,
@@ -61,7 +61,7 @@ impl ValueDigest {
         ValueDigest { is_float, whole: Vec::new(), samples: Vec::new() }
     }
 
-    /// Adds an int or float, whichever it is of. Others are left out.
+    /// Adds an int, or a float or Decimal, whichever it is of. Others are left out.
     pub fn add(&mut self, value: &Value) {
         self.whole.extend(self.key_of(value));
     }
@@ -143,6 +143,7 @@ impl ValueDigest {
         match value {
             Value::Int(number) if !self.is_float => Some(*number as u64 ^ SIGN),
             Value::Float(number) if self.is_float => Some(float_key(*number)),
+            Value::Decimal(number) if self.is_float => Some(float_key(number.to_f64())),
             _ => None,
         }
     }

@@ -22,7 +22,7 @@ pub(super) fn plan_max(request: &Request<'_>) -> Result<Needs> {
 
 fn plan(request: &Request<'_>, operator: &str, kind: PartialKind) -> Result<Needs> {
     let ordered = |of: &DataType| of.is_number() || matches!(of, DataType::Time | DataType::Str);
-    let column = request.required_type(operator, "int, float, datetime or str", ordered)?;
+    let column = request.required_type(operator, "int, float, Decimal, datetime or str", ordered)?;
     Ok(Needs {
         operator: Arc::new(Extreme),
         partials: vec![kind],

@@ -29,7 +29,10 @@ pub enum PartialKind {
     },
     /// Ranks and percentiles; up to some KB. Digests are put together along the stretches of time of the state's trie.
     DigestInt,
+    /// Of decimals too, as their nearest floats.
     DigestFloat,
+    SumDecimal,
+    SquaresDecimal,
 }
 
 impl PartialKind {

@@ -70,9 +70,9 @@ impl<'a> Request<'a> {
         Ok(column)
     }
 
-    /// A column of int or float.
+    /// A column of int, float or Decimal.
     pub fn required_number(&self, operator: &str) -> Result<&'a ColumnType> {
-        self.required_type(operator, "int or float", DataType::is_number)
+        self.required_type(operator, "int, float or Decimal", DataType::is_number)
     }
 }
 

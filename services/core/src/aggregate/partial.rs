@@ -4,9 +4,10 @@
 use super::digest::ValueDigest;
 use super::layout::{PartialKind, PartialSpec};
 use super::sketch::DistinctSketch;
+use crate::decimal::Decimal;
 use crate::error::{Error, Result};
-use crate::exact::{DecayedSum, FloatSquares, FloatSum, IntSquares};
-use crate::record::{put_varint, take_varint, unzigzag, zigzag};
+use crate::exact::{DecayedSum, DecimalSquares, DecimalSum, FloatSquares, FloatSum, IntSquares};
+use crate::record::{put_varint, put_wide_varint, take_varint, take_wide_varint, unzigzag, zigzag};
 use crate::time::Micros;
 use crate::value::Value;
 
@@ -19,6 +20,8 @@ pub enum Partial {
     SumFloat(FloatSum),
     SquaresInt(IntSquares),
     SquaresFloat(FloatSquares),
+    SumDecimal(DecimalSum),
+    SquaresDecimal(DecimalSquares),
     /// The least or greatest value; null when there was none.
     Extreme(Value),
     Distinct(DistinctSketch),
@@ -35,6 +38,8 @@ impl Partial {
             PartialKind::SumFloat => Partial::SumFloat(FloatSum::default()),
             PartialKind::SquaresInt => Partial::SquaresInt(IntSquares::default()),
             PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::default()),
+            PartialKind::SumDecimal => Partial::SumDecimal(DecimalSum::default()),
+            PartialKind::SquaresDecimal => Partial::SquaresDecimal(DecimalSquares::default()),
             PartialKind::Min | PartialKind::Max => Partial::Extreme(Value::Null),
             PartialKind::DistinctSketch => Partial::Distinct(DistinctSketch::default()),
             PartialKind::DecayedSum { .. } => Partial::Decayed(DecayedSum::default()),
@@ -54,6 +59,8 @@ impl Partial {
             (Partial::SumInt(sum), Value::Int(number)) => *sum += i128::from(*number),
             (Partial::SquaresFloat(sum), Value::Float(number)) => sum.add(*number),
             (Partial::SquaresInt(sum), Value::Int(number)) => sum.add(*number),
+            (Partial::SumDecimal(sum), Value::Decimal(number)) => sum.add(*number),
+            (Partial::SquaresDecimal(sum), Value::Decimal(number)) => sum.add(*number),
             (Partial::Extreme(extreme), _) => take_extreme(spec.kind, extreme, value),
             (Partial::Distinct(sketch), _) => sketch.add(value),
             (Partial::Digest(digest), _) => digest.add(value),
@@ -71,6 +78,8 @@ impl Partial {
             (Partial::SumFloat(sum), Partial::SumFloat(more)) => sum.merge(more),
             (Partial::SquaresInt(sum), Partial::SquaresInt(more)) => sum.merge(more),
             (Partial::SquaresFloat(sum), Partial::SquaresFloat(more)) => sum.merge(more),
+            (Partial::SumDecimal(sum), Partial::SumDecimal(more)) => sum.merge(more),
+            (Partial::SquaresDecimal(sum), Partial::SquaresDecimal(more)) => sum.merge(more),
             (Partial::Extreme(extreme), Partial::Extreme(more)) => take_extreme(spec.kind, extreme, more),
             (Partial::Distinct(sketch), Partial::Distinct(more)) => sketch.merge(more),
             (Partial::Digest(digest), Partial::Digest(more)) => digest.merge(more),
@@ -84,6 +93,7 @@ impl Partial {
         match spec.kind {
             PartialKind::Count | PartialKind::SumInt | PartialKind::SumFloat => true,
             PartialKind::SquaresInt | PartialKind::SquaresFloat => true,
+            PartialKind::SumDecimal | PartialKind::SquaresDecimal => true,
             PartialKind::Min | PartialKind::Max | PartialKind::DistinctSketch => false,
             PartialKind::DecayedSum { half_life } => DecayedSum::tells(half_life, stretch),
             PartialKind::DigestInt | PartialKind::DigestFloat => false,
@@ -111,6 +121,8 @@ impl Partial {
             (Partial::SumFloat(sum), Partial::SumFloat(less)) => sum.subtract(less),
             (Partial::SquaresInt(sum), Partial::SquaresInt(less)) => sum.subtract(less),
             (Partial::SquaresFloat(sum), Partial::SquaresFloat(less)) => sum.subtract(less),
+            (Partial::SumDecimal(sum), Partial::SumDecimal(less)) => sum.subtract(less),
+            (Partial::SquaresDecimal(sum), Partial::SquaresDecimal(less)) => sum.subtract(less),
             (Partial::Decayed(sum), Partial::Decayed(less)) => sum.subtract(less),
             (_, _) => debug_assert!(false, "{:?} does not subtract", spec.kind),
         }
@@ -124,6 +136,8 @@ impl Partial {
             Partial::SumFloat(sum) => sum.encode(out),
             Partial::SquaresInt(sum) => sum.encode(out),
             Partial::SquaresFloat(sum) => sum.encode(out),
+            Partial::SumDecimal(sum) => sum.encode(out),
+            Partial::SquaresDecimal(sum) => sum.encode(out),
             Partial::Extreme(value) => encode_extreme(value, out),
             Partial::Distinct(sketch) => sketch.encode(out),
             Partial::Decayed(sum) => sum.encode(out),
@@ -142,6 +156,8 @@ impl Partial {
             PartialKind::SumFloat => Partial::SumFloat(FloatSum::decode(bytes)?),
             PartialKind::SquaresInt => Partial::SquaresInt(IntSquares::decode(bytes)?),
             PartialKind::SquaresFloat => Partial::SquaresFloat(FloatSquares::decode(bytes)?),
+            PartialKind::SumDecimal => Partial::SumDecimal(DecimalSum::decode(bytes)?),
+            PartialKind::SquaresDecimal => Partial::SquaresDecimal(DecimalSquares::decode(bytes)?),
             PartialKind::Min | PartialKind::Max => Partial::Extreme(decode_extreme(bytes)?),
             PartialKind::DistinctSketch => Partial::Distinct(DistinctSketch::decode(bytes)?),
             PartialKind::DecayedSum { .. } => Partial::Decayed(DecayedSum::decode(bytes)?),
@@ -156,6 +172,7 @@ fn add_fading(kind: PartialKind, sum: &mut DecayedSum, time: Micros, value: &Val
     match value {
         Value::Int(number) => sum.add(half_life, time, *number as f64),
         Value::Float(number) => sum.add(half_life, time, *number),
+        Value::Decimal(number) => sum.add(half_life, time, number.to_f64()),
         _ => debug_assert!(false, "a {} fades", value.type_name()),
     }
 }
@@ -178,6 +195,7 @@ const EXTREME_INT: u8 = 1;
 const EXTREME_FLOAT: u8 = 2;
 const EXTREME_TIME: u8 = 3;
 const EXTREME_STR: u8 = 4;
+const EXTREME_DECIMAL: u8 = 5;
 
 fn encode_extreme(value: &Value, out: &mut Vec<u8>) {
     match value {
@@ -197,6 +215,10 @@ fn encode_extreme(value: &Value, out: &mut Vec<u8>) {
             out.push(EXTREME_STR);
             put_varint(out, text.len() as u64);
             out.extend_from_slice(text.as_bytes());
+        }
+        Value::Decimal(number) => {
+            out.push(EXTREME_DECIMAL);
+            number.encode(out);
         }
         Value::Null => out.push(EXTREME_NONE),
         other => {
@@ -218,6 +240,7 @@ fn decode_extreme(bytes: &mut &[u8]) -> Result<Value> {
             Value::Float(f64::from_le_bytes(*head))
         }
         EXTREME_TIME => Value::Time(unzigzag(take_varint(bytes)?)),
+        EXTREME_DECIMAL => Value::Decimal(Decimal::decode(bytes)?),
         EXTREME_STR => {
             let length = usize::try_from(take_varint(bytes)?).map_err(|_| broken())?;
             let (head, rest) = bytes.split_at_checked(length).ok_or_else(broken)?;
@@ -226,26 +249,6 @@ fn decode_extreme(bytes: &mut &[u8]) -> Result<Value> {
         }
         _ => return Err(broken()),
     })
-}
-
-fn put_wide_varint(out: &mut Vec<u8>, mut number: u128) {
-    while number >= 0x80 {
-        out.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    out.push(number as u8);
-}
-
-fn take_wide_varint(bytes: &mut &[u8]) -> Result<u128> {
-    let mut number = 0u128;
-    for (index, byte) in bytes.iter().enumerate().take(19) {
-        number |= u128::from(byte & 0x7f) << (7 * index);
-        if byte & 0x80 == 0 {
-            *bytes = &bytes[index + 1..];
-            return Ok(number);
-        }
-    }
-    Err(broken())
 }
 
 fn broken() -> Error {

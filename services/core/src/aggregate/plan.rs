@@ -196,8 +196,13 @@ fn place_scan(list: &mut Vec<Scan>, wanted: Scan) -> u16 {
 impl ReadPlan {
     /// The outcomes, in `wanted` order. `at` is the question's own time T, also when it is exclusive. `data` is parallel to
     /// `windows`.
-    pub fn finish(&self, plan: &TablePlan, at: Micros, data: &[WindowData]) -> Vec<Outcome> {
-        self.outputs.iter().map(|read| self.finish_one(read, plan, at, data)).collect()
+    pub fn finish<'a>(
+        &'a self,
+        plan: &'a TablePlan,
+        at: Micros,
+        data: &'a [WindowData],
+    ) -> impl Iterator<Item = Outcome> + 'a {
+        self.outputs.iter().map(move |read| self.finish_one(read, plan, at, data))
     }
 
     fn finish_one(&self, read: &OutputRead, plan: &TablePlan, at: Micros, data: &[WindowData]) -> Outcome {

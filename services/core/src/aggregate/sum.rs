@@ -1,10 +1,12 @@
-//! `Sum(of, window)`: the exact sum, an int of ints and a float of floats, rounded once.
+//! `Sum(of, window)`: the exact sum, an int of ints, a Decimal of Decimals, and a float of floats, rounded once.
 
 use super::layout::PartialKind;
 use super::operator::{Inputs, Needs, Operator, Request};
 use super::partial::Partial;
 use super::plan::Outcome;
+use crate::decimal::{Decimal, WHOLE_DIGITS};
 use crate::error::Result;
+use crate::exact::Overflow;
 use crate::schema::DataType;
 use crate::value::Value;
 use std::sync::Arc;
@@ -18,6 +20,7 @@ pub(super) fn plan(request: &Request<'_>) -> Result<Needs> {
     let column = request.required_number("Sum")?;
     let (kind, empty) = match column.data_type {
         DataType::Int => (PartialKind::SumInt, Value::Int(0)),
+        DataType::Decimal => (PartialKind::SumDecimal, Value::Decimal(Decimal::ZERO)),
         _ => (PartialKind::SumFloat, Value::Float(0.0)),
     };
     Ok(Needs {
@@ -39,6 +42,12 @@ impl Operator for Sum {
             Partial::SumInt(sum) => match i64::try_from(*sum) {
                 Ok(sum) => Outcome::Value(Value::Int(sum)),
                 Err(_) => Outcome::Error(format!("the sum {sum} is beyond a 64-bit int")),
+            },
+            Partial::SumDecimal(sum) => match sum.to_decimal() {
+                Ok(sum) => Outcome::Value(Value::Decimal(sum)),
+                Err(Overflow) => Outcome::Error(format!(
+                    "the sum is beyond a Decimal, which has {WHOLE_DIGITS} digits before the point"
+                )),
             },
             Partial::SumFloat(sum) => Outcome::rounded(sum.to_f64(), "sum"),
             _ => return None,

@@ -5,7 +5,7 @@ use super::operator::{Inputs, Needs, Operator, Request};
 use super::partial::Partial;
 use super::plan::Outcome;
 use crate::error::Result;
-use crate::exact::{variance_of_floats, variance_of_ints};
+use crate::exact::{variance_of_decimals, variance_of_floats, variance_of_ints};
 use crate::schema::DataType;
 use crate::value::Value;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ fn plan(request: &Request<'_>, name: &str, operator: Variance) -> Result<Needs> 
     let column = request.required_number(name)?;
     let (sum, squares) = match column.data_type {
         DataType::Int => (PartialKind::SumInt, PartialKind::SquaresInt),
+        DataType::Decimal => (PartialKind::SumDecimal, PartialKind::SquaresDecimal),
         _ => (PartialKind::SumFloat, PartialKind::SquaresFloat),
     };
     Ok(Needs {
@@ -52,6 +53,9 @@ impl Operator for Variance {
         }
         let variance = match (inputs.partial(1)?, inputs.partial(2)?) {
             (Partial::SumInt(sum), Partial::SquaresInt(squares)) => variance_of_ints(count, *sum, squares, self.sample),
+            (Partial::SumDecimal(sum), Partial::SquaresDecimal(squares)) => {
+                variance_of_decimals(count, sum, squares, self.sample)
+            }
             (Partial::SumFloat(sum), Partial::SquaresFloat(squares)) => {
                 variance_of_floats(count, sum, squares, self.sample)
             }

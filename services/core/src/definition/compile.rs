@@ -1,6 +1,7 @@
 //! Checks definitions and binds them: datasets, then the pipelines that fill them, then featuresets.
 
-use super::compiled::{Compiled, CompiledDataset, CompiledPipeline, OutputRef};
+use super::chains::{Pipelines, take_over, upstream_first};
+use super::compiled::{Compiled, CompiledDataset, OutputRef};
 use super::datasets::compile_dataset;
 use super::featuresets::compile_featuresets;
 use super::findings::{About, Findings, repeated};
@@ -30,10 +31,11 @@ pub fn compile(definitions: &Definitions) -> Result<Compiled, Vec<Error>> {
         let compiled = compile_dataset(definition, pipelines, &mut findings);
         datasets.insert(definition.name.clone(), compiled);
     }
-    let mut pipelines = BTreeMap::new();
-    for definition in &definitions.pipelines {
-        if let Some(mut pipeline) = compile_pipeline(definition, &datasets, &mut findings) {
-            pipeline.erased = erased_of(&pipeline, definitions, &datasets);
+    let mut pipelines = Pipelines::new();
+    for definition in upstream_first(definitions, &mut findings) {
+        let compiled = compile_pipeline(definition, &datasets, &pipelines, &definitions.erased, &mut findings);
+        if let Some(pipeline) = compiled {
+            take_over(&mut datasets, &pipeline);
             pipelines.insert(pipeline.name.clone(), Arc::new(pipeline));
         }
     }
@@ -45,12 +47,6 @@ pub fn compile(definitions: &Definitions) -> Result<Compiled, Vec<Error>> {
     let featuresets = compile_featuresets(definitions, &datasets, &mut findings);
     let datasets = datasets.into_iter().filter_map(|(name, dataset)| Some((name, Arc::new(dataset?)))).collect();
     findings.finish(Compiled { datasets, pipelines, featuresets, definitions: Arc::new(definitions.clone()) })
-}
-
-/// What a pipeline's table leaves out, see [`CompiledPipeline::erased`].
-fn erased_of(pipeline: &CompiledPipeline, definitions: &Definitions, datasets: &Datasets) -> Vec<u64> {
-    let input = datasets.get(&pipeline.input).and_then(Option::as_ref).filter(|_| pipeline.route.is_some());
-    input.and_then(|input| definitions.erased.get(&input.identity())).cloned().unwrap_or_default()
 }
 
 /// Each name once. A featureset and a dataset cannot share one: a query names either.
@@ -90,7 +86,7 @@ fn fill_outputs(
     dataset: &mut CompiledDataset,
     definition: &DatasetDef,
     definitions: &Definitions,
-    pipelines: &BTreeMap<String, Arc<CompiledPipeline>>,
+    pipelines: &Pipelines,
     findings: &mut Findings,
 ) {
     // Broken ones, and two of one name, were reported: what they fill is not known.

@@ -34,7 +34,8 @@ pub struct CompiledDataset {
     /// Columns of the key, in key order.
     pub key_columns: Vec<usize>,
     pub time_column: usize,
-    /// `None`: nothing is ever late. The source's value wins over the dataset's. Microseconds, as all lengths here.
+    /// `None`: nothing is ever late. The source's value wins over the dataset's. Microseconds, as all lengths here. This, `partitions`
+    /// and `history` are those of the raw dataset behind it where one pipeline fills the dataset.
     pub max_lateness: Option<i64>,
     pub max_future: i64,
     pub dedup_window: i64,
@@ -98,7 +99,7 @@ impl CompiledDataset {
     }
 }
 
-/// Rows of a raw dataset, filtered and extended, grouped and aggregated.
+/// Rows of a dataset, filtered and extended, grouped and aggregated.
 #[derive(Debug, Clone)]
 pub struct CompiledPipeline {
     /// `UserStats.compute`.
@@ -106,15 +107,19 @@ pub struct CompiledPipeline {
     pub version: u32,
     /// The aggregated dataset that it fills.
     pub dataset: String,
-    /// The raw dataset that it reads.
+    /// The dataset that it reads.
     pub input: String,
+    /// The raw dataset whose events they are: the input itself, or what is behind it.
+    pub root: String,
+    /// The pipeline that fills the input; `None` where that is raw.
+    pub upstream: Option<String>,
     pub program: RowProgram,
     /// In the order of the aggregated dataset's key.
     pub group_columns: Vec<String>,
-    /// `None`: the group key is the input's own key, so the records of the dataset's log already carry it.
+    /// The log that it reads. `None`: that of the raw dataset itself, whose records carry the group key already.
     pub route: Option<Route>,
-    /// For each partition of the input's log, the place below which the table leaves out what is erased there; empty where nothing
-    /// is, or the group key is the input's own: then an erase takes the key's rows out of the table.
+    /// For each partition of the root's log, the place below which the table leaves out what is erased there; empty where nothing
+    /// is, or the route does already. Without a route an erase takes the key's rows out of the table.
     pub erased: Vec<u64>,
     pub plan: Arc<TablePlan>,
     /// For each output of the plan, the column of the aggregated dataset that it fills.
@@ -138,11 +143,19 @@ impl CompiledPipeline {
         if let Some(kept) = self.plan.layout.kept {
             identity.push_str(&format!("+kept{}", format_duration(kept)));
         }
-        // The places only grow, so their sum tells one from another.
-        if !self.erased.is_empty() {
-            identity.push_str(&format!("+erased{}", self.erased.iter().sum::<u64>()));
-        }
+        identity.push_str(&erased_suffix('+', self.known_erases()));
         identity
+    }
+    /// The places up to which the table is without what is erased, because it leaves that out or its log does.
+    pub fn known_erases(&self) -> &[u64] {
+        match &self.route {
+            Some(route) if self.erased.is_empty() => &route.erased,
+            _ => &self.erased,
+        }
+    }
+    /// `compute`.
+    pub fn short_name(&self) -> &str {
+        self.name.split_once('.').map_or(self.name.as_str(), |(_, name)| name)
     }
     /// What the table was called when rows had their first form.
     pub fn table_identity_of_old(&self) -> String {
@@ -150,15 +163,23 @@ impl CompiledPipeline {
     }
 }
 
-/// The repartition log between a dataset and the pipelines that group it by another key. Shared by all pipelines with the
-/// same input and the same key (columns and, if computed, expressions): those have equal `id` and `topic`.
+/// The repartition log between a dataset and the pipelines that group it by another key, or that read the rows of an aggregated
+/// one. Shared by all pipelines with the same input and the same key (columns and, if computed, expressions): those have equal `id`
+/// and `topic`.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// `Order@1:carrier`.
+    /// `Order@1:carrier`; `UserStats@1:compute@1:city` for rows that a pipeline makes, `…+erased151` where these are without what was
+    /// erased below there.
     pub id: String,
-    /// `Order.v1.by.carrier`.
+    /// `Order.v1.by.carrier`, `UserStats.v1.compute.v1.by.city`, `….erased151`.
     pub topic: String,
+    /// `carrier`.
+    pub columns: String,
     pub key_program: KeyProgram,
+    /// The key is the input's own: a partition is filled by the partition of the same number alone.
+    pub is_aligned: bool,
+    /// See [`CompiledPipeline::known_erases`]: those of the pipeline whose rows it has.
+    pub erased: Vec<u64>,
 }
 
 impl Route {
@@ -166,6 +187,11 @@ impl Route {
     pub fn log_identity(&self) -> String {
         format!("route:{}", self.id)
     }
+}
+
+/// The end of a name of what is without what is erased. The places only grow, so their sum tells one from another.
+pub(super) fn erased_suffix(sign: char, places: &[u64]) -> String {
+    if places.is_empty() { String::new() } else { format!("{sign}erased{}", places.iter().sum::<u64>()) }
 }
 
 #[derive(Debug, Clone)]

@@ -111,7 +111,7 @@ fn diff_datasets(current: &Compiled, next: &Compiled, differ: &mut Differ) {
                 Some(_) => {}
             }
         }
-        if earlier.history != dataset.history {
+        if earlier.history != dataset.history && dataset.is_raw() {
             let (old, new) = (optional_length(earlier.history), optional_length(dataset.history));
             details.push(format!("history changes from {old} to {new}"));
         }
@@ -168,6 +168,7 @@ fn breaking_dataset_changes(earlier: &CompiledDataset, dataset: &CompiledDataset
         let kind = |dataset: &CompiledDataset| if dataset.is_raw() { "raw" } else { "filled by pipelines" };
         found.push(format!("it was {} and would be {}", kind(earlier), kind(dataset)));
     }
+    // Those of an aggregated dataset are the raw one's behind it, but for the index.
     let settings = [
         ("index", earlier.index.to_string(), dataset.index.to_string()),
         ("partitions", earlier.partitions.to_string(), dataset.partitions.to_string()),
@@ -175,7 +176,10 @@ fn breaking_dataset_changes(earlier: &CompiledDataset, dataset: &CompiledDataset
         ("max_future", format_duration(earlier.max_future), format_duration(dataset.max_future)),
         ("dedup_window", format_duration(earlier.dedup_window), format_duration(dataset.dedup_window)),
     ];
-    for (name, old, new) in settings.iter().filter(|(_, old, new)| old != new) {
+    for (name, old, new) in settings.iter().filter(|(name, ..)| dataset.is_raw() || *name == "index") {
+        if old == new {
+            continue;
+        }
         found.push(format!("{name} changes from {old} to {new}"));
     }
     found
@@ -244,8 +248,8 @@ fn diff_pipelines(current: &Compiled, next: &Compiled, differ: &mut Differ) {
             warn_of_costs(name, definition_now, differ);
         }
         // No change of the definition: the same values, without what was erased.
-        let erases = (earlier.erased != pipeline.erased && inputs.0 == inputs.1)
-            .then(|| format!("keys erased from {} are left out", pipeline.input));
+        let erases = (earlier.known_erases() != pipeline.known_erases() && inputs.0 == inputs.1)
+            .then(|| format!("keys erased from {} are left out", pipeline.root));
         differ.changed("pipeline", name, version.into_iter().chain(changes).chain(erases).collect());
     }
     for name in current.pipelines.keys().filter(|name| !next.pipelines.contains_key(*name)) {
@@ -253,8 +257,14 @@ fn diff_pipelines(current: &Compiled, next: &Compiled, differ: &mut Differ) {
     }
 }
 
+/// `Order@1`; `UserStats@1 by compute@1`, because a new version of the pipeline that fills it makes other rows.
 fn input_identity(compiled: &Compiled, pipeline: &CompiledPipeline) -> String {
-    compiled.datasets.get(&pipeline.input).map_or_else(|| pipeline.input.clone(), |dataset| dataset.identity())
+    let dataset =
+        compiled.datasets.get(&pipeline.input).map_or_else(|| pipeline.input.clone(), |dataset| dataset.identity());
+    match pipeline.upstream.as_ref().and_then(|upstream| compiled.pipelines.get(upstream)) {
+        Some(upstream) => format!("{dataset} by {}@{}", upstream.short_name(), upstream.version),
+        None => dataset,
+    }
 }
 
 fn body_changes(earlier: &PipelineDef, now: &PipelineDef) -> Vec<String> {

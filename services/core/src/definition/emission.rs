@@ -5,7 +5,7 @@ use super::compiled::{Compiled, CompiledDataset, CompiledPipeline};
 use crate::aggregate::{Outcome, ReadPlan, WindowData};
 use crate::error::Result;
 use crate::key::decode_key;
-use crate::schema::DataType;
+use crate::record::encode_row;
 use crate::time::Micros;
 use crate::value::Value;
 use std::sync::Arc;
@@ -19,15 +19,6 @@ pub struct Emission {
     pub plan: ReadPlan,
 }
 
-/// The value of one record of the topic.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EmittedRow {
-    /// A JSON object with every field of the dataset.
-    pub json: String,
-    /// Fields that have no value there, such as a sum beyond its type; null in the JSON.
-    pub failed: Vec<String>,
-}
-
 impl Emission {
     pub fn new(dataset: Arc<CompiledDataset>, pipeline: Arc<CompiledPipeline>) -> Emission {
         let all: Vec<usize> = (0..pipeline.plan.outputs.len()).collect();
@@ -38,20 +29,16 @@ impl Emission {
     /// Identity of the topic in the catalog: `emit:UserStats@1:compute@1`. A new version of either is another topic, written
     /// from the start of the log.
     pub fn identity(&self) -> String {
-        format!("emit:{}:{}@{}", self.dataset.identity(), self.pipeline_name(), self.pipeline.version)
+        format!("emit:{}:{}@{}", self.dataset.identity(), self.pipeline.short_name(), self.pipeline.version)
     }
 
     /// `UserStats.v1.compute.v1`.
     pub fn topic(&self) -> String {
-        format!("{}.{}.v{}", self.dataset.topic(), self.pipeline_name(), self.pipeline.version)
+        format!("{}.{}.v{}", self.dataset.topic(), self.pipeline.short_name(), self.pipeline.version)
     }
 
-    fn pipeline_name(&self) -> &str {
-        self.pipeline.name.split_once('.').map_or(self.pipeline.name.as_str(), |(_, name)| name)
-    }
-
-    /// The row value(key, at); `data` is what was read for `plan.windows`.
-    pub fn row(&self, key: &[u8], at: Micros, data: &[WindowData]) -> Result<EmittedRow> {
+    /// The row value(key, at), in stored order, and the fields that have no value there; `data` is what was read for `plan.windows`.
+    pub fn values(&self, key: &[u8], at: Micros, data: &[WindowData]) -> Result<(Vec<Value>, Vec<String>)> {
         let mut values = vec![Value::Null; self.dataset.fields.len()];
         let mut failed = Vec::new();
         for (&column, component) in self.dataset.key_columns.iter().zip(decode_key(key)?) {
@@ -71,19 +58,30 @@ impl Emission {
                     Value::Null
                 }
             };
-            values[column] = as_declared(value, &self.dataset.types[column]);
+            values[column] = value.widened(&self.dataset.types[column]);
         }
+        Ok((values, failed))
+    }
+
+    /// A row of [`Emission::values`] as a record of the topic holds it: a JSON object with every field of the dataset, those without a value null.
+    pub fn record(&self, values: &[Value]) -> String {
         let names = self.dataset.fields.iter().map(|field| field.name.clone());
         let object: serde_json::Map<String, serde_json::Value> = names.zip(values.iter().map(Value::to_json)).collect();
-        Ok(EmittedRow { json: serde_json::Value::Object(object).to_string(), failed })
+        serde_json::Value::Object(object).to_string()
     }
-}
 
-/// An int stands for a float where a float is declared.
-fn as_declared(value: Value, data_type: &DataType) -> Value {
-    match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
-        (value, _) => value,
+    /// The same row for pipelines that read the dataset, encoded as a row of a log. What only an aggregate gives (TopK) is left out: no
+    /// pipeline can read it.
+    pub fn routed(&self, values: &[Value]) -> (Vec<Value>, Vec<u8>) {
+        let kept = values.iter().zip(&self.dataset.types).map(|(value, data_type)| match value {
+            _ if data_type.holds_struct() => Value::Null,
+            Value::Float(number) => Value::Float(number + 0.0),
+            other => other.clone(),
+        });
+        let kept: Vec<Value> = kept.collect();
+        let mut encoded = Vec::new();
+        encode_row(&kept, &mut encoded);
+        (kept, encoded)
     }
 }
 

@@ -302,14 +302,14 @@ fn key_fault(feature: &FeatureDef) -> Option<Error> {
     Some(Error::definition(message).hint("give it a ref=, an extractor, or request=True"))
 }
 
-/// The default as a value of the feature's type; an int stands for a float.
+/// The default as a value of the feature's type; an int stands for a float or Decimal.
 fn default_value(feature: &FeatureDef, about: &mut About<'_>) -> Option<Value> {
     let literal = feature.default.as_ref()?;
-    let value = match (literal.value(), &feature.data_type, literal) {
-        (Some(Value::Null), _, _) => return None,
-        (Some(Value::Int(number)), DataType::Float, _) => Some(Value::Float(number as f64)),
-        (value, _, _) => value.filter(|value| value.has_type(&feature.data_type)),
-    };
+    let value = literal.value().map(|value| value.widened(&feature.data_type));
+    if value.as_ref().is_some_and(Value::is_null) {
+        return None;
+    }
+    let value = value.filter(|value| value.has_type(&feature.data_type));
     if value.is_none() {
         about.report(
             Error::definition(format!("the default {} is not {}", spell(literal), feature.data_type)).field("default"),

@@ -3,6 +3,7 @@
 //! The Python SDK writes this form. [`merge`] adds a commit to what there is, [`compile`] checks it and binds it to indices,
 //! [`diff`] tells what the commit changes. The JSON is documented in `docs/definition-format.md`.
 
+mod chains;
 mod compile;
 mod compiled;
 mod cross;
@@ -28,7 +29,7 @@ pub use compiled::{
 };
 pub use dag::{FeaturePlan, PlannedCall, PlannedRead, Slot};
 pub use diff::{PublishedIds, diff};
-pub use emission::{Emission, EmittedRow};
+pub use emission::Emission;
 pub use merge::merge;
 pub use plan::{Plan, PlanItem, Renamed, StateItem};
 pub use program::{Evaluated, KeyProgram, RowProgram};

@@ -1,8 +1,10 @@
 //! Checks pipelines and binds them.
 
 use super::PipelineDef;
-use super::compiled::{CompiledDataset, CompiledPipeline};
+use super::chains::{Pipelines, mixes_keys, upstream_of};
+use super::compiled::{CompiledDataset, CompiledPipeline, Route};
 use super::findings::{About, Findings, check_name, repeated};
+use super::program::RowProgram;
 use super::steps::BoundSteps;
 use crate::aggregate::{OutputPlan, TablePlan};
 use crate::error::Error;
@@ -25,6 +27,8 @@ pub(super) fn full_name(definition: &PipelineDef) -> String {
 pub(super) fn compile_pipeline(
     definition: &PipelineDef,
     datasets: &Datasets,
+    pipelines: &Pipelines,
+    erased: &BTreeMap<String, Vec<u64>>,
     findings: &mut Findings,
 ) -> Option<CompiledPipeline> {
     let name = full_name(definition);
@@ -36,16 +40,7 @@ pub(super) fn compile_pipeline(
     }
     let target = find_dataset(datasets, &definition.dataset, "fills", &mut about);
     let input = find_dataset(datasets, &definition.input, "reads", &mut about)?;
-    if !input.is_raw() {
-        about.wrong_hint(
-            format!(
-                "'{}' is filled by pipelines itself, and a pipeline on such a dataset is not in this release",
-                input.name
-            ),
-            "read the raw dataset that those pipelines read",
-        );
-        return None;
-    }
+    let upstream = if input.is_raw() { None } else { Some(upstream_of(input, pipelines, &mut about)?) };
     let mut steps = BoundSteps::new(input);
     for step in &definition.steps {
         steps.add(step, &mut about);
@@ -63,34 +58,71 @@ pub(super) fn compile_pipeline(
     }
     let mut plan = plan?;
     plan.layout.kept = input.history.and_then(|history| Some(plan.longest_window()?.saturating_add(history)));
+    let root = upstream.map_or(&input.name, |upstream| &upstream.root);
     if let Some(history) = input.history.filter(|_| target.emit && plan.layout.kept.is_some()) {
         about.report(
             Error::definition(format!(
                 "emit of '{}' needs all events of '{}', which lets them go (history={})",
                 target.name,
-                input.name,
+                root,
                 format_duration(history)
             ))
             .field("emit")
-            .hint(format!("leave history= out of '{}', or emit=True out of '{}'", input.name, target.name)),
+            .hint(format!("leave history= out of '{root}', or emit=True out of '{}'", target.name)),
+        );
+        return None;
+    }
+    if target.emit && upstream.is_some_and(|upstream| mixes_keys(upstream)) {
+        about.report(
+            Error::definition(format!(
+                "emit of '{}' needs a log that stays: the rows of '{}' hold several keys of '{root}', and are made anew when one of them is \
+                 erased",
+                target.name, input.name
+            ))
+            .field("emit")
+            .hint(format!("leave emit=True out of '{}', or read '{root}' here", target.name)),
         );
         return None;
     }
     let program = about.keep(steps.row_program(&plan))?;
-    let route = about.keep(steps.route(&group))?;
+    let route = about.keep(steps.route(&group, upstream.map(Arc::as_ref)))?;
+    if let Some(field) = unreadable(input, &program, route.as_ref()) {
+        about.report(
+            Error::definition(format!("'{}' is {}, which a pipeline cannot read", field.name, field.data_type))
+                .field(field.name.as_str())
+                .hint("leave it out of the steps, groupby and aggregates"),
+        );
+        return None;
+    }
+    let erased = match upstream {
+        Some(upstream) if mixes_keys(upstream) => None,
+        _ => datasets.get(root).and_then(Option::as_ref).filter(|_| route.is_some()),
+    }
+    .and_then(|root| erased.get(&root.identity()));
     Some(CompiledPipeline {
         name,
         version: definition.version,
         dataset: definition.dataset.clone(),
         input: definition.input.clone(),
+        root: root.clone(),
+        upstream: upstream.map(|upstream| upstream.name.clone()),
         program,
         group_columns: group,
         route,
-        erased: Vec::new(),
+        erased: erased.cloned().unwrap_or_default(),
         plan: Arc::new(plan),
         output_columns: output_columns?,
         location: definition.location.clone(),
     })
+}
+
+/// A field that is read although the log has no values for it: see [`super::Emission::routed`].
+fn unreadable<'a>(input: &'a CompiledDataset, program: &RowProgram, route: Option<&Route>) -> Option<&'a Field> {
+    let keys = route.map(|route| route.key_program.wanted_columns());
+    let is_read = |column: usize| program.wanted_columns()[column] || keys.is_some_and(|keys| keys[column]);
+    (0..input.fields.len())
+        .find(|&column| is_read(column) && input.types[column].holds_struct())
+        .map(|column| &input.fields[column])
 }
 
 fn find_dataset<'a>(
@@ -221,8 +253,12 @@ fn type_mismatch(output: &OutputPlan, field: &Field, target: &CompiledDataset) -
     let declared =
         if field.nullable { format!("Optional[{}]", output.result_type) } else { output.result_type.to_string() };
     let mut hint = format!("declare {}.{}: {declared}", target.name, field.name);
-    if output.result_type == DataType::Int && field.data_type == DataType::Float {
-        hint = format!("{hint}, or aggregate to_float of the column");
+    match (&output.result_type, &field.data_type) {
+        (DataType::Int | DataType::Decimal, DataType::Float) => {
+            hint = format!("{hint}, or aggregate to_float of the column");
+        }
+        (DataType::Int, DataType::Decimal) => hint = format!("{hint}, or aggregate to_decimal of the column"),
+        _ => {}
     }
     Error::definition(format!(
         "aggregate '{}' gives {}, but the field '{}.{}' is {}",

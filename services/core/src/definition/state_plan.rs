@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 struct State {
     /// What it is, whatever its version: `pipeline UserStats.compute`.
     role: String,
-    /// The raw dataset whose log it is built from; `None` for a dataset's own log.
+    /// The raw dataset whose events it is built from; `None` for a dataset's own log.
     input: Option<String>,
 }
 
@@ -72,7 +72,7 @@ fn unbounded(compiled: &Compiled) -> BTreeMap<String, String> {
             "{}: history={} of {} does not bound its state: the window of {} is forever, so all is kept",
             pipeline.name,
             format_duration(history),
-            pipeline.input,
+            pipeline.root,
             names.join(", ")
         );
         found.insert(pipeline.table_identity(), warning);
@@ -92,17 +92,16 @@ fn states(compiled: &Compiled) -> BTreeMap<String, State> {
         }
     }
     for pipeline in compiled.pipelines.values() {
-        let state = State { role: format!("pipeline {}", pipeline.name), input: Some(pipeline.input.clone()) };
+        let state = State { role: format!("pipeline {}", pipeline.name), input: Some(pipeline.root.clone()) };
         found.insert(pipeline.table_identity(), state);
         if let Some(route) = &pipeline.route {
-            let columns = route.id.split_once(':').map_or("", |(_, columns)| columns);
-            let role = format!("route {}:{columns}", pipeline.input);
-            found.insert(route.log_identity(), State { role, input: Some(pipeline.input.clone()) });
+            let role = format!("route {}:{}", pipeline.input, route.columns);
+            found.insert(route.log_identity(), State { role, input: Some(pipeline.root.clone()) });
         }
     }
     for emission in compiled.emissions() {
         let state =
-            State { role: format!("emit {}", emission.pipeline.name), input: Some(emission.pipeline.input.clone()) };
+            State { role: format!("emit {}", emission.pipeline.name), input: Some(emission.pipeline.root.clone()) };
         found.insert(emission.identity(), state);
     }
     found

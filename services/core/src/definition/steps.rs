@@ -1,7 +1,8 @@
 //! Binds the steps of a pipeline: which columns there are after them, and the programs that compute them.
 
-use super::compiled::Route;
+use super::compiled::{CompiledPipeline, Route, erased_suffix};
 use super::findings::{About, check_name};
+use super::pipelines::is_filled;
 use super::program::{KeyProgram, RowProgram, Step, Steps};
 use super::{CompiledDataset, StepDef};
 use crate::aggregate::TablePlan;
@@ -25,7 +26,9 @@ impl<'a> BoundSteps<'a> {
     pub fn new(input: &'a CompiledDataset) -> BoundSteps<'a> {
         let mut scope = Scope::default();
         for (index, field) in input.fields.iter().enumerate() {
-            let column_type = ColumnType { data_type: field.data_type.clone(), nullable: field.nullable };
+            // Whatever an aggregated field is declared as, its window may be empty, or its sum too great.
+            let nullable = field.nullable || (!input.is_raw() && is_filled(field));
+            let column_type = ColumnType { data_type: field.data_type.clone(), nullable };
             scope.add_row_column(&field.name, index, column_type);
         }
         BoundSteps { input, scope, steps: Vec::new(), computed: 0, digests: BTreeMap::new() }
@@ -101,8 +104,8 @@ impl<'a> BoundSteps<'a> {
         Ok(RowProgram { steps, values, predicates })
     }
 
-    /// The repartition log that the group key needs, `None` if the key is the input's own.
-    pub fn route(&self, group: &[String]) -> Result<Option<Route>> {
+    /// The log that the group key needs, `None` if the input is raw and the key its own.
+    pub fn route(&self, group: &[String], upstream: Option<&CompiledPipeline>) -> Result<Option<Route>> {
         let mut components: Vec<Bound> = group.iter().map(|name| self.bound_column(name)).collect::<Result<_>>()?;
         let key_columns = self.input.key_columns.iter();
         let is_own_key = components.len() == key_columns.len()
@@ -110,7 +113,7 @@ impl<'a> BoundSteps<'a> {
                 .iter()
                 .zip(key_columns)
                 .all(|(found, key)| matches!(found, Bound::Row(column) if column == key));
-        if is_own_key {
+        if is_own_key && upstream.is_none() {
             return Ok(None);
         }
         let mut columns = group.join("-");
@@ -123,10 +126,19 @@ impl<'a> BoundSteps<'a> {
             columns = format!("{columns}.{}", &hex(&hash.finalize())[..8]);
         }
         let steps = self.prune(false, &mut components.iter_mut().collect::<Vec<_>>());
+        let (mut id, mut topic) = (self.input.identity(), self.input.topic());
+        if let Some(upstream) = upstream {
+            id.push_str(&format!(":{}@{}", upstream.short_name(), upstream.version));
+            topic.push_str(&format!(".{}.v{}", upstream.short_name(), upstream.version));
+        }
+        let erased = upstream.map(|upstream| upstream.known_erases().to_vec()).unwrap_or_default();
         Ok(Some(Route {
-            id: format!("{}:{columns}", self.input.identity()),
-            topic: format!("{}.by.{columns}", self.input.topic()),
+            id: format!("{id}:{columns}{}", erased_suffix('+', &erased)),
+            topic: format!("{topic}.by.{columns}{}", erased_suffix('.', &erased)),
+            columns,
             key_program: KeyProgram { steps, components },
+            is_aligned: is_own_key,
+            erased,
         }))
     }
 

@@ -1,6 +1,7 @@
 //! Definitions as data: the worked example of `docs/definition-format.md` with patches, and the errors or results they give.
 
 mod accepted;
+mod chains;
 mod changes;
 mod features_refused;
 mod merging;

@@ -3,7 +3,7 @@
 //! Most sums stay near the binary point, so `NEAR` limbs around it stand inline; a sum that leaves them moves to `WIDE` limbs on
 //! the heap. That is a matter of memory alone: value, equality and bytes do not depend on it.
 
-use super::rounding::round_to_f64;
+use super::rounding::{round_quotient, round_to_f64};
 use super::{Overflow, natural::Natural};
 use crate::error::{Error, Result};
 use crate::record::{put_varint, take_varint, unzigzag, zigzag};
@@ -143,6 +143,25 @@ impl<const NEAR: usize, const WIDE: usize, const POINT: usize> Accumulator<NEAR,
         }
     }
 
+    /// The number over `count`, which is not zero, rounded once.
+    pub fn divided(&self, count: u64) -> Result<f64, Overflow> {
+        if let (Accumulator::Near(limbs), Ok(divisor)) = (self, u32::try_from(count)) {
+            let (mut limbs, negative) = (*limbs, is_negative(limbs));
+            if negative {
+                negate(&mut limbs);
+            }
+            let remainder = divide(&mut limbs, divisor);
+            // Rounding needs these bits where a remainder is left.
+            if remainder == 0 || limbs[1..].iter().any(|limb| *limb != 0) {
+                let quotient = round_to_f64(&limbs, -64 * Self::NEAR_POINT as i64, remainder != 0)?;
+                return Ok(if negative { 0.0 - quotient } else { quotient });
+            }
+        }
+        let (negative, magnitude, exponent) = self.parts();
+        let quotient = round_quotient(magnitude, exponent, &[count])?;
+        Ok(if negative { 0.0 - quotient } else { quotient })
+    }
+
     /// Where the significant bytes of the two's complement begin and end, counted from the first limb.
     fn significant(limbs: &[u64]) -> (usize, usize) {
         let extension = if is_negative(limbs) { u64::MAX } else { 0 };
@@ -268,6 +287,18 @@ fn negate(limbs: &mut [u64]) {
     for limb in limbs {
         (*limb, carry) = (!*limb).carrying_add(0, carry);
     }
+}
+
+/// Divides, and gives the remainder. `divisor` is not zero.
+#[inline]
+fn divide(limbs: &mut [u64], divisor: u32) -> u64 {
+    let divisor = u64::from(divisor);
+    limbs.iter_mut().rev().fold(0, |remainder, limb| {
+        let high = remainder << 32 | *limb >> 32;
+        let low = (high % divisor) << 32 | *limb & 0xffff_ffff;
+        *limb = (high / divisor) << 32 | (low / divisor);
+        low % divisor
+    })
 }
 
 /// Writes two's-complement bytes into zeroed limbs from byte `from` on, and extends their sign.

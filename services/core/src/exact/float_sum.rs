@@ -1,9 +1,8 @@
 //! Exact sums of f64 values and of their squares.
 
+use super::Overflow;
 use super::accumulator::Accumulator;
 use super::natural::Natural;
-use super::rounding::round_quotient;
-use super::{IntSquares, Overflow};
 use crate::error::Result;
 
 /// The exact sum of up to 2^63 f64 values, from 2^-1088 to 2^1088; 2^-128 to 2^127 without an allocation.
@@ -53,9 +52,13 @@ impl FloatSum {
 
     /// The sum divided by `count`, rounded once.
     pub fn mean(&self, count: u64) -> Result<f64, Overflow> {
-        let (negative, magnitude, exponent) = self.0.parts();
-        let mean = round_quotient(magnitude, exponent, count, 1)?;
-        Ok(if negative { 0.0 - mean } else { mean })
+        self.0.divided(count)
+    }
+
+    /// Magnitude and the exponent of its last bit.
+    pub(super) fn parts(&self) -> (Natural, i64) {
+        let (_, magnitude, exponent) = self.0.parts();
+        (magnitude, exponent)
     }
 
     /// Canonical bytes: equal sums, equal bytes. Self-delimiting.
@@ -86,6 +89,12 @@ impl FloatSquares {
         self.0.combine(&other.0, true);
     }
 
+    /// Magnitude and the exponent of its last bit.
+    pub(super) fn parts(&self) -> (Natural, i64) {
+        let (_, magnitude, exponent) = self.0.parts();
+        (magnitude, exponent)
+    }
+
     /// Canonical bytes: equal sums, equal bytes. Self-delimiting.
     pub fn encode(&self, out: &mut Vec<u8>) {
         self.0.encode(out);
@@ -94,35 +103,4 @@ impl FloatSquares {
     pub fn decode(bytes: &mut &[u8]) -> Result<FloatSquares> {
         Accumulator::decode(bytes).map(FloatSquares)
     }
-}
-
-/// The mean of `count` ints, rounded once. `count` is not zero.
-pub fn mean_of_ints(sum: i128, count: u64) -> Result<f64, Overflow> {
-    let mean = round_quotient(Natural::from_u128(sum.unsigned_abs()), 0, count, 1)?;
-    Ok(if sum < 0 { 0.0 - mean } else { mean })
-}
-
-/// The variance of `count` floats, rounded once: (n·Σx² − (Σx)²) / n², for a sample over n·(n − 1). `count` is at least 1, for a
-/// sample at least 2.
-pub fn variance_of_floats(count: u64, sum: &FloatSum, squares: &FloatSquares, sample: bool) -> Result<f64, Overflow> {
-    let (_, sum, sum_exponent) = sum.0.parts();
-    let (_, squares, squares_exponent) = squares.0.parts();
-    variance(count, (sum, sum_exponent), (squares, squares_exponent), sample)
-}
-
-/// The same of ints.
-pub fn variance_of_ints(count: u64, sum: i128, squares: &IntSquares, sample: bool) -> Result<f64, Overflow> {
-    let sum = Natural::from_u128(sum.unsigned_abs());
-    variance(count, (sum, 0), (Natural::from_limbs(squares.limbs().to_vec()), 0), sample)
-}
-
-fn variance(count: u64, sum: (Natural, i64), squares: (Natural, i64), sample: bool) -> Result<f64, Overflow> {
-    let mut first = squares.0.multiply(&Natural::from_u128(u128::from(count)));
-    let mut second = sum.0.multiply(&sum.0);
-    let exponent = squares.1.min(2 * sum.1);
-    first.shift_left((squares.1 - exponent) as u64);
-    second.shift_left((2 * sum.1 - exponent) as u64);
-    // Never negative (Cauchy-Schwarz), because all of it is exact.
-    let numerator = first.checked_subtract(&second).unwrap_or_default();
-    round_quotient(numerator, exponent, count, if sample { count - 1 } else { count })
 }

@@ -35,15 +35,17 @@ pub(super) fn round_to_f64(limbs: &[u64], exponent: i64, inexact: bool) -> Resul
     Ok(f64::from_bits(bits))
 }
 
-/// Rounds `numerator * 2^exponent / (first * second)`, both divisors greater than zero.
-pub(super) fn round_quotient(mut numerator: Natural, exponent: i64, first: u64, second: u64) -> Result<f64, Overflow> {
+/// Rounds `numerator * 2^exponent` divided by all `divisors`, which are greater than zero.
+pub(super) fn round_quotient(mut numerator: Natural, exponent: i64, divisors: &[u64]) -> Result<f64, Overflow> {
     // Leaves a quotient of at least 66 bits, so that rounding needs no more than whether a remainder was left.
-    let wanted = 66 + u64::from(128 - first.leading_zeros() - second.leading_zeros());
+    let wanted = 66 + divisors.iter().map(|divisor| u64::from(64 - divisor.leading_zeros())).sum::<u64>();
     let shift = wanted.saturating_sub(numerator.bits());
     numerator.shift_left(shift);
-    let first_remainder = numerator.divide(first);
-    let second_remainder = numerator.divide(second);
-    round_to_f64(numerator.limbs(), exponent - shift as i64, first_remainder != 0 || second_remainder != 0)
+    let mut is_inexact = false;
+    for divisor in divisors {
+        is_inexact |= numerator.divide(*divisor) != 0;
+    }
+    round_to_f64(numerator.limbs(), exponent - shift as i64, is_inexact)
 }
 
 /// The 64 bits from bit `at` on.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::aggregate::oracle::{Integer, round_ratio};
+use crate::decimal::Decimal;
 use proptest::prelude::*;
 
 /// Finite floats of every size, with many near the edges of limbs and of f64.
@@ -146,6 +147,12 @@ proptest! {
             }
             let _ = FloatSquares::decode(&mut bytes.as_slice());
             let _ = IntSquares::decode(&mut bytes.as_slice());
+            let _ = DecimalSquares::decode(&mut bytes.as_slice());
+            if let Ok(sum) = DecimalSum::decode(&mut bytes.as_slice()) {
+                let mut again = Vec::new();
+                sum.encode(&mut again);
+                prop_assert_eq!(DecimalSum::decode(&mut again.as_slice()).unwrap(), sum);
+            }
         }
     }
 
@@ -193,6 +200,71 @@ proptest! {
         merged.subtract(&squares(left));
         prop_assert_eq!(merged, squares(right));
     }
+}
+
+fn decimals(numbers: &[i128]) -> (DecimalSum, DecimalSquares) {
+    let (mut sum, mut squares) = (DecimalSum::default(), DecimalSquares::default());
+    for units in numbers {
+        sum.add(Decimal::from_units(*units).unwrap());
+        squares.add(Decimal::from_units(*units).unwrap());
+    }
+    (sum, squares)
+}
+
+proptest! {
+    #[test]
+    fn decimal_statistics_round_once(
+        numbers in prop::collection::vec(
+            prop_oneof![-100i128..100, 1 - 10i128.pow(38)..10i128.pow(38), Just(10i128.pow(38) - 1), Just(1 - 10i128.pow(38))], 1..40),
+        cut in 0usize..40,
+    ) {
+        let units: Vec<Integer> = numbers.iter().map(|number| Integer::from_i128(*number)).collect();
+        let one = Integer::from_i64(10i64.pow(18));
+        let count = numbers.len() as u64;
+        let whole = units.iter().fold(Integer::default(), |sum, number| sum.plus(number));
+        let (mut sum, mut squares) = decimals(&numbers);
+        prop_assert_eq!(sum.to_decimal().ok(), whole.to_i128().and_then(Decimal::from_units));
+        prop_assert!(same(sum.mean(count), round_ratio(&whole, &one.times(&Integer::from_i64(count as i64)))));
+        for sample in [false, true] {
+            if numbers.len() > usize::from(sample) {
+                let wanted = naive_variance(&units, &one, sample);
+                prop_assert!(same(variance_of_decimals(count, &sum, &squares, sample), wanted));
+            }
+        }
+        let (left, right) = numbers.split_at(cut.min(numbers.len()));
+        let (mut merged, mut merged_squares) = decimals(left);
+        merged.merge(&decimals(right).0);
+        merged_squares.merge(&decimals(right).1);
+        prop_assert_eq!((merged, merged_squares), (sum, squares));
+        let mut bytes = Vec::new();
+        sum.encode(&mut bytes);
+        squares.encode(&mut bytes);
+        let mut rest = bytes.as_slice();
+        prop_assert_eq!(DecimalSum::decode(&mut rest).unwrap(), sum);
+        prop_assert_eq!(DecimalSquares::decode(&mut rest).unwrap(), squares);
+        prop_assert!(rest.is_empty());
+        sum.subtract(&decimals(left).0);
+        squares.subtract(&decimals(left).1);
+        prop_assert_eq!((sum, squares), decimals(right));
+    }
+}
+
+#[test]
+fn sums_of_decimals_leave_the_range_and_come_back() {
+    let great = Decimal::from_units(10i128.pow(38) - 1).unwrap();
+    for number in [great, great.negated()] {
+        let mut sum = DecimalSum::default();
+        for count in 1..=1000u64 {
+            sum.add(number);
+            assert_eq!(sum.to_decimal().is_ok(), count == 1);
+            assert_eq!(sum.mean(count), Ok(number.to_f64()));
+        }
+        (1..1000).for_each(|_| sum.add(number.negated()));
+        assert_eq!(sum.to_decimal(), Ok(number));
+    }
+    let mut bytes = Vec::new();
+    decimals(&[-3, 1]).0.encode(&mut bytes);
+    assert_eq!(bytes, [1, 3]);
 }
 
 #[test]

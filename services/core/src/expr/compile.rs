@@ -73,7 +73,7 @@ fn resolve(expr: &Expr, scope: &Scope) -> Result<Typed> {
 fn literal_typed(literal: &Literal) -> Result<Typed> {
     let Some(value) = literal.value() else {
         return Err(Error::definition(format!("not a value: {literal:?}"))
-            .hint("NaN and the infinities are not values, and bytes are base64"));
+            .hint("NaN and the infinities are not values, a Decimal has 20 digits before and 18 after the point, bytes are base64"));
     };
     let data_type = match literal {
         Literal::List(items) => {
@@ -81,27 +81,15 @@ fn literal_typed(literal: &Literal) -> Result<Typed> {
             let item_type = functions::unify("a list literal", &items?)?;
             item_type.map(|item| DataType::List(Box::new(item)))
         }
-        _ => scalar_type(&value),
+        _ => value.scalar_type(),
     };
     let value = match (&data_type, value) {
-        (Some(DataType::List(item)), Value::List(values)) if **item == DataType::Float => {
-            Value::List(values.iter().map(functions::number::widen).collect())
+        (Some(DataType::List(item)), Value::List(values)) => {
+            Value::List(values.iter().map(|value| value.clone().widened(item)).collect())
         }
         (_, value) => value,
     };
     Ok(Typed { nullable: value.is_null(), node: Bound::Literal(value), data_type })
-}
-
-fn scalar_type(value: &Value) -> Option<DataType> {
-    match value {
-        Value::Bool(_) => Some(DataType::Bool),
-        Value::Int(_) => Some(DataType::Int),
-        Value::Float(_) => Some(DataType::Float),
-        Value::Str(_) => Some(DataType::Str),
-        Value::Bytes(_) => Some(DataType::Bytes),
-        Value::Time(_) => Some(DataType::Time),
-        Value::Null | Value::List(_) | Value::Map(_) => None,
-    }
 }
 
 /// `is_in(x, [a, b])` or `is_in(x, a, b)`.

@@ -15,12 +15,13 @@ pub use eval::Bound;
 pub(crate) use eval::Column;
 pub use warnings::Warnings;
 
+use crate::decimal::Decimal;
 use crate::value::Value;
 use base64::Engine as _;
 use serde::{Deserialize, Serialize};
 
 /// A literal, typed: `{"int": 5}`, `{"float": 0.5}`, `{"str": "x"}`, `{"bool": true}`, `{"null": null}`,
-/// `{"datetime": microseconds}`, `{"bytes": base64}`, `{"list": [literals]}`.
+/// `{"datetime": microseconds}`, `{"decimal": "12.5"}`, `{"bytes": base64}`, `{"list": [literals]}`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Literal {
@@ -31,13 +32,15 @@ pub enum Literal {
     Str(String),
     /// Microseconds since 1970 UTC.
     Datetime(i64),
+    /// In decimal notation.
+    Decimal(String),
     /// Base64.
     Bytes(String),
     List(Vec<Literal>),
 }
 
 impl Literal {
-    /// The value; `None` for NaN, infinity or broken base64.
+    /// The value; `None` for NaN, infinity, a decimal that is none or has too many digits, or broken base64.
     pub fn value(&self) -> Option<Value> {
         Some(match self {
             Literal::Null(()) => Value::Null,
@@ -46,6 +49,7 @@ impl Literal {
             Literal::Float(number) => Value::float(*number)?,
             Literal::Str(text) => Value::str(text.as_str()),
             Literal::Datetime(micros) => Value::Time(*micros),
+            Literal::Decimal(text) => Value::Decimal(Decimal::parse(text).ok()?),
             Literal::Bytes(text) => Value::Bytes(base64::engine::general_purpose::STANDARD.decode(text).ok()?.into()),
             Literal::List(items) => {
                 let values: Option<Vec<Value>> = items.iter().map(Literal::value).collect();
@@ -70,7 +74,7 @@ pub enum Expr {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Op {
-    // arithmetic: int with int stays int (overflow is null), else float; div is float division, floordiv floors
+    // arithmetic: int with int stays int, with Decimal is Decimal (overflow is null), else float; div is float division, floordiv floors
     Add,
     Sub,
     Mul,
@@ -119,6 +123,7 @@ pub enum Op {
     ToFloat,
     ToStr,
     ToBool,
+    ToDecimal,
     // time, UTC
     Year,
     Month,

@@ -13,6 +13,7 @@ impl Display for Literal {
             Literal::Float(number) => write!(out, "{number:?}"),
             Literal::Str(text) | Literal::Bytes(text) => write!(out, "{text:?}"),
             Literal::Datetime(micros) => out.write_str(&format_time(*micros)),
+            Literal::Decimal(text) => out.write_str(text),
             Literal::List(items) => {
                 out.write_str("[")?;
                 separated(out, items)?;

@@ -1,10 +1,12 @@
 //! Expressions as data: a notation, the value it must have, or the message it must give.
 
+mod decimals;
 mod logic;
 mod notation;
 mod numbers;
 
 use super::{ColumnType, Columns, Scope, Warnings, bind, check};
+use crate::decimal::Decimal;
 use crate::schema::DataType;
 use crate::time::parse_time;
 use crate::value::Value;
@@ -29,6 +31,9 @@ fn columns() -> Vec<(&'static str, &'static str, bool, Value)> {
         ("old", "datetime", false, time("1969-12-31T23:59:59.999999Z")),
         ("l", "list[int]", false, Value::List(vec![Value::Int(1), Value::Int(2)].into())),
         ("y", "bytes", false, Value::Bytes(b"ab".as_slice().into())),
+        ("p", "Decimal", false, Value::Decimal(Decimal::parse("-12.75").unwrap())),
+        ("pmax", "Decimal", false, Value::Decimal(Decimal::parse("99999999999999999999.5").unwrap())),
+        ("pn", "Decimal", true, Value::Null),
     ]
 }
 
@@ -227,7 +232,7 @@ fn text_json_and_casts() {
         ("(to_int null)", "int null"),
         (
             "(to_int t)",
-            "'to_int' takes bool, int, float or str, got datetime (hint: a datetime as a number is epoch_seconds or epoch_micros)",
+            "'to_int' takes bool, int, float, Decimal or str, got datetime (hint: a datetime as a number is epoch_seconds or epoch_micros)",
         ),
     ]);
 }

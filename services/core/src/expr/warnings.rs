@@ -3,7 +3,7 @@
 /// Counters by kind; plain numbers, added up by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Warnings {
-    /// An integer result beyond 64 bits, or a time beyond what can be written.
+    /// An integer result beyond 64 bits, a Decimal beyond 20 digits before the point, or a time beyond what can be written.
     pub overflow: u64,
     pub division_by_zero: u64,
     /// An expression made a NaN or an infinity.

@@ -69,8 +69,12 @@ struct Seen {
     erased_at: Option<u64>,
 }
 
-/// For each event the count of the last hour and a figure of the amounts of the last day, over the events up to it.
-fn rows(seen: &[Seen], key_name: &str, name: &str, figure: impl Fn(&[f64]) -> f64) -> Vec<(u64, Json)> {
+/// For each event the count of the last hour and figures of the amounts of the last day, over the events up to it.
+fn rows<const N: usize>(
+    seen: &[Seen],
+    key_name: &str,
+    figures: impl Fn(&[f64]) -> [(&'static str, Json); N],
+) -> Vec<(u64, Json)> {
     let row = |index: usize| {
         let event = &seen[index];
         let within = |window: i64| -> Vec<f64> {
@@ -83,10 +87,21 @@ fn rows(seen: &[Seen], key_name: &str, name: &str, figure: impl Fn(&[f64]) -> f6
         object.insert(key_name.to_string(), event.key.as_str().into());
         object.insert("ts".to_string(), format_time(event.time).into());
         object.insert("n".to_string(), within(HOUR).len().into());
-        object.insert(name.to_string(), figure(&within(24 * HOUR)).into());
+        object.extend(figures(&within(24 * HOUR)).map(|(name, figure)| (name.to_string(), figure)));
         (event.offset, Json::Object(object))
     };
     (0..seen.len()).map(row).collect()
+}
+
+fn of_user(amounts: &[f64]) -> [(&'static str, Json); 2] {
+    let cents: i64 = amounts.iter().map(|amount| (amount * 100.0).round() as i64).sum();
+    let digits = format!("{}.{:02}", cents / 100, cents % 100);
+    let exact = digits.trim_end_matches('0').trim_end_matches('.');
+    [("total", amounts.iter().sum::<f64>().into()), ("total_exact", exact.into())]
+}
+
+fn of_city(amounts: &[f64]) -> [(&'static str, Json); 1] {
+    [("biggest", amounts.iter().copied().fold(f64::MIN, f64::max).into())]
 }
 
 /// Sums of floats that are no sums of powers of two differ by their order: cents do not.
@@ -114,13 +129,13 @@ pub fn comparisons(log: &Arc<dyn EventLog>, world: &World, accepted: &[Accepted]
         let is_free = |offset: u64| {
             seen.iter().any(|event| event.offset == offset && event.erased_at.is_some()) && !offsets.contains(&offset)
         };
-        let mut wanted = rows(&seen, "user", "total", |amounts| amounts.iter().sum());
+        let mut wanted = rows(&seen, "user", of_user);
         wanted.retain(|(offset, _)| !is_free(*offset));
         found.push((format!("rows of users, partition {partition}"), cents(there), cents(wanted)));
 
         let route = &world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
         let seen = seen_through(log, world, route, partition);
-        let wanted = rows(&seen, "city", "biggest", |amounts| amounts.iter().copied().fold(f64::MIN, f64::max));
+        let wanted = rows(&seen, "city", of_city);
         let there = emitted(log, world, "CityStats.compute", route, partition);
         found.push((format!("rows of cities, partition {partition}"), there, wanted));
     }

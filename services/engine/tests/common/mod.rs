@@ -2,6 +2,7 @@
 //! and a naive model of what must be accepted.
 #![expect(clippy::unwrap_used, dead_code, reason = "helpers of tests; each test file uses its part")]
 
+pub mod chained;
 pub mod emitted;
 
 use bytes::Bytes;
@@ -38,15 +39,17 @@ pub fn definitions() -> Definitions {
           {"name": "amount", "type": "float"}, {"name": "city", "type": "str", "nullable": true}]},
         {"name": "UserStats", "version": 1, "index": true, "fields": [
           {"name": "user", "type": "str", "key": true}, {"name": "ts", "type": "datetime", "timestamp": true},
-          {"name": "n", "type": "int"}, {"name": "total", "type": "float"}]},
+          {"name": "n", "type": "int"}, {"name": "total", "type": "float"}, {"name": "total_exact", "type": "Decimal"}]},
         {"name": "CityStats", "version": 1, "index": true, "fields": [
           {"name": "city", "type": "str", "key": true}, {"name": "ts", "type": "datetime", "timestamp": true},
           {"name": "n", "type": "int"}, {"name": "biggest", "type": "float", "nullable": true}]}],
       "pipelines": [
         {"name": "compute", "version": 1, "dataset": "UserStats", "input": "Order", "group_by": ["user"],
-         "steps": [{"op": "filter", "expr": {"call": {"op": "gt", "args": [{"col": "amount"}, {"lit": {"float": 1.0}}]}}}],
+         "steps": [{"op": "filter", "expr": {"call": {"op": "gt", "args": [{"col": "amount"}, {"lit": {"float": 1.0}}]}}},
+                   {"op": "assign", "columns": [{"name": "exact", "expr": {"call": {"op": "to_decimal", "args": [{"col": "amount"}]}}}]}],
          "aggregates": [{"name": "n", "op": {"kind": "count"}, "window": "1h"},
-                        {"name": "total", "op": {"kind": "sum"}, "of": "amount", "window": "1d"}]},
+                        {"name": "total", "op": {"kind": "sum"}, "of": "amount", "window": "1d"},
+                        {"name": "total_exact", "op": {"kind": "sum"}, "of": "exact", "window": "1d"}]},
         {"name": "compute", "version": 1, "dataset": "CityStats", "input": "Order", "group_by": ["city"],
          "aggregates": [{"name": "n", "op": {"kind": "count"}, "window": "1h"},
                         {"name": "biggest", "op": {"kind": "max"}, "of": "amount", "window": "1d"}]}]
@@ -113,6 +116,7 @@ impl World {
             pipeline: self.compiled.pipelines[name].clone(),
             table: table.clone(),
             emit: self.emits.then(|| EmitJob { emission: Arc::new(self.emission(name)), id }),
+            feeds: Vec::new(),
         };
         let mut job = DatasetJob {
             dataset: self.compiled.datasets["Order"].clone(),

@@ -3,11 +3,13 @@
 //! would have it; whoever starts again goes on from there.
 
 use crate::common::{DIRECT, ROUTED, World};
+use crate::diary::Diary;
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_checkpoint::{Check, Checkpoints, Facts, Place, S3Options, open_store};
-use thyme_core::{Error, Result};
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::{Engine, EngineOptions, JobSpec, PipelineJob, Role};
 use thyme_log::EventLog;
 use thyme_log::simulated::SimulatedLog;
@@ -46,10 +48,11 @@ pub struct Machine {
     directory: PathBuf,
     around: Around,
     options: EngineOptions,
-    /// How often what failed is tried again with the same engine.
-    patience: usize,
+    /// Whether what failed is tried again with the same engine.
+    tries_again: bool,
     /// Whether old checkpoints are deleted at once. (Not with two machines: what one uploads the other may take away.)
     prunes: bool,
+    diary: Mutex<Diary>,
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -61,7 +64,7 @@ pub fn state_options() -> Options {
 }
 
 impl Machine {
-    pub fn open(directory: &Path, around: &Around, tick_records: usize, patience: usize, prunes: bool) -> Machine {
+    pub fn open(directory: &Path, around: &Around, tick_records: usize, tries_again: bool, prunes: bool) -> Machine {
         std::fs::create_dir_all(directory).unwrap();
         Machine {
             world: World::emitting(),
@@ -69,44 +72,45 @@ impl Machine {
             directory: directory.to_path_buf(),
             around: around.clone(),
             options: EngineOptions { tick_records, durable: false, ..EngineOptions::default() },
-            patience,
+            tries_again,
             prunes,
+            diary: Mutex::default(),
         }
     }
 
-    /// From wherever the last attempt ended to the end of the work. An error that patience does not help against ends it.
+    /// From wherever the last attempt ended to the end of the work, with an engine of its own.
     pub fn work(&self) -> Result<()> {
-        let mut engine =
-            self.insist(|| Engine::open(self.state.clone(), self.around.log.clone(), self.options.clone()))?;
+        let open = || Engine::open(self.state.clone(), self.around.log.clone(), self.options.clone());
+        let mut engine = self.insist("open", open)?;
         loop {
             let phase = self.phase();
-            self.insist(|| engine.deploy(&self.spec(phase)))?;
+            self.insist("deploy", || engine.deploy(&self.spec(phase)))?;
             match phase {
                 Phase::Early => {
                     for _ in 0..3 {
-                        self.insist(|| engine.step())?;
+                        self.step(&mut engine)?;
                     }
                     self.enter(Phase::Building);
                 }
                 Phase::Building => {
-                    self.insist(|| engine.step())?;
+                    self.step(&mut engine)?;
                     self.lose_and_gain(&mut engine)?;
                     while !self.is_built(&engine) {
-                        self.insist(|| engine.step())?;
+                        self.step(&mut engine)?;
                         self.pass_time();
                     }
-                    self.insist(|| self.take_checkpoint())?;
+                    self.insist("checkpoint", || self.take_checkpoint())?;
                     self.enter(Phase::TakenOver);
                 }
                 Phase::TakenOver => {
-                    self.insist(|| engine.drop_state(&[OLD]))?;
+                    self.insist("drop", || engine.drop_state(&[OLD]))?;
                     self.enter(Phase::Final);
                 }
                 Phase::Final => {
-                    while self.insist(|| engine.step())? > 0 {
+                    while self.step(&mut engine)? > 0 {
                         self.pass_time();
                     }
-                    return self.insist(|| self.take_checkpoint());
+                    return self.insist("checkpoint", || self.take_checkpoint());
                 }
             }
         }
@@ -114,28 +118,42 @@ impl Machine {
 
     /// The work is nobody's for a while, then this machine's again: what it took in meanwhile is still to be sent.
     fn lose_and_gain(&self, engine: &mut Engine) -> Result<()> {
-        self.insist(|| engine.set_role(Role::Follower))?;
+        self.insist("follow", || engine.set_role(Role::Follower))?;
         for _ in 0..2 {
-            self.insist(|| engine.step())?;
+            self.step(engine)?;
             self.pass_time();
         }
-        self.insist(|| engine.set_role(Role::Owner))
+        self.insist("own", || engine.set_role(Role::Owner))
     }
 
     fn is_built(&self, engine: &Engine) -> bool {
         [DIRECT, ROUTED].into_iter().all(|table| engine.handle().build_progress(table).caught_up)
     }
 
-    fn insist<T>(&self, mut call: impl FnMut() -> Result<T>) -> Result<T> {
-        let mut tries = 0;
-        loop {
-            match call() {
-                Err(error) if tries == self.patience => return Err(error),
-                Err(_) => tries += 1,
-                Ok(done) => return Ok(done),
-            }
-            self.pass_time();
+    fn step(&self, engine: &mut Engine) -> Result<usize> {
+        let records = self.insist("round", || engine.step())?;
+        if records == 0 {
+            self.diary.lock().note("there was nothing to do".to_string());
         }
+        Ok(records)
+    }
+
+    /// Calls until it goes well, if it may be tried again.
+    fn insist<T>(&self, what: &str, mut call: impl FnMut() -> Result<T>) -> Result<T> {
+        loop {
+            let outcome = call();
+            let became = outcome.as_ref().err().map_or("done".to_string(), Error::to_string);
+            self.diary.lock().note(format!("{:?}, {what}: {became}", self.phase()));
+            match &outcome {
+                Err(error) if self.tries_again && !is_final(error) => self.pass_time(),
+                _ => return outcome,
+            }
+        }
+    }
+
+    /// What it did last.
+    pub fn told(&self) -> String {
+        self.diary.lock().to_string()
     }
 
     fn pass_time(&self) {
@@ -149,7 +167,7 @@ impl Machine {
         if matches!(phase, Phase::Early | Phase::Building) {
             let pipeline = self.world.compiled.pipelines["UserStats.compute"].clone();
             let table = Table { id: OLD, ..self.world.direct.clone() };
-            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table, emit: None });
+            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table, emit: None, feeds: Vec::new() });
         }
         spec
     }
@@ -196,6 +214,11 @@ impl Machine {
     }
 }
 
+/// Against what is lost no patience helps.
+pub fn is_final(error: &Error) -> bool {
+    error.kind() == ErrorKind::DataLoss
+}
+
 fn checkpoints(store: &Path) -> Checkpoints {
     Checkpoints::new(open_store(&format!("file://{}", store.display()), &S3Options::default()).unwrap())
 }
@@ -219,5 +242,5 @@ pub fn restored(directory: &Path, around: &Around) -> Machine {
     assert!(restored.unusable.is_empty(), "damaged checkpoints: {:?}", restored.unusable);
     let manifest = restored.manifest.expect("there is no checkpoint");
     std::fs::write(directory.join("phase"), &manifest.facts.commit).unwrap();
-    Machine::open(directory, around, 50, 0, false)
+    Machine::open(directory, around, 50, false, false)
 }

@@ -4,13 +4,15 @@
 //! happened to.
 //!
 //! Drives child processes of its own, so it is a program and not a list of tests. `CRASH_ROUNDS` sets how often each case runs, with
-//! another seed each time. Ends with one JSON line: crash_runs, points, aborts, kills, zombies, lost, doubled, differences.
+//! another seed each time. Ends with one JSON line: crash_runs, points, aborts, kills, zombies, lost, doubled, differences, and the most
+//! calls that a machine has made (of those that were killed, what they did is not counted).
 //! `cargo test --test crash_points -- GapReplay` runs the cases whose name has that in it.
 
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot set up fails")]
 
 #[path = "../common/mod.rs"]
 mod common;
+mod diary;
 mod inspect;
 mod machine;
 mod plan;
@@ -18,13 +20,12 @@ mod runs;
 mod tally;
 mod truth;
 
+use diary::Diary;
 use runs::{Case, LogKind, Mode};
-use std::panic::catch_unwind;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use tally::Tally;
 use thyme_core::failpoint::Point;
-use truth::Differences;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -76,12 +77,9 @@ fn cases(rounds: u64, wanted: &str) -> Vec<Case> {
 fn share(number: usize, count: usize, wanted: &str) -> Tally {
     let mut tally = Tally::default();
     for case in cases(rounds(), wanted).iter().skip(number).step_by(count) {
-        let outcome = catch_unwind(|| case.run()).unwrap_or_else(|_| {
-            let told = vec!["it panicked, see above".to_string()];
-            Some(Differences { told, ..Differences::default() })
-        });
-        tally.note(case, outcome);
+        tally.note(case, case.run());
     }
+    tally.note_calls(Diary::greatest());
     tally
 }
 

@@ -2,12 +2,12 @@
 //! everything is what it would be had nothing happened.
 
 use crate::common::{PARTITIONS, futures_block};
-use crate::machine::{Around, Machine, restored};
+use crate::machine::{Around, Machine, is_final, restored};
 use crate::plan::{self, Deed, Step};
 use crate::truth::{Differences, TOPIC, batches, check};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -18,8 +18,6 @@ use thyme_log::model::FaultyLog;
 use thyme_log::simulated::{Faults, SimulatedLog};
 use thyme_log::{EmbeddedLog, EventLog};
 
-/// How often a machine tries again what fails, where it does.
-const PATIENCE: usize = 1_000;
 /// One in so many commits fails on the embedded log, in every way a commit can.
 const FAULTS: usize = 4;
 
@@ -85,10 +83,6 @@ impl Case {
         5 + Chance::new(self.seed ^ kind).below(40)
     }
 
-    fn patience(&self) -> usize {
-        if self.mode == Mode::Abort { 0 } else { PATIENCE }
-    }
-
     fn prunes(&self) -> bool {
         self.mode != Mode::Zombie
     }
@@ -142,7 +136,7 @@ impl Case {
     }
 
     fn machine(&self, directory: &Path, around: &Around) -> Machine {
-        Machine::open(directory, around, self.tick_records(), self.patience(), self.prunes())
+        Machine::open(directory, around, self.tick_records(), self.mode != Mode::Abort, self.prunes())
     }
 
     /// How often a machine that nothing happens to comes to each point.
@@ -158,8 +152,16 @@ impl Case {
         PROFILES.lock().entry(kind).or_insert(plan::counts()).clone()
     }
 
-    /// Runs it; `None` if the point was not reached.
+    /// Runs it; `None` if the point was not reached. A panic is a difference.
     pub fn run(&self) -> Option<Differences> {
+        let mut steps = Vec::new();
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.attempts(&mut steps)));
+        let found = outcome.unwrap_or_else(|panic| Some(Differences::of_panic(panic.as_ref())))?;
+        Some(found.after(&steps))
+    }
+
+    /// Earlier and earlier until the point is reached. `steps` is the plan of the last attempt.
+    fn attempts(&self, steps: &mut Vec<Step>) -> Option<Differences> {
         let reached = match self.point {
             Point::GapReplay => 1,
             point => self.profile().get(&point).copied().unwrap_or_default(),
@@ -167,11 +169,11 @@ impl Case {
         let mut hit = 1 + self.chance().below(reached as usize) as u64;
         loop {
             let directory = folder();
-            let steps = self.steps(hit);
+            *steps = self.steps(hit);
             let found = match self.mode {
-                Mode::Kill => self.killed(directory.path(), &steps),
-                Mode::Abort | Mode::Retry => self.failed(directory.path(), &steps),
-                Mode::Zombie => self.paused(directory.path(), &steps),
+                Mode::Kill => self.killed(directory.path(), steps),
+                Mode::Abort | Mode::Retry => self.failed(directory.path(), steps),
+                Mode::Zombie => self.paused(directory.path(), steps),
             };
             // A run to which something happens may be a little shorter than one to which nothing does.
             if found.is_some() || hit == 1 {
@@ -194,7 +196,7 @@ impl Case {
     fn paused(&self, directory: &Path, steps: &[Step]) -> Option<Differences> {
         let around = self.around(directory);
         let one = self.machine(&directory.join("one"), &around);
-        let two = Machine::open(&directory.join("two"), &around, 1 + self.tick_records() / 2, PATIENCE, false);
+        let two = Machine::open(&directory.join("two"), &around, 1 + self.tick_records() / 2, true, false);
         plan::arm(steps);
         let is_over = AtomicBool::new(false);
         let is_reached = std::thread::scope(|scope| {
@@ -211,8 +213,7 @@ impl Case {
                 }
             }));
             plan::resume();
-            zombie.join().unwrap().unwrap();
-            other.unwrap();
+            zombie.join().unwrap().and(other).unwrap_or_else(|panic| resume_unwind(panic));
             is_reached
         });
         plan::arm(&[]);
@@ -265,24 +266,21 @@ fn on_disk(directory: &Path, seed: u64) -> Around {
 /// What a child process does: the work, unless it dies.
 pub fn life(directory: &Path, seed: u64, tick_records: usize, dies_at: &str) {
     let around = on_disk(directory, seed);
-    let machine = Machine::open(&directory.join("one"), &around, tick_records, PATIENCE, true);
+    let machine = Machine::open(&directory.join("one"), &around, tick_records, true, true);
     let step = dies_at.split_once(':').map(|(name, hit)| Step {
         point: *Point::ALL.iter().find(|point| point.name() == name).unwrap(),
         hit: hit.parse().unwrap(),
         deed: Deed::Kill,
     });
     plan::arm(step.as_slice());
-    machine.work().unwrap();
+    until_done(&machine);
 }
 
 /// An engine that fails is dropped and another one opened.
 fn until_done(machine: &Machine) {
-    for _ in 0..PATIENCE {
-        if machine.work().is_ok() {
-            return;
-        }
+    while let Err(error) = machine.work() {
+        assert!(!is_final(&error), "{error}, {}", machine.told());
     }
-    panic!("the work does not come to its end: {:?}", machine.work().err());
 }
 
 /// Nothing happens any more; every machine works off what is left, then is compared with the truth, and so is one that begins with

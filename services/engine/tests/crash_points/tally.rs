@@ -12,6 +12,8 @@ pub struct Tally {
     counts: BTreeMap<String, u64>,
     /// The points reached.
     points: BTreeSet<String>,
+    /// The most calls of a machine.
+    most_calls: u64,
 }
 
 impl Tally {
@@ -40,11 +42,18 @@ impl Tally {
         self.count("doubled", found.doubled);
         if !found.told.is_empty() {
             self.count("differences", 1);
-            eprintln!("{case:?}:\n  {}", found.told.join("\n  "));
+            // In one piece: other processes write there too.
+            let told = format!("{case:?}:\n  {}\n", found.told.join("\n  "));
+            eprint!("{told}");
         }
     }
 
+    pub fn note_calls(&mut self, calls: u64) {
+        self.most_calls = self.most_calls.max(calls);
+    }
+
     pub fn add(&mut self, other: Tally) {
+        self.note_calls(other.most_calls);
         for (what, number) in &other.counts {
             self.count(what, *number);
         }
@@ -52,7 +61,7 @@ impl Tally {
     }
 
     pub fn to_json(&self) -> Value {
-        json!({ "counts": self.counts, "points": self.points })
+        json!({ "counts": self.counts, "points": self.points, "most_calls": self.most_calls })
     }
 
     /// Reads [`Tally::to_json`].
@@ -61,6 +70,7 @@ impl Tally {
         Ok(Tally {
             counts: serde_json::from_value(value["counts"].take())?,
             points: serde_json::from_value(value["points"].take())?,
+            most_calls: serde_json::from_value(value["most_calls"].take())?,
         })
     }
 
@@ -68,12 +78,13 @@ impl Tally {
         ["aborts", "kills", "zombies"].into_iter().map(|kind| self.of(kind)).sum()
     }
 
-    /// One line: crash_runs, points, aborts, kills, zombies, lost, doubled, differences.
+    /// One line: crash_runs, points, aborts, kills, zombies, lost, doubled, differences, most_calls.
     pub fn report(&self) -> Value {
         json!({
             "crash_runs": self.runs(), "points": self.points.len(),
             "aborts": self.of("aborts"), "kills": self.of("kills"), "zombies": self.of("zombies"),
             "lost": self.of("lost"), "doubled": self.of("doubled"), "differences": self.of("differences"),
+            "most_calls": self.most_calls,
         })
     }
 

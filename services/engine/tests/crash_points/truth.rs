@@ -4,6 +4,8 @@
 use crate::common::emitted::{Accepted, comparisons};
 use crate::common::{DIRECT, HOUR, PARTITIONS, RAW, ROUTED, Sent, World, erase, essence, expected, stored};
 use crate::machine::{Machine, OLD};
+use crate::plan::Step;
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use thyme_core::Value;
@@ -60,6 +62,19 @@ pub struct Differences {
 }
 
 impl Differences {
+    pub fn of_panic(panic: &(dyn Any + Send)) -> Differences {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Differences { told: vec![format!("it panicked: {}", text.unwrap_or_default())], ..Differences::default() }
+    }
+
+    /// With the plan that it was found after, if there is any difference.
+    pub fn after(mut self, steps: &[Step]) -> Differences {
+        if !self.told.is_empty() {
+            self.told.push(format!("after {steps:?}"));
+        }
+        self
+    }
+
     fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, found: &[T], wanted: &[T]) {
         if found == wanted {
             return;
@@ -276,5 +291,5 @@ fn answers(state: &Arc<StateStore>, table: &Table, world: &World, pipeline: &str
         Outcome::Value(value) | Outcome::Empty(value) => value,
         Outcome::Error(reason) => panic!("{reason}"),
     };
-    read.finish(plan, at, &data).into_iter().map(value).collect()
+    read.finish(plan, at, &data).map(value).collect()
 }

@@ -1,5 +1,6 @@
 //! One broker for all tests of this binary; each test has a prefix of its own.
 
+use crate::common::chained::{Chained, PIPELINES, check_logs, check_others, check_tables};
 use crate::common::emitted::check_emitted;
 use crate::common::*;
 use rdkafka::ClientConfig;
@@ -161,6 +162,47 @@ fn offsets_that_the_broker_has_forgotten_are_found_in_the_outputs() {
     assert_eq!(routed_places(&world, &log), expected_places(&sent));
     assert_eq!(again.digest(&world.routed).unwrap(), state.digest(&world.routed).unwrap());
     check_emitted(&log, &world, &accepted(&sent));
+}
+
+/// Pipelines on the rows of others, through restarts, lost transactions, and a broker that forgets where the rows were.
+#[test]
+fn rows_of_rows_are_there_once_also_when_offsets_were_forgotten() {
+    let world = Chained::new();
+    // Quarters, so that a sum is the same in any order.
+    let quarters = |event: Sent| Sent { amount: (event.amount * 4.0).floor() / 4.0, ..event };
+    let sent: Vec<Sent> = events(240).into_iter().map(quarters).collect();
+    let inner = log("chains");
+    let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), 9, 3));
+    let broken: Arc<dyn EventLog> = faulty.clone();
+    let state = StateStore::in_memory().unwrap();
+    for (part, size) in sent[..180].chunks(60).zip([3, 11, 50]) {
+        append(&inner, part.iter().map(Sent::batch).collect());
+        let mut engine = world.engine(&state, &broken, size);
+        for _ in 0..5 {
+            let _ = engine.step();
+        }
+    }
+    faulty.heal();
+    world.engine(&state, &broken, 7).run_to_end().unwrap();
+    let kept = accepted(&sent[..180]);
+    check_logs(&inner, &world, &kept);
+    check_tables(&state, &inner, &world, &kept);
+
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", &BROKER.address).create().unwrap();
+    let logs = PIPELINES.iter().filter_map(|name| world.log_id(name));
+    let groups: Vec<String> = logs.map(|id| format!("chains.thyme-router-{id}")).collect();
+    assert_eq!(groups.len(), 5);
+    let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
+    for result in futures_block(admin.delete_groups(&groups, &AdminOptions::new())).unwrap() {
+        result.unwrap();
+    }
+    append(&inner, sent[180..].iter().map(Sent::batch).collect());
+    world.engine(&state, &inner, 10).run_to_end().unwrap();
+    let kept = accepted(&sent);
+    check_logs(&inner, &world, &kept);
+    check_tables(&state, &inner, &world, &kept);
+    check_others(&inner, &state, &world);
 }
 
 #[test]

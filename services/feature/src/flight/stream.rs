@@ -10,6 +10,7 @@ use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use futures::{StreamExt as _, TryStreamExt as _};
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_core::{Error, Result};
 use thyme_proto::status::from_status;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -17,6 +18,8 @@ use tonic::Streaming;
 
 /// Merging stops at this many bytes.
 const CHUNK_BYTES: usize = 32 << 20;
+/// A batch that comes so soon after the one before goes into the same chunk: a key's events are read once per chunk.
+const LINGER: Duration = Duration::from_millis(5);
 /// Batches read ahead hold at most this many bytes.
 const AHEAD_BYTES: usize = 32 << 20;
 
@@ -76,8 +79,8 @@ impl Upload {
         self.schema.clone()
     }
 
-    /// The next rows: what has arrived, at most `most_rows`; batches are merged up to that, and larger ones cut. Waits for the first
-    /// batch only, so that a client which waits for the answer to each batch gets it.
+    /// The next rows, at most `most_rows`: what has arrived and keeps arriving; batches are merged up to that, and larger ones cut.
+    /// A client may wait for the answer to each batch: it gets it after [`LINGER`].
     pub(crate) async fn next_chunk(&mut self, most_rows: usize) -> Result<Option<RecordBatch>> {
         let first = match self.waiting.take() {
             Some(batch) => Some(batch),
@@ -87,9 +90,9 @@ impl Upload {
         let (mut rows, mut bytes) = (first.num_rows(), first.get_array_memory_size());
         let mut chunk = vec![first];
         while rows < most_rows && bytes < CHUNK_BYTES && self.waiting.is_none() {
+            let Ok(arrived) = tokio::time::timeout(LINGER, self.arrived.recv()).await else { break };
             // An end is found again by the next call.
-            let Ok(arrived) = self.arrived.try_recv() else { break };
-            let Some(next) = taken(Some(arrived))? else { break };
+            let Some(next) = taken(arrived)? else { break };
             if rows + next.num_rows() > most_rows {
                 self.waiting = Some(next);
                 break;

@@ -90,8 +90,12 @@ impl Stack {
         let mut engine =
             Engine::open(state.clone(), log.clone(), EngineOptions { durable: false, ..EngineOptions::default() })
                 .unwrap();
-        let pipeline =
-            PipelineJob { pipeline: compiled.pipelines["UserStats.compute"].clone(), table: stats.clone(), emit: None };
+        let pipeline = PipelineJob {
+            pipeline: compiled.pipelines["UserStats.compute"].clone(),
+            table: stats.clone(),
+            emit: None,
+            feeds: Vec::new(),
+        };
         let job = DatasetJob {
             dataset: compiled.datasets["Order"].clone(),
             log_id: LOG,

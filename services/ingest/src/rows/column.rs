@@ -3,17 +3,19 @@
 use super::values::check_time;
 use arrow_array::cast::AsArray;
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, MapArray, StringArray, StructArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Decimal128Array, Decimal256Array, Float64Array, Int64Array, MapArray,
+    StringArray, StructArray,
 };
 use arrow_buffer::{NullBuffer, OffsetBuffer};
 use arrow_cast::cast;
 use arrow_schema::{DataType as ArrowType, Field as ArrowField, TimeUnit};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use thyme_core::decimal::PRECISION;
 use thyme_core::record::{put_value, put_varint, zigzag};
 use thyme_core::schema::DataType;
 use thyme_core::time::parse_time;
-use thyme_core::{Error, Result, Value};
+use thyme_core::{Decimal, Error, Result, Value};
 
 /// A column of the declared type.
 pub(super) struct Column {
@@ -33,6 +35,9 @@ enum Cells {
     /// Microseconds.
     Time(Int64Array),
     TimeText(StringArray),
+    Decimal(Decimal128Array),
+    WideDecimal(Decimal256Array),
+    DecimalText(StringArray),
     List(OffsetBuffer<i32>, Box<Column>),
     Map(OffsetBuffer<i32>, StringArray, Box<Column>),
     /// A dict whose keys are the struct's fields; null fields are left out.
@@ -62,6 +67,12 @@ impl Column {
             }
             (DataType::Str, from) if is_text(from) => Cells::Str(text(array)?),
             (DataType::Time, from) if is_text(from) => Cells::TimeText(text(array)?),
+            (DataType::Decimal, from) if is_text(from) => Cells::DecimalText(text(array)?),
+            (DataType::Decimal, ArrowType::Decimal256(..)) => Cells::WideDecimal(array.as_primitive().clone()),
+            (DataType::Decimal, from) if from.is_decimal() || from.is_integer() => {
+                let scale = scale_of(from);
+                Cells::Decimal(converted(array, &ArrowType::Decimal128(PRECISION, scale))?.as_primitive().clone())
+            }
             (
                 DataType::Bytes,
                 ArrowType::Binary | ArrowType::LargeBinary | ArrowType::BinaryView | ArrowType::FixedSizeBinary(_),
@@ -98,6 +109,7 @@ impl Column {
             Cells::Bytes(cells) => put_bytes(out, cells.value(row)),
             Cells::Time(_) | Cells::TimeText(_) => out.extend_from_slice(&self.time(row)?.to_le_bytes()),
             Cells::Nothing => {}
+            Cells::Decimal(_) | Cells::WideDecimal(_) | Cells::DecimalText(_) => self.decimal(row)?.encode(out),
             Cells::List(..) | Cells::Map(..) | Cells::Struct(_) => put_value(&self.value(row)?, out),
         }
         Ok(())
@@ -110,6 +122,15 @@ impl Column {
             Cells::Time(cells) => check_time(cells.value(row)),
             Cells::TimeText(cells) => check_time(parse_time(cells.value(row))?),
             _ => Err(Error::internal("not a datetime column")),
+        }
+    }
+
+    fn decimal(&self, row: usize) -> Result<Decimal> {
+        match &self.cells {
+            Cells::Decimal(cells) => Decimal::from_scaled(cells.value(row), cells.scale()),
+            Cells::WideDecimal(cells) => Decimal::parse(&cells.value_as_string(row)),
+            Cells::DecimalText(cells) => Decimal::parse(cells.value(row)),
+            _ => Err(Error::internal("not a Decimal column")),
         }
     }
 
@@ -126,6 +147,7 @@ impl Column {
             Cells::Str(cells) => Value::str(cells.value(row)),
             Cells::Bytes(cells) => Value::Bytes(cells.value(row).into()),
             Cells::Time(_) | Cells::TimeText(_) => Value::Time(self.time(row)?),
+            Cells::Decimal(_) | Cells::WideDecimal(_) | Cells::DecimalText(_) => Value::Decimal(self.decimal(row)?),
             Cells::List(offsets, items) => {
                 let values: Result<Vec<Value>> = span(offsets, row).map(|item| items.value(item)).collect();
                 Value::List(values?.into())
@@ -145,6 +167,15 @@ impl Column {
                 Value::Map(Arc::new(entries))
             }
         })
+    }
+}
+
+/// How many digits of a decimal are after the point; none of an integer.
+fn scale_of(data_type: &ArrowType) -> i8 {
+    use ArrowType::{Decimal32, Decimal64, Decimal128};
+    match data_type {
+        Decimal32(_, scale) | Decimal64(_, scale) | Decimal128(_, scale) => *scale,
+        _ => 0,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Every form of the same rows gives the same bytes; bad rows are told apart, one by one, and the good ones stay.
 
+mod decimals;
+
 use super::{EncodedRows, Ids, RejectedRow, RowEncoder, RowSchema};
 use arrow_array::builder::*;
 use arrow_array::types::Int32Type;
@@ -11,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::record::{EventId, Record, decode_row, encode_row};
 use thyme_core::schema::{DataType, Field};
-use thyme_core::{Value, key};
+use thyme_core::{Decimal, Value, key};
 
 const APPENDED: i64 = 1_700_000_000_000_000;
 const CALL: Ids = Ids::Call { call: 7, first_row: 10 };
@@ -36,6 +38,7 @@ fn schema() -> RowSchema {
             field("seen", "datetime", true),
             field("tags", "list[str]", true),
             field("scores", "dict[str, float]", true),
+            field("price", "Decimal", true),
         ],
         key_columns: vec![1, 0],
         time_column: 2,
@@ -61,6 +64,9 @@ fn row() -> impl Strategy<Value = Row> {
             entries.into_iter().map(|(name, number)| (Arc::from(name), Value::Float(number + 0.0))).collect();
         Value::Map(Arc::new(entries))
     });
+    let price = (any::<i64>(), 0u32..19).prop_map(|(number, zeros)| {
+        Value::Decimal(Decimal::from_units(i128::from(number) * 10i128.pow(zeros)).unwrap())
+    });
     let tags = proptest::collection::vec(optional("[a-z]{0,3}".prop_map(Value::str)), 0..3);
     (
         optional(any::<i64>().prop_map(Value::Int)),
@@ -73,9 +79,10 @@ fn row() -> impl Strategy<Value = Row> {
         optional(time()),
         optional(tags.prop_map(|items| Value::List(items.into()))),
         optional(scores),
+        optional(price),
     )
-        .prop_map(|(shop, user_id, ts, amount, count, paid, raw, seen, tags, scores)| {
-            let values = [shop, user_id, ts, amount, count, paid, raw, seen, tags, scores];
+        .prop_map(|(shop, user_id, ts, amount, count, paid, raw, seen, tags, scores, price)| {
+            let values = [shop, user_id, ts, amount, count, paid, raw, seen, tags, scores, price];
             schema().fields.iter().map(|field| field.name.clone()).zip(values).collect()
         })
 }
@@ -128,7 +135,12 @@ fn as_batch(rows: &[Row]) -> RecordBatch {
         }
         scores.append(!row["scores"].is_null()).unwrap();
     }
-    let columns: [(&str, ArrayRef); 10] = [
+    let prices = Decimal128Array::from(column(rows, "price", |value| match value {
+        Value::Decimal(number) => number.units(),
+        _ => panic!(),
+    }));
+    let columns: [(&str, ArrayRef); 11] = [
+        ("price", Arc::new(prices.with_precision_and_scale(38, 18).unwrap())),
         ("scores", Arc::new(scores.finish())),
         ("shop", Arc::new(ints("shop"))),
         ("user_id", Arc::new(text)),
@@ -378,6 +390,7 @@ fn a_batch_that_does_not_fit_is_refused_as_a_whole() {
         (without("ts"), "missing column 'ts' (datetime) of dataset 'Order'"),
         (with("amuont", none.clone()), "unknown column 'amuont' of dataset 'Order'"),
         (with("user_id", none.clone()), "column 'user_id' of dataset 'Order': expected str, got Arrow type Int64"),
+        (with("price", floats.clone()), "column 'price' of dataset 'Order': expected Decimal, got Arrow type Float64"),
         (with("count", floats), "column 'count' of dataset 'Order': expected int, got Arrow type Float64"),
         (with("ts", times), "column 'ts' of dataset 'Order': expected datetime, got Arrow type Time64(µs)"),
         (with("ts", none), "column 'ts' of dataset 'Order': expected datetime, got Arrow type Int64"),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use thyme_core::record::encode_row;
 use thyme_core::schema::{DataType, Field};
 use thyme_core::time::{Micros, TIMES, parse_time};
-use thyme_core::{Error, Result, Value, suggest};
+use thyme_core::{Decimal, Error, Result, Value, suggest};
 
 impl RowEncoder<'_> {
     /// A row by field name. A row that could not even be read is passed as its error. `event_id` goes before the call's.
@@ -105,10 +105,12 @@ fn write_values(
     Ok(())
 }
 
-/// Reads a value as a field's type: an int for a float and a text for a datetime are accepted, nothing else is converted.
+/// Reads a value as a field's type: an int for a float or Decimal and a text for a datetime or Decimal are accepted, nothing else is
+/// converted.
 pub(super) fn read_as(value: Value, data_type: &DataType) -> Result<Value> {
     Ok(match (value, data_type) {
-        (Value::Int(number), DataType::Float) => Value::Float(number as f64),
+        (Value::Str(text), DataType::Decimal) => Value::Decimal(Decimal::parse(&text)?),
+        (Value::Float(number), DataType::Decimal) => return Err(decimal_from_float(number)),
         (Value::Str(text), DataType::Time) => Value::Time(check_time(parse_time(&text)?)?),
         (Value::Time(micros), DataType::Time) => Value::Time(check_time(micros)?),
         (Value::List(items), DataType::List(item)) => {
@@ -122,15 +124,27 @@ pub(super) fn read_as(value: Value, data_type: &DataType) -> Result<Value> {
             }
             Value::Map(read.into())
         }
-        (value, data_type) if value.has_type(data_type) => value,
-        (value, data_type) => return Err(Error::invalid(format!("expected {data_type}, got {}", describe(&value)))),
+        (value, data_type) => {
+            let value = value.widened(data_type);
+            if !value.has_type(data_type) {
+                return Err(Error::invalid(format!("expected {data_type}, got {}", describe(&value))));
+            }
+            value
+        }
     })
+}
+
+/// A float has lost the digits that were meant.
+fn decimal_from_float(number: f64) -> Error {
+    Error::invalid(format!("expected Decimal, got the float {}", Value::Float(number).to_json()))
+        .hint("send a Decimal or its text; in Python Decimal(str(x)) is the number that is printed")
 }
 
 fn describe(value: &Value) -> String {
     match value {
         Value::Str(text) => format!("the text '{text}'"),
         Value::Bool(_) | Value::Int(_) | Value::Float(_) => format!("the {} {}", value.type_name(), value.to_json()),
+        Value::Decimal(number) => format!("the Decimal {number}"),
         other => format!("a {}", other.type_name()),
     }
 }

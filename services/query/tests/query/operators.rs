@@ -3,12 +3,13 @@
 
 use crate::world::{HOUR, World, definitions, functions, wait};
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use thyme_core::aggregate::oracle::{OracleEvent, expected};
 use thyme_core::aggregate::{AggregateDef, AggregateOp, ColumnType, Outcome, TablePlan};
+use thyme_core::decimal::Decimal;
 use thyme_core::definition::CompiledDataset;
 use thyme_core::key::{encode_key, partition};
 use thyme_core::position::Position;
@@ -46,7 +47,7 @@ fn orders() -> impl Strategy<Value = Vec<Order>> {
 
 fn operators() -> Vec<(AggregateOp, Option<&'static str>)> {
     let mut all = vec![(AggregateOp::Count, None)];
-    for of in ["amount", "items"] {
+    for of in ["amount", "items", "fee"] {
         let mut list = vec![AggregateOp::Count, AggregateOp::Sum, AggregateOp::Avg, AggregateOp::Min, AggregateOp::Max];
         list.extend([None, Some(0.0), Some(50.0), Some(99.0)].map(|pct| AggregateOp::ApproxPercentile { pct }));
         for dropnull in [false, true] {
@@ -82,13 +83,42 @@ fn aggregates() -> Vec<AggregateDef> {
 }
 
 fn type_of(column: &str) -> DataType {
-    if column == "amount" { DataType::Float } else { DataType::Int }
+    match column {
+        "amount" => DataType::Float,
+        "fee" => DataType::Decimal,
+        _ => DataType::Int,
+    }
+}
+
+/// A fee of so much per item. Sums of two large ones are beyond a Decimal.
+const SMALL_FEE: i128 = 333_333_333_333_333_333;
+const LARGE_FEE: i128 = 8_333_333_333_333_333_333_333_333_333_333_333_333;
+
+/// The column `fee`, made of the items: null below -2 of them, large from 10 on.
+fn fee_step() -> Json {
+    let call = |op: &str, args: &[Json]| json!({"call": {"op": op, "args": args}});
+    let items = json!({"col": "items"});
+    let fee = |units: i128| {
+        let each = Decimal::from_units(units).unwrap().to_string();
+        call("mul", &[items.clone(), json!({"lit": {"decimal": each}})])
+    };
+    let branches = json!([
+        [call("lt", &[items.clone(), json!({"lit": {"int": -2}})]), {"lit": {"null": null}}],
+        [call("ge", &[items.clone(), json!({"lit": {"int": 10}})]), fee(LARGE_FEE)]
+    ]);
+    let when = json!({"when": {"branches": branches, "otherwise": fee(SMALL_FEE)}});
+    json!({"op": "assign", "columns": [{"name": "fee", "expr": when}]})
+}
+
+fn fee_of(items: i64) -> Value {
+    let each = if items >= 10 { LARGE_FEE } else { SMALL_FEE };
+    if items < -2 { Value::Null } else { Value::Decimal(Decimal::from_units(i128::from(items) * each).unwrap()) }
 }
 
 /// The world of orders and two datasets of all these aggregates, by user and (through a repartition) by shop.
 fn world() -> World {
-    let column = |name: &str| (name.to_string(), ColumnType { data_type: type_of(name), nullable: name == "amount" });
-    let columns = BTreeMap::from(["amount", "items"].map(column));
+    let column = |name: &str| (name.to_string(), ColumnType { data_type: type_of(name), nullable: name != "items" });
+    let columns = BTreeMap::from(["amount", "items", "fee"].map(column));
     let plan = TablePlan::compile(&aggregates(), &columns).unwrap();
     let mut all = definitions(None);
     for (name, key, key_type) in [("ByUser", "user", "str"), ("ByShop", "shop", "int")] {
@@ -102,7 +132,7 @@ fn world() -> World {
         }
         let dataset = json!({"name": name, "version": 1, "index": true, "fields": fields});
         let aggregates = serde_json::to_value(aggregates()).unwrap();
-        let pipeline = json!({"name": "compute", "version": 1, "dataset": name, "input": "Order", "group_by": [key], "aggregates": aggregates});
+        let pipeline = json!({"name": "compute", "version": 1, "dataset": name, "input": "Order", "group_by": [key], "steps": [fee_step()], "aggregates": aggregates});
         all["datasets"].as_array_mut().unwrap().push(dataset);
         all["pipelines"].as_array_mut().unwrap().push(pipeline);
     }
@@ -192,6 +222,7 @@ fn seen(orders: &[Order], dataset: &CompiledDataset, keys: &Keys, aggregate: &Ag
             origin: Position { partition: partition(&user, dataset.partitions), offset: index as u64 },
             value: match aggregate.of.as_deref() {
                 Some("amount") => order.amount.map_or(Value::Null, Value::Float),
+                Some("fee") => fee_of(order.items),
                 Some(_) => Value::Int(order.items),
                 None => Value::Null,
             },

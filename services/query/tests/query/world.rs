@@ -304,7 +304,7 @@ fn wire(compiled: &Compiled) -> (JobSpec, BTreeMap<String, ServedTable>) {
             let log = pipeline.route.as_ref().map_or(log, |route| ids[&route.log_identity()]);
             let layout = pipeline.plan.layout.clone();
             let table = serve(pipeline.table_identity(), layout, log, pipeline.route.is_some());
-            let made = PipelineJob { pipeline: pipeline.clone(), table, emit: None };
+            let made = PipelineJob { pipeline: pipeline.clone(), table, emit: None, feeds: Vec::new() };
             match &pipeline.route {
                 None => job.pipelines.push(made),
                 // One repartition log per group key, whoever reads it.

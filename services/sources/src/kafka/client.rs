@@ -2,7 +2,7 @@
 
 use super::context::{Context, Trouble};
 use super::cursor::Bounds;
-use super::errors::{code_of, is_final, of_code, of_settings};
+use super::errors::{code_of, is_final, lacks_certificate, of_code, of_settings};
 use super::settings::Settings;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -23,6 +23,7 @@ pub struct Client {
     consumer: Option<BaseConsumer<Context>>,
     pub topic: String,
     brokers: String,
+    lacks_certificate: bool,
     trouble: Trouble,
     /// Partitions whose last record was found to be what it was.
     pub verified: BTreeSet<i32>,
@@ -52,7 +53,9 @@ impl Client {
         });
         let brokers = config.get("bootstrap.servers").unwrap_or_default().to_string();
         let topic = settings.topic.clone();
-        Ok(Client { consumer: Some(consumer?), topic, brokers, trouble, verified: BTreeSet::new() })
+        let lacks_certificate = lacks_certificate(&config);
+        let consumer = Some(consumer?);
+        Ok(Client { consumer, topic, brokers, lacks_certificate, trouble, verified: BTreeSet::new() })
     }
 
     fn consumer(&self) -> Result<&BaseConsumer<Context>> {
@@ -161,12 +164,11 @@ impl Client {
     pub fn failed(&self, what: &str, error: &KafkaError) -> Error {
         let known = self.trouble.lock().clone();
         let code = code_of(error).unwrap_or(RDKafkaErrorCode::Fail);
-        match known {
-            Some((cause, reason)) if !is_final(code) => {
-                of_code(format!("{what} at {}: {cause}: {reason}", self.brokers), cause)
-            }
-            _ => of_code(format!("{what} at {}: {code}", self.brokers), code),
-        }
+        let (code, reason) = match known {
+            Some((cause, reason)) if !is_final(code) => (cause, format!("{cause}: {reason}")),
+            _ => (code, code.to_string()),
+        };
+        of_code(format!("{what} at {}: {reason}", self.brokers), code, self.lacks_certificate)
     }
 }
 

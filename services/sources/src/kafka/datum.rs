@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::schema::{DataType, Field};
 use thyme_core::time::{TIMES, format_time, parse_time};
-use thyme_core::{Error, Result, Value, suggest};
+use thyme_core::{Decimal, Error, Result, Value, suggest};
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Datum {
@@ -94,6 +94,9 @@ impl Datum {
             (DataType::Float, Datum::Decimal(digits)) => {
                 digits.parse::<f64>().ok().and_then(Value::float).ok_or_else(wrong)?
             }
+            (DataType::Decimal, Datum::Decimal(text) | Datum::Text(text)) => Value::Decimal(Decimal::parse(text)?),
+            (DataType::Decimal, Datum::Int(number)) => Value::Decimal(Decimal::from_int(*number)),
+            (DataType::Decimal, Datum::Large(number)) => Value::Decimal(Decimal::parse(&number.to_string())?),
             (DataType::Str, Datum::Text(text) | Datum::Decimal(text)) => Value::str(text.as_str()),
             (DataType::Bytes, Datum::Bytes(bytes)) => Value::Bytes(bytes.as_slice().into()),
             (DataType::Time, Datum::Time(time)) => Value::Time(*time),

@@ -1,5 +1,6 @@
 //! What librdkafka says, as errors that tell what to do.
 
+use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use thyme_core::{Error, ErrorKind};
 
@@ -38,8 +39,15 @@ pub fn code_of(error: &KafkaError) -> Option<Code> {
     error.rdkafka_error_code()
 }
 
+/// Whether the brokers are to know the client by a certificate, if by anything, and it has none.
+pub fn lacks_certificate(config: &ClientConfig) -> bool {
+    let speaks_tls = config.get("security.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("ssl"));
+    let places = ["ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"];
+    speaks_tls && places.iter().all(|property| config.get(property).is_none())
+}
+
 /// That the broker refuses the server is no fault of the caller's own key: never "unauthenticated".
-pub fn of_code(message: String, code: Code) -> Error {
+pub fn of_code(message: String, code: Code, lacks_certificate: bool) -> Error {
     let (kind, hint) = match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::UnsupportedSASLMechanism => (
             ErrorKind::FailedPrecondition,
@@ -64,6 +72,12 @@ pub fn of_code(message: String, code: Code) -> Error {
         Code::AutoOffsetReset | Code::OffsetOutOfRange => {
             (ErrorKind::Unavailable, "records were deleted while they were read; it is tried again by itself")
         }
+        // A broker that misses a certificate hangs up, and says nothing.
+        _ if lacks_certificate => (
+            ErrorKind::Unavailable,
+            "check bootstrap_servers and security_protocol, that the brokers can be reached from the server, and, if they ask \
+             for a certificate, properties={\"ssl.certificate.location\": …, \"ssl.key.location\": …}",
+        ),
         _ => (
             ErrorKind::Unavailable,
             "check bootstrap_servers and security_protocol, and that the brokers can be reached from the server",

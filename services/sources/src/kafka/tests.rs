@@ -1,10 +1,12 @@
 //! Settings and cursors, without a broker.
 
 use super::cursor::{Bounds, Cursor};
+use super::errors::{lacks_certificate, of_code};
 use super::{open, settings::Settings};
 use crate::conformance::fields;
 use crate::saved::Saved as _;
 use crate::settings::Environment;
+use rdkafka::error::RDKafkaErrorCode as Code;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 use thyme_core::ErrorKind;
@@ -75,6 +77,28 @@ fn what_the_source_promises_is_fixed_and_secrets_come_from_the_environment() {
     }
     assert_eq!(secrets.hide(&format!("no {secret} here")), "no *** here");
     assert!(!format!("{settings:?}").contains(&secret));
+}
+
+#[test]
+fn only_who_speaks_tls_without_a_certificate_is_told_of_one() {
+    let authority = json!({"ssl.ca.location": "/etc/ca.pem"});
+    let cases = [
+        ("SSL", authority.clone(), true),
+        ("ssl", json!({}), true),
+        ("SSL", json!({"ssl.certificate.location": "/etc/client.crt"}), false),
+        ("SSL", json!({"ssl.keystore.location": "/etc/client.p12"}), false),
+        ("SASL_SSL", authority, false),
+        ("PLAINTEXT", json!({}), false),
+    ];
+    for (protocol, properties, is_told) in cases {
+        let settings = json!({
+            "topic": "t", "bootstrap_servers": "a:1", "security_protocol": protocol, "properties": properties,
+        });
+        let (config, _) = Settings::of(&definition(&settings)).unwrap().client_in(|_| None).unwrap();
+        let error = of_code(String::new(), Code::BrokerTransportFailure, lacks_certificate(&config)).to_string();
+        assert!(error.contains("check bootstrap_servers"), "{error}");
+        assert_eq!(error.contains("\"ssl.certificate.location\""), is_told, "{settings}: {error}");
+    }
 }
 
 /// The server's environment of a test.

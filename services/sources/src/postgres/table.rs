@@ -175,6 +175,7 @@ fn scalar_as(name: String, found: &Type, wanted: &DataType) -> Option<(String, F
         (DataType::Bool, "boolean")
         | (DataType::Int, "smallint" | "integer" | "bigint")
         | (DataType::Float, "double precision" | "numeric" | "smallint" | "integer" | "bigint")
+        | (DataType::Decimal, "numeric" | "smallint" | "integer" | "bigint")
         | (DataType::Str, "uuid" | "json" | "jsonb" | "numeric" | "xml")
         | (DataType::Time, "timestamp without time zone") => Some((plain, Form::Plain)),
         (DataType::Int, "numeric") => Some((plain, Form::Whole)),
@@ -194,6 +195,8 @@ fn scalar_as(name: String, found: &Type, wanted: &DataType) -> Option<(String, F
 fn array_as(name: String, found: &Type, wanted: &DataType) -> Option<(String, Form)> {
     let name = match (wanted, found.name.as_str()) {
         (DataType::Float, "real") => format!("{name}::float8[]"),
+        // A number in JSON would be read as a float.
+        (DataType::Decimal, "numeric" | "smallint" | "integer" | "bigint") => format!("{name}::text[]"),
         (DataType::Bool, "boolean")
         | (DataType::Int, "smallint" | "integer" | "bigint")
         | (DataType::Float, "double precision" | "numeric" | "smallint" | "integer" | "bigint")

@@ -15,13 +15,15 @@ pub struct Acceptance {
     pub greatest_append_time: Option<i64>,
 }
 
-/// How far one partition of the dataset's own log has been routed into one partition of a repartition log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// How far one partition of a log has been routed into one partition of a repartition log.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceProgress {
     /// Everything below it has been routed.
     pub next_offset: u64,
     /// Greatest event time there; `None` if there was no event.
     pub greatest_event_time: Option<i64>,
+    /// Where rows of an aggregated dataset are routed: how far each partition of the raw dataset's log is in them.
+    pub covered: Vec<(u16, u64)>,
 }
 
 fn put_optional(out: &mut Vec<u8>, number: Option<i64>) {
@@ -58,11 +60,15 @@ impl Tick {
         self.put_meta(acceptance_key(log, partition), &out)
     }
 
-    /// `log` and `partition` are the repartition log's, `source` a partition of the dataset's own log.
+    /// `log` and `partition` are the repartition log's, `source` a partition of the log that fills it.
     pub fn put_routed_source(&mut self, log: u32, partition: u16, source: u16, state: &SourceProgress) -> Result<()> {
         let mut out = Vec::with_capacity(16);
         put_varint(&mut out, state.next_offset);
         put_optional(&mut out, state.greatest_event_time);
+        for (covered, offset) in &state.covered {
+            put_varint(&mut out, u64::from(*covered));
+            put_varint(&mut out, *offset);
+        }
         self.put_meta(source_key(log, partition).u16(source), &out)
     }
 }
@@ -83,7 +89,12 @@ impl Snapshot {
         self.scan_meta(source_key(log, partition), |key, mut value| {
             let next_offset = take_varint(&mut value)?;
             let greatest_event_time = take_optional(&mut value)?;
-            found.push((key_u16(key, 7)?, SourceProgress { next_offset, greatest_event_time }));
+            let mut covered = Vec::new();
+            while !value.is_empty() {
+                let partition = u16::try_from(take_varint(&mut value)?).map_err(|_| broken())?;
+                covered.push((partition, take_varint(&mut value)?));
+            }
+            found.push((key_u16(key, 7)?, SourceProgress { next_offset, greatest_event_time, covered }));
             Ok(true)
         })?;
         Ok(found)

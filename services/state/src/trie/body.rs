@@ -7,6 +7,7 @@
 //! float    varint 2 * zigzag(hundredths) if that is the same f64 bit by bit; else 01, 8 bytes LE
 //! time     zigzag varint of the difference to the event time
 //! str      varint length, bytes
+//! decimal  how many digits are after the point, a byte; all digits as a zigzag varint
 //! list     varint length, per item 0 (null) | 1, value;  dict: varint length, per entry name, then as an item
 //! ```
 //! The table of a raw dataset grows when the dataset gains a field. Its bits tell which columns are there, seven to a byte, the top
@@ -20,7 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::aggregate::TableLayout;
 use thyme_core::schema::DataType;
-use thyme_core::{Error, Result, Value};
+use thyme_core::{Decimal, Error, Result, Value};
 
 /// Below this many hundredths, an integer and its quotient by 100 are exact enough to compare bit by bit.
 const MAX_HUNDREDTHS: i64 = 1 << 52;
@@ -148,6 +149,7 @@ fn put_value(value: &Value, data_type: &DataType, time: i64, out: &mut Vec<u8>) 
         (Value::Int(number), DataType::Int) => put_signed(out, *number),
         (Value::Float(number), DataType::Float) => put_float(*number, out),
         (Value::Time(micros), DataType::Time) => put_signed(out, micros.wrapping_sub(time)),
+        (Value::Decimal(number), DataType::Decimal) => number.encode(out),
         (Value::Str(text), DataType::Str) => put_bytes(out, text.as_bytes()),
         (Value::Bytes(bytes), DataType::Bytes) => put_bytes(out, bytes),
         (Value::List(items), DataType::List(item_type)) => {
@@ -205,6 +207,7 @@ fn take_value(data_type: &DataType, time: i64, rest: &mut &[u8]) -> Result<Value
             }
         }
         DataType::Time => Value::Time(time.wrapping_add(take_signed(rest)?)),
+        DataType::Decimal => Value::Decimal(Decimal::decode(rest)?),
         DataType::Str => Value::str(std::str::from_utf8(take_bytes(rest)?).map_err(|_| broken())?),
         DataType::Bytes => Value::Bytes(take_bytes(rest)?.into()),
         DataType::List(item_type) => {
@@ -245,7 +248,9 @@ fn skip_value(data_type: &DataType, rest: &mut &[u8]) -> Result<()> {
             Ok(())
         }
         DataType::Str | DataType::Bytes => take_bytes(rest).map(|_| ()),
-        DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => take_value(data_type, 0, rest).map(|_| ()),
+        DataType::Decimal | DataType::List(_) | DataType::Map(_) | DataType::Struct(_) => {
+            take_value(data_type, 0, rest).map(|_| ())
+        }
     }
 }
 

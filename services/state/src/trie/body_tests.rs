@@ -33,6 +33,7 @@ fn every_type_round_trips() {
         DataType::Time,
         DataType::List(Box::new(DataType::Int)),
         DataType::Map(Box::new(DataType::Float)),
+        DataType::Decimal,
     ];
     let layout = layout(columns, 64);
     let values = vec![
@@ -44,15 +45,16 @@ fn every_type_round_trips() {
         Value::Time(i64::MIN),
         Value::List(vec![Value::Int(1), Value::Null].into()),
         Value::Map(Arc::new(map)),
+        Value::Decimal(Decimal::parse("-99999999999999999999.999999999999999999").unwrap()),
     ];
     round_trip(&layout, i64::MAX, &values, u64::MAX);
-    round_trip(&layout, 0, &vec![Value::Null; 8], 1 << 63);
+    round_trip(&layout, 0, &vec![Value::Null; 9], 1 << 63);
     let masked = {
         let mut bytes = Vec::new();
         encode(&layout, 0, &values, 5, &mut bytes).unwrap();
-        let mut wanted = vec![false; 8];
+        let mut wanted = vec![false; 9];
         wanted[3] = true;
-        let mut back = vec![Value::Null; 8];
+        let mut back = vec![Value::Null; 9];
         assert_eq!(decode(&layout, 0, &mut bytes.as_slice(), &wanted, &mut back).unwrap(), 5);
         back
     };
@@ -65,6 +67,10 @@ fn amounts_are_small_and_other_floats_keep_their_bits() {
     let layout = layout(vec![DataType::Float], 1);
     assert_eq!(round_trip(&layout, 0, &[Value::Float(12.34)], 0), 3);
     assert_eq!(round_trip(&layout, 0, &[Value::Float(1.0 / 3.0)], 0), 10);
+    let decimals = self::layout(vec![DataType::Decimal], 1);
+    for (text, length) in [("0", 3), ("12.34", 4), ("-12.3456", 5), ("1000000", 5)] {
+        assert_eq!(round_trip(&decimals, 0, &[Value::Decimal(Decimal::parse(text).unwrap())], 0), length, "{text}");
+    }
     for number in [0.0, -0.01, 5e-324, f64::MAX, f64::MIN, 1e300, 45_035_996_273_704.95, 45_035_996_273_704.97, 9e15] {
         round_trip(&layout, 0, &[Value::Float(number)], 0);
     }

@@ -64,8 +64,9 @@ impl<'a> EntryBytes<'a> {
     }
 }
 
+/// Whether it is the number of rows, whatever they hold.
 #[inline]
-fn counts_rows(spec: &PartialSpec) -> bool {
+pub fn counts_rows(spec: &PartialSpec) -> bool {
     spec.kind == PartialKind::Count && spec.column.is_none() && spec.predicate.is_none()
 }
 

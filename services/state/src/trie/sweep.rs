@@ -6,7 +6,7 @@
 use super::body;
 use super::coordinate::{origin_of, time_of};
 use super::leaf::RawEvent;
-use super::page::add_event;
+use super::page::{add_event, counts_rows};
 use super::read;
 use super::scan::{EventRun, scanned};
 use super::walk::{Direction, Walker};
@@ -45,7 +45,7 @@ pub fn sweep(
         }
         return Ok(());
     }
-    let mut loaded = Loaded::new(walker.table, windows);
+    let mut loaded = Loaded::new(walker.table, windows, total as usize);
     let take = |event: &RawEvent<'_>| loaded.push(walker.table, event).map(|()| true);
     let mut run = EventRun { direction: Direction::OldestFirst, from, to: *last, visible, take };
     walker.walk_roots(&roots, from, *last, &mut run)?;
@@ -57,14 +57,15 @@ pub fn sweep(
     for (index, at) in times.iter().enumerate() {
         extremes.slide(layout, &loaded, &bounds, index);
         for (window, (read, found)) in windows.iter().zip(&mut data).enumerate() {
-            let (begin, end) = bounds.of(window, index);
-            let (before, until) = (totals.place(begin), totals.place(end));
+            let (before, until) = bounds.places(window, index);
+            let (begin, end) = bounds.events(window, index);
             found.partials.clear();
             for partial in &read.partials {
                 let place = usize::from(*partial);
                 let spec = &layout.partials[place];
-                found.partials.push(match &totals.by_partial[place] {
+                found.partials.push(match &totals.0[place] {
                     Some(running) => between(spec, &running[before], &running[until]),
+                    None if counts_rows(spec) => Partial::Count((end - begin) as u64),
                     None if is_extreme(spec) => extremes.of(spec, place, &loaded, begin),
                     None if end - begin <= EVENTS_ADDED => loaded.sum(spec, begin..end),
                     None => Partial::empty(spec),
@@ -73,7 +74,7 @@ pub fn sweep(
             write_scans(&loaded, read, begin..end, found);
         }
         let is_left = |window: &usize| {
-            let (begin, end) = bounds.of(*window, index);
+            let (begin, end) = bounds.events(*window, index);
             !stuck[*window].is_empty() && end - begin > EVENTS_ADDED
         };
         let left: Vec<usize> = (0..windows.len()).filter(is_left).collect();
@@ -127,7 +128,7 @@ struct Loaded {
 }
 
 impl Loaded {
-    fn new(table: &Table, windows: &[WindowRead]) -> Loaded {
+    fn new(table: &Table, windows: &[WindowRead], events: usize) -> Loaded {
         let layout = &table.layout;
         let mut columns = vec![false; layout.columns.len()];
         for read in windows {
@@ -137,7 +138,14 @@ impl Loaded {
             }
         }
         let scratch = vec![Value::Null; columns.len()];
-        Loaded { times: Vec::new(), origins: Vec::new(), predicates: Vec::new(), values: Vec::new(), columns, scratch }
+        Loaded {
+            times: Vec::with_capacity(events),
+            origins: Vec::with_capacity(events),
+            predicates: Vec::with_capacity(events),
+            values: Vec::with_capacity(events * columns.len()),
+            columns,
+            scratch,
+        }
     }
 
     fn push(&mut self, table: &Table, event: &RawEvent<'_>) -> Result<()> {
@@ -173,6 +181,9 @@ impl Loaded {
 
 /// Which events each window holds at each time.
 struct Bounds {
+    /// All events at which a window begins or ends: indices, ascending.
+    boundaries: Vec<usize>,
+    /// By time, as places among the boundaries.
     ends: Vec<usize>,
     /// By window, then by time.
     begins: Vec<Vec<usize>>,
@@ -180,60 +191,80 @@ struct Bounds {
 
 impl Bounds {
     fn new(loaded: &Loaded, times: &[i64], windows: &[WindowRead]) -> Bounds {
-        let index_of = |found: &mut usize, is_before: &dyn Fn(i64) -> bool| {
-            *found += loaded.times[*found..].partition_point(|time| is_before(*time));
-            *found
+        let mut ends = indices(&loaded.times, times.iter().copied(), |time, at| time <= at);
+        let starts = |read: &WindowRead| {
+            let starts = times.iter().map(|at| read.window.start(*at));
+            indices(&loaded.times, starts, |time, start| time < start)
         };
-        let mut end = 0;
-        let ends = times.iter().map(|at| index_of(&mut end, &|time| time <= *at)).collect();
-        let begins = windows.iter().map(|read| {
-            let mut begin = 0;
-            times.iter().map(|at| index_of(&mut begin, &|time| time < read.window.start(*at))).collect()
-        });
-        Bounds { ends, begins: begins.collect() }
+        let mut begins: Vec<Vec<usize>> = windows.iter().map(starts).collect();
+        let mut boundaries: Vec<usize> = begins.iter().flatten().chain(&ends).copied().collect();
+        // Stable, because it takes what is ascending already as it is.
+        boundaries.sort();
+        boundaries.dedup();
+        for list in begins.iter_mut().chain([&mut ends]) {
+            let mut place = 0;
+            for index in list {
+                place += boundaries[place..].iter().take_while(|boundary| **boundary < *index).count();
+                *index = place;
+            }
+        }
+        Bounds { boundaries, ends, begins }
     }
 
-    fn of(&self, window: usize, time: usize) -> (usize, usize) {
+    /// The places at which a window begins and ends.
+    fn places(&self, window: usize, time: usize) -> (usize, usize) {
         (self.begins[window][time], self.ends[time])
     }
+
+    fn events(&self, window: usize, time: usize) -> (usize, usize) {
+        let (begin, end) = self.places(window, time);
+        (self.boundaries[begin], self.boundaries[end])
+    }
 }
 
-/// The partials of all events before each boundary at which some window begins or ends.
-struct Totals {
-    boundaries: Vec<usize>,
-    /// By partial of the layout; `None` where it is not wanted or cannot be subtracted.
-    by_partial: Vec<Option<Vec<Partial>>>,
+/// For each of `bounds` (ascending) how many events are before it.
+fn indices(times: &[i64], bounds: impl Iterator<Item = i64>, is_before: impl Fn(i64, i64) -> bool) -> Vec<usize> {
+    let mut found = 0;
+    let index_of = |bound: i64| {
+        // In doubling steps: the next one is mostly near.
+        let mut step = 1;
+        while times.get(found + step - 1).is_some_and(|time| is_before(*time, bound)) {
+            found += step;
+            step *= 2;
+        }
+        let reach = times.len().min(found + step - 1);
+        found += times[found..reach].partition_point(|time| is_before(*time, bound));
+        found
+    };
+    bounds.map(index_of).collect()
 }
+
+/// The partials of all events before each boundary, by partial of the layout; `None` where it is not wanted, cannot be subtracted
+/// or is the number of events.
+struct Totals(Vec<Option<Vec<Partial>>>);
 
 impl Totals {
     fn new(layout: &TableLayout, loaded: &Loaded, bounds: &Bounds, windows: &[WindowRead]) -> Totals {
-        let mut boundaries: Vec<usize> = bounds.begins.iter().flatten().chain(&bounds.ends).copied().collect();
-        boundaries.sort_unstable();
-        boundaries.dedup();
         let mut by_partial: Vec<Option<Vec<Partial>>> = vec![None; layout.partials.len()];
         let stretch = loaded.times.first().zip(loaded.times.last()).map_or(0, |(first, last)| first.abs_diff(*last));
         for partial in windows.iter().flat_map(|read| &read.partials) {
             let place = usize::from(*partial);
             let spec = &layout.partials[place];
-            if by_partial[place].is_none() && Partial::invertible(spec, stretch) {
-                by_partial[place] = Some(running(spec, loaded, &boundaries));
+            let is_summed = Partial::invertible(spec, stretch) && !counts_rows(spec);
+            if is_summed && by_partial[place].is_none() {
+                by_partial[place] = Some(running(spec, loaded, &bounds.boundaries));
             }
         }
-        Totals { boundaries, by_partial }
+        Totals(by_partial)
     }
 
     /// The partials of a window that slide in no way: sketches, digests, and fading sums over very many half-lives.
     fn stuck(&self, layout: &TableLayout, read: &WindowRead) -> Vec<u16> {
         let slides = |partial: &u16| {
             let place = usize::from(*partial);
-            self.by_partial[place].is_some() || is_extreme(&layout.partials[place])
+            self.0[place].is_some() || counts_rows(&layout.partials[place]) || is_extreme(&layout.partials[place])
         };
         read.partials.iter().copied().filter(|partial| !slides(partial)).collect()
-    }
-
-    /// Index of a boundary's totals.
-    fn place(&self, boundary: usize) -> usize {
-        self.boundaries.partition_point(|other| *other < boundary)
     }
 }
 
@@ -281,10 +312,10 @@ impl Extremes {
 
     /// Takes in the events up to the time with this index, and lets go of what no window holds any more.
     fn slide(&mut self, layout: &TableLayout, loaded: &Loaded, bounds: &Bounds, time: usize) {
-        let end = bounds.ends[time];
+        let end = bounds.boundaries[bounds.ends[time]];
         for (place, wanting, candidates) in &mut self.by_partial {
             let spec = &layout.partials[*place];
-            let begin = wanting.iter().map(|window| bounds.begins[*window][time]).min().unwrap_or(end);
+            let begin = wanting.iter().map(|window| bounds.events(*window, time).0).min().unwrap_or(end);
             while candidates.front().is_some_and(|front| *front < begin) {
                 candidates.pop_front();
             }

@@ -26,8 +26,8 @@ fn progress_and_clock() {
 fn shards() {
     let store = StateStore::in_memory().unwrap();
     let acceptance = Acceptance { greatest_event_time: Some(i64::MIN), greatest_append_time: None };
-    let near = SourceProgress { next_offset: 9, greatest_event_time: Some(4) };
-    let far = SourceProgress { next_offset: 0, greatest_event_time: None };
+    let near = SourceProgress { next_offset: 9, greatest_event_time: Some(4), covered: vec![(0, 7), (2, 300)] };
+    let far = SourceProgress::default();
     let mut tick = store.tick();
     tick.put_acceptance(1, 0, &acceptance).unwrap();
     tick.put_routed_source(2, 1, 3, &near).unwrap();

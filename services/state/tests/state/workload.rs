@@ -3,11 +3,11 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use thyme_core::Value;
 use thyme_core::aggregate::{Partial, PartialKind, PartialSpec, Scan, ScanItem, TableLayout, WindowData, WindowRead};
 use thyme_core::position::Position;
 use thyme_core::schema::DataType;
 use thyme_core::window::Window;
+use thyme_core::{Decimal, Value};
 use thyme_state::{Durability, Event, StateStore, Table, Visible};
 
 /// A store for a case that needs a table of its own, not a store: opening one takes longer than most cases. After 20 it is another
@@ -73,10 +73,15 @@ pub fn table(id: u32, routed: bool) -> Table {
         spec(DistinctSketch, Some(1), None),
         spec(DecayedSum { half_life: 1_000_000_000 }, Some(0), None),
         spec(DecayedSum { half_life: 86_400_000_000 }, Some(1), Some(1)),
+        spec(SumDecimal, Some(5), None),
+        spec(SquaresDecimal, Some(5), Some(0)),
+        spec(Min, Some(5), Some(1)),
         spec(DigestFloat, Some(0), None),
         spec(DigestInt, Some(1), Some(0)),
+        spec(DigestFloat, Some(5), None),
     ];
-    let columns = vec![DataType::Float, DataType::Int, DataType::Str, DataType::Time, DataType::Bool];
+    use DataType::{Bool, Decimal, Float, Int, Str, Time};
+    let columns = vec![Float, Int, Str, Time, Bool, Decimal];
     Table { id, layout: Arc::new(TableLayout { columns, predicates: 2, partials, kept: None }), routed }
 }
 
@@ -93,6 +98,10 @@ fn value(random: &mut Random, data_type: &DataType) -> Value {
         DataType::Int if random.below(10) == 0 => Value::Int(random.next() as i64),
         DataType::Int => Value::Int(random.below(100) as i64),
         DataType::Str => Value::str(["", "a", "bb", "a longer text"][random.below(4) as usize]),
+        DataType::Decimal => {
+            let digits = i128::from(random.next() as i64) * i128::from(random.next() as i64);
+            Value::Decimal(Decimal::from_units(digits / 10i128.pow(random.below(38) as u32)).unwrap_or_default())
+        }
         DataType::Time => Value::Time(random.below(1 << 50) as i64),
         _ => Value::Bool(random.below(2) == 0),
     }

@@ -7,6 +7,7 @@ mod rational;
 pub use rational::{Integer, round_ratio};
 
 use super::{AggregateDef, AggregateOp, Outcome};
+use crate::decimal::Decimal;
 use crate::position::Position;
 use crate::schema::DataType;
 use crate::time::Micros;
@@ -108,9 +109,14 @@ pub fn expected(
         }
         AggregateOp::Sum => match (values.is_empty(), of_type) {
             (true, Some(DataType::Int)) => Outcome::Empty(Value::Int(0)),
+            (true, Some(DataType::Decimal)) => Outcome::Empty(Value::Decimal(Decimal::ZERO)),
             (true, _) => Outcome::Empty(Value::Float(0.0)),
             (false, Some(DataType::Int)) => match total(&values).to_i64() {
                 Some(sum) => Outcome::Value(Value::Int(sum)),
+                None => Outcome::Error("sum".to_string()),
+            },
+            (false, Some(DataType::Decimal)) => match total(&values).to_i128().and_then(Decimal::from_units) {
+                Some(sum) => Outcome::Value(Value::Decimal(sum)),
                 None => Outcome::Error("sum".to_string()),
             },
             (false, _) => rounded(&total(&values), &unit(&values)),
@@ -159,9 +165,10 @@ pub fn expected(
     Expected { outcome, tolerance: 0.0, rank: None }
 }
 
-/// The values' unit: ints count in ones, floats in 2^-1074.
+/// The values' unit: ints count in ones, decimals in 10^-18, floats in 2^-1074.
 fn unit(values: &[Value]) -> Integer {
     match values.first() {
+        Some(Value::Decimal(_)) => Integer::from_i64(1_000_000_000_000_000_000),
         Some(Value::Float(_)) => Integer::power_of_two(1074),
         _ => Integer::from_i64(1),
     }
@@ -172,6 +179,7 @@ fn units(value: &Value) -> Integer {
     match value {
         Value::Int(number) => Integer::from_i64(*number),
         Value::Float(number) => Integer::from_f64_units(*number),
+        Value::Decimal(number) => Integer::from_i128(number.units()),
         other => unreachable!("{} is not a number", other.type_name()),
     }
 }
@@ -210,7 +218,9 @@ fn variance(values: &[Value], sample: bool) -> Outcome {
     rounded(&squares, &scale.times(&scale).times(&Integer::from_i64(divisor)))
 }
 
+/// Ranks are those of the nearest floats.
 fn mid_rank(values: &[Value]) -> Outcome {
+    let values = &values.iter().map(as_float).collect::<Vec<Value>>();
     let Some(newest) = values.last() else { return Outcome::Empty(Value::Null) };
     let less = values.iter().filter(|value| *value < newest).count() as i64;
     let equal = values.iter().filter(|value| *value == newest).count() as i64;
@@ -219,7 +229,7 @@ fn mid_rank(values: &[Value]) -> Outcome {
 
 /// The smallest value such that at least `pct` percent of the values are at most that.
 fn value_at(values: &[Value], pct: f64) -> Outcome {
-    let mut sorted = values.to_vec();
+    let mut sorted: Vec<Value> = values.iter().map(as_float).collect();
     sorted.sort();
     let billionths = (pct * 1e9).round() as u128;
     let enough = |rank: usize| rank as u128 * 100_000_000_000 >= billionths * sorted.len() as u128;
@@ -271,8 +281,17 @@ fn top_k(mut values: Vec<Value>, k: u32) -> Outcome {
     list(runs.into_iter().map(entry).collect())
 }
 
+/// A decimal as its nearest float; others as they are.
+fn as_float(value: &Value) -> Value {
+    match value {
+        Value::Decimal(_) => Value::Float(number(value).unwrap_or_default()),
+        other => other.clone(),
+    }
+}
+
 fn number(value: &Value) -> Option<f64> {
     match value {
+        Value::Decimal(_) => round_ratio(&units(value), &unit(std::slice::from_ref(value))),
         Value::Int(number) => Some(*number as f64),
         Value::Float(number) => Some(*number),
         _ => None,

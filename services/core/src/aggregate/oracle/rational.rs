@@ -22,6 +22,11 @@ impl Integer {
         Integer::new(number < 0, vec![magnitude as u32, (magnitude >> 32) as u32])
     }
 
+    pub fn from_i128(number: i128) -> Integer {
+        let magnitude = number.unsigned_abs();
+        Integer::new(number < 0, (0..4).map(|digit| (magnitude >> (32 * digit)) as u32).collect())
+    }
+
     pub fn power_of_two(exponent: usize) -> Integer {
         let mut digits = vec![0; exponent / 32];
         digits.push(1 << (exponent % 32));
@@ -42,11 +47,16 @@ impl Integer {
     }
 
     pub fn to_i64(&self) -> Option<i64> {
+        i64::try_from(self.to_i128()?).ok()
+    }
+
+    /// `None` beyond 127 bits and a sign.
+    pub fn to_i128(&self) -> Option<i128> {
         let magnitude = self.digits.iter().rev().try_fold(0i128, |whole, digit| {
             let whole = whole.checked_mul(1 << 32)?;
             whole.checked_add(i128::from(*digit))
         })?;
-        i64::try_from(if self.negative { -magnitude } else { magnitude }).ok()
+        Some(if self.negative { -magnitude } else { magnitude })
     }
 
     pub fn plus(&self, other: &Integer) -> Integer {

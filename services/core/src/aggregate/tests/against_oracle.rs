@@ -2,6 +2,7 @@
 
 use super::oracle::{OracleEvent, expected};
 use super::*;
+use crate::decimal::Decimal;
 use proptest::prelude::*;
 
 fn text(text: &str) -> Value {
@@ -28,6 +29,23 @@ fn quantity() -> impl Strategy<Value = Value> {
     prop_oneof![4 => -5i64..5, 1 => prop::sample::select(vec![i64::MAX, i64::MIN, i64::MAX - 1])].prop_map(Value::Int)
 }
 
+/// Cents, the finest, the largest, and two that are one and the same as floats.
+fn fee() -> impl Strategy<Value = Value> {
+    let edges = [
+        "99999999999999999999.999999999999999999",
+        "-99999999999999999999.999999999999999999",
+        "0.000000000000000001",
+        "0.1",
+        "12345678901234567.123456789012345678",
+        "12345678901234567.123456789012345679",
+    ];
+    prop_oneof![
+        4 => (-500i128..500).prop_map(|cents| Decimal::from_units(cents * 10i128.pow(16)).unwrap()),
+        1 => prop::sample::select(edges.to_vec()).prop_map(|text| Decimal::parse(text).unwrap()),
+    ]
+    .prop_map(Value::Decimal)
+}
+
 fn row() -> impl Strategy<Value = (Micros, Vec<Value>, u8)> {
     let time = prop_oneof![4 => -20i64..20, 1 => -30_000_000i64..30_000_000];
     let values = (
@@ -39,8 +57,9 @@ fn row() -> impl Strategy<Value = (Micros, Vec<Value>, u8)> {
         or_null(prop::sample::select(vec!["", "a", "ab", "b", "Ä"]).prop_map(text)),
         or_null((-3i64..3).prop_map(Value::Time)),
         or_null(any::<bool>().prop_map(Value::Bool)),
+        or_null(fee()),
     )
-        .prop_map(|(a, b, c, d, e, f, g, h)| vec![a, b, c, d, e, f, g, h]);
+        .prop_map(|(a, b, c, d, e, f, g, h, i)| vec![a, b, c, d, e, f, g, h, i]);
     (time, values, 0u8..4)
 }
 
@@ -64,8 +83,8 @@ fn k() -> impl Strategy<Value = u32> {
 /// An operator with a column that it takes.
 fn operator() -> impl Strategy<Value = (AggregateOp, Option<&'static str>)> {
     let any_column = || prop::sample::select(COLUMNS).prop_map(|(name, _, _)| Some(name));
-    let number = || prop::sample::select(vec!["amount", "price", "huge", "quantity", "units"]).prop_map(Some);
-    let ordered = prop::sample::select(vec!["amount", "price", "quantity", "shop", "paid_at"]).prop_map(Some);
+    let number = || prop::sample::select(vec!["amount", "price", "huge", "quantity", "units", "fee"]).prop_map(Some);
+    let ordered = prop::sample::select(vec!["amount", "price", "quantity", "shop", "paid_at", "fee"]).prop_map(Some);
     let pct = prop_oneof![Just(None), prop::sample::select(vec![0.0, 1.5, 25.0, 50.0, 99.9, 100.0]).prop_map(Some)];
     let half_life = prop::sample::select(vec!["1s", "7s", "1d"]).prop_map(str::to_string);
     prop_oneof![
@@ -98,7 +117,7 @@ fn operator() -> impl Strategy<Value = (AggregateOp, Option<&'static str>)> {
         (
             half_life.prop_map(|half_life| AggregateOp::ExpDecaySum { half_life }),
             // The oracle adds naively in f64, where the huge ones would overflow on the way.
-            prop::sample::select(vec!["amount", "price", "quantity"]).prop_map(Some)
+            prop::sample::select(vec!["amount", "price", "quantity", "fee"]).prop_map(Some)
         ),
     ]
 }

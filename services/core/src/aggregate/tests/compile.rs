@@ -139,12 +139,12 @@ fn columns_of_the_wrong_type() {
         AggregateOp::ExpDecaySum { half_life: "1h".to_string() },
     ] {
         let error = refuse(op, Some("shop"));
-        assert!(error.message().ends_with("takes a column of int or float, but 'shop' is str"), "{error}");
+        assert!(error.message().ends_with("takes a column of int, float or Decimal, but 'shop' is str"), "{error}");
     }
     let error = refuse(AggregateOp::Min, Some("express"));
     assert_eq!(
         error.message(),
-        "aggregate 'a': Min takes a column of int, float, datetime or str, but 'express' is bool"
+        "aggregate 'a': Min takes a column of int, float, Decimal, datetime or str, but 'express' is bool"
     );
 }
 
@@ -215,6 +215,9 @@ fn predicate_bits_run_out() {
 fn data_that_do_not_fit_the_plan_are_an_error_value() {
     let plan = compile(&[definition("a", AggregateOp::Count, None, "1h")]);
     let read = plan.read_plan(&[0]);
-    assert!(matches!(read.finish(&plan, 0, &[]).as_slice(), [Outcome::Error(_)]));
-    assert!(matches!(read.finish(&plan, 0, &[WindowData::default()]).as_slice(), [Outcome::Error(_)]));
+    assert!(matches!(read.finish(&plan, 0, &[]).collect::<Vec<_>>().as_slice(), [Outcome::Error(_)]));
+    assert!(matches!(
+        read.finish(&plan, 0, &[WindowData::default()]).collect::<Vec<_>>().as_slice(),
+        [Outcome::Error(_)]
+    ));
 }

@@ -22,6 +22,7 @@ const COLUMNS: &[(&str, DataType, bool)] = &[
     ("shop", DataType::Str, true),
     ("paid_at", DataType::Time, true),
     ("express", DataType::Bool, true),
+    ("fee", DataType::Decimal, true),
 ];
 
 fn columns() -> Columns {
@@ -141,7 +142,7 @@ fn outcomes(definitions: &[AggregateDef], rows: &[Row], split: usize, at: Micros
     let reads = plan.read_plan(&wanted);
     let to = if exclusive { at - 1 } else { at };
     let data: Vec<WindowData> = reads.windows.iter().map(|read| table.read(read, read.window.start(at), to)).collect();
-    let mut outcomes = reads.finish(&plan, at, &data);
+    let mut outcomes: Vec<Outcome> = reads.finish(&plan, at, &data).collect();
     outcomes.reverse();
     outcomes
 }

@@ -2,6 +2,7 @@
 
 pub(super) mod cast;
 pub(super) mod compare;
+pub(super) mod decimal;
 pub(super) mod json;
 pub(super) mod logic;
 pub(super) mod number;
@@ -67,7 +68,7 @@ pub(super) fn resolve(op: Op, args: Vec<Typed>) -> Result<Typed> {
             text::resolve(op, args)
         }
         JsonExtract => json::resolve(args),
-        ToInt | ToFloat | ToStr | ToBool => cast::resolve(op, args),
+        ToInt | ToFloat | ToStr | ToBool | ToDecimal => cast::resolve(op, args),
         Year | Month | Day | Hour | Minute | Second | DayOfWeek | DayOfYear | EpochSeconds | EpochMicros | Truncate
         | AddDuration | SubDuration | DiffMicros => time::resolve(op, args),
     }
@@ -107,7 +108,7 @@ pub(super) fn all_of(op: Op, args: &[Typed], wanted: &DataType, takes: &str) -> 
     if args.iter().all(|arg| arg.fits(wanted)) { Ok(()) } else { Err(wrong_types(op, takes, args)) }
 }
 
-/// The type all terms share (int and float share float), `None` if all are untyped literals.
+/// The type all terms share (int and float share float, int and Decimal Decimal), `None` if all are untyped literals.
 pub(super) fn unify(what: &str, terms: &[Typed]) -> Result<Option<DataType>> {
     let mut common: Option<DataType> = None;
     for term in terms {
@@ -115,10 +116,10 @@ pub(super) fn unify(what: &str, terms: &[Typed]) -> Result<Option<DataType>> {
         common = Some(match common {
             None => found.clone(),
             Some(known) if known == *found => known,
-            Some(known) if known.is_number() && found.is_number() => DataType::Float,
-            Some(known) => {
-                return Err(Error::definition(format!("{what} must be of one type, got {known} and {found}")));
-            }
+            Some(known) => shared_number(&known, found).ok_or_else(|| {
+                let error = Error::definition(format!("{what} must be of one type, got {known} and {found}"));
+                if known.is_number() && found.is_number() { error.hint(DECIMAL_WITH_FLOAT) } else { error }
+            })?,
         });
     }
     if let Some(common) = &common
@@ -129,17 +130,34 @@ pub(super) fn unify(what: &str, terms: &[Typed]) -> Result<Option<DataType>> {
     Ok(common)
 }
 
+/// What to do where exact meets inexact.
+pub(super) const DECIMAL_WITH_FLOAT: &str =
+    "say which is meant: to_float of the Decimal, or a Decimal(\"0.8\") instead of a float literal";
+
+/// The type that two different types of number share.
+fn shared_number(one: &DataType, other: &DataType) -> Option<DataType> {
+    match (one, other) {
+        (DataType::Int, DataType::Float) | (DataType::Float, DataType::Int) => Some(DataType::Float),
+        (DataType::Int, DataType::Decimal) | (DataType::Decimal, DataType::Int) => Some(DataType::Decimal),
+        _ => None,
+    }
+}
+
 /// The terms brought to the type they share.
 pub(super) fn common(what: &str, terms: Vec<Typed>) -> Result<(Vec<Bound>, Option<DataType>, bool)> {
     let data_type = unify(what, &terms)?;
     let nullable = terms.iter().any(|term| term.nullable);
-    let widen = data_type == Some(DataType::Float);
+    let widen: Option<Unary> = match &data_type {
+        Some(DataType::Float) => Some(|value, _| value.clone().widened(&DataType::Float)),
+        Some(DataType::Decimal) => Some(|value, _| value.clone().widened(&DataType::Decimal)),
+        _ => None,
+    };
     let nodes = terms
         .into_iter()
-        .map(|term| match (&term.data_type, term.node) {
-            (Some(DataType::Int), Bound::Literal(value)) if widen => Bound::Literal(number::widen(&value)),
-            (Some(DataType::Int), node) if widen => Bound::Unary(number::widen_unary, Box::new(node)),
-            (_, node) => node,
+        .map(|term| match (&term.data_type, term.node, widen, &data_type) {
+            (Some(DataType::Int), Bound::Literal(value), _, Some(shared)) => Bound::Literal(value.widened(shared)),
+            (Some(DataType::Int), node, Some(widen), _) => Bound::Unary(widen, Box::new(node)),
+            (_, node, _, _) => node,
         })
         .collect();
     Ok((nodes, data_type, nullable))

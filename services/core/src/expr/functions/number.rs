@@ -1,6 +1,7 @@
-//! Arithmetic. Int with int stays int; an overflow, a division by zero, a NaN or an infinity is null with a warning.
+//! Arithmetic. Int with int stays int, Decimal with Decimal or int is Decimal; an overflow, a division by zero, a NaN or an infinity is
+//! null with a warning.
 
-use super::{Typed, arity, binary, unary, wrong_types};
+use super::{DECIMAL_WITH_FLOAT, Typed, arity, binary, decimal, unary, wrong_types};
 use crate::error::Result;
 use crate::expr::eval::{Binary, Unary};
 use crate::expr::{Op, Warnings};
@@ -26,25 +27,41 @@ pub(in crate::expr) fn resolve(op: Op, args: Vec<Typed>) -> Result<Typed> {
             _ => error,
         });
     }
+    if matches!(op, Op::Pow | Op::Div | Op::Sqrt | Op::Exp | Op::Log) {
+        return Ok(in_floats(op, args));
+    }
     let ints = args.iter().all(|arg| arg.fits(&DataType::Int));
+    let decimals = args.iter().any(|arg| arg.data_type == Some(DataType::Decimal));
+    if decimals && args.iter().any(|arg| arg.data_type == Some(DataType::Float)) {
+        return Err(wrong_types(op, "numbers that are all exact or all floats", &args).hint(DECIMAL_WITH_FLOAT));
+    }
+    if decimals {
+        return decimal::resolve(op, args);
+    }
     let result = if ints { DataType::Int } else { DataType::Float };
     Ok(match op {
         Op::Add => binary(args, result, true, pick(ints, add_ints, add_floats)),
         Op::Sub => binary(args, result, true, pick(ints, sub_ints, sub_floats)),
         Op::Mul => binary(args, result, true, pick(ints, mul_ints, mul_floats)),
-        Op::Div => binary(args, DataType::Float, true, divide),
         Op::Floordiv => binary(args, result, true, pick(ints, floordiv_ints, floordiv_floats)),
         Op::Mod => binary(args, result, true, pick(ints, mod_ints, mod_floats)),
-        Op::Pow => binary(args, DataType::Float, true, pow),
         Op::Neg => unary(args, result, ints, negate),
         Op::Abs => unary(args, result, ints, absolute),
-        Op::Sqrt => unary(args, DataType::Float, true, |value, warnings| finite(to_f64(value).sqrt(), warnings)),
-        Op::Exp => unary(args, DataType::Float, true, |value, warnings| finite(libm::exp(to_f64(value)), warnings)),
-        Op::Log => unary(args, DataType::Float, true, |value, warnings| finite(libm::log(to_f64(value)), warnings)),
         Op::Floor => unary(args, result, false, |value, _| whole(value, f64::floor)),
         Op::Ceil => unary(args, result, false, |value, _| whole(value, f64::ceil)),
         _ => return round(args, result),
     })
+}
+
+/// What is a float of any numbers.
+fn in_floats(op: Op, args: Vec<Typed>) -> Typed {
+    match op {
+        Op::Div => binary(args, DataType::Float, true, divide),
+        Op::Pow => binary(args, DataType::Float, true, pow),
+        Op::Sqrt => unary(args, DataType::Float, true, |value, warnings| finite(to_f64(value).sqrt(), warnings)),
+        Op::Exp => unary(args, DataType::Float, true, |value, warnings| finite(libm::exp(to_f64(value)), warnings)),
+        _ => unary(args, DataType::Float, true, |value, warnings| finite(libm::log(to_f64(value)), warnings)),
+    }
 }
 
 fn pick(ints: bool, for_ints: Binary, for_floats: Binary) -> Binary {
@@ -53,13 +70,7 @@ fn pick(ints: bool, for_ints: Binary, for_floats: Binary) -> Binary {
 
 /// `round(x)` and `round(x, digits)`: half to even, as Python does; a float stays a float.
 fn round(mut args: Vec<Typed>, result: DataType) -> Result<Typed> {
-    let digits = match args.get(1).map(Typed::literal) {
-        None => 0,
-        Some(Some(Value::Int(digits @ 0..=15))) => *digits,
-        Some(_) => {
-            return Err(wrong_types(Op::Round, "a number and the digits to keep, an int literal 0 to 15", &args));
-        }
-    };
+    let digits = digits_to_keep(&args)?;
     args.truncate(1);
     if result == DataType::Int || args[0].fits(&DataType::Int) {
         return Ok(unary(args, DataType::Int, false, |value, _| value.clone()));
@@ -85,6 +96,15 @@ fn round(mut args: Vec<Typed>, result: DataType) -> Result<Typed> {
     Ok(unary(args, DataType::Float, false, function))
 }
 
+/// The second argument of `round`.
+pub(super) fn digits_to_keep(args: &[Typed]) -> Result<u8> {
+    match args.get(1).map(Typed::literal) {
+        None => Ok(0),
+        Some(Some(Value::Int(digits @ 0..=15))) => Ok(*digits as u8),
+        Some(_) => Err(wrong_types(Op::Round, "a number and the digits to keep, an int literal 0 to 15", args)),
+    }
+}
+
 /// Through the exact decimal expansion, so that the result is the double nearest to the rounded decimal.
 fn round_to<const DIGITS: usize>(value: &Value) -> Value {
     let rounded = format!("{:.DIGITS$}", to_f64(value)).parse::<f64>();
@@ -98,22 +118,11 @@ fn whole(value: &Value, function: fn(f64) -> f64) -> Value {
     }
 }
 
-/// An int as a float; anything else unchanged.
-pub(in crate::expr) fn widen(value: &Value) -> Value {
-    match value {
-        Value::Int(number) => Value::Float(*number as f64),
-        other => other.clone(),
-    }
-}
-
-pub(in crate::expr) fn widen_unary(value: &Value, _warnings: &mut Warnings) -> Value {
-    widen(value)
-}
-
 pub(in crate::expr) fn to_f64(value: &Value) -> f64 {
     match value {
         Value::Int(number) => *number as f64,
         Value::Float(number) => *number,
+        Value::Decimal(number) => number.to_f64(),
         _ => f64::NAN,
     }
 }
@@ -166,7 +175,7 @@ fn pow(a: &Value, b: &Value, warnings: &mut Warnings) -> Value {
     finite(libm::pow(to_f64(a), to_f64(b)), warnings)
 }
 
-fn division_by_zero(warnings: &mut Warnings) -> Value {
+pub(super) fn division_by_zero(warnings: &mut Warnings) -> Value {
     warnings.division_by_zero += 1;
     Value::Null
 }

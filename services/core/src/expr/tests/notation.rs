@@ -1,4 +1,4 @@
-//! A short notation for expressions in tests: `(add i 1)`, `(when b 1 0)`, `"text"`, `@2024-01-15`, `[1 2]`, names are columns.
+//! A short notation for expressions in tests: `(add i 1)`, `(when b 1 0)`, `"text"`, `@2024-01-15`, `#0.8` (a Decimal), `[1 2]`, names are columns.
 
 use crate::expr::{Expr, Literal, Op};
 use crate::time::parse_time;
@@ -64,6 +64,7 @@ fn literal(token: &str, tokens: &mut Vec<String>) -> Option<Literal> {
             Literal::List(items)
         }
         _ if token.starts_with('"') => Literal::Str(token.trim_matches('"').to_string()),
+        _ if token.starts_with('#') => Literal::Decimal(token[1..].to_string()),
         _ if token.starts_with('@') => Literal::Datetime(parse_time(&token[1..]).unwrap()),
         _ => match (token.parse::<i64>(), token.parse::<f64>()) {
             (Ok(number), _) => Literal::Int(number),

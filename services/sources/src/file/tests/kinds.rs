@@ -6,6 +6,7 @@ use arrow_array::types::Int32Type;
 use arrow_array::*;
 use arrow_cast::cast;
 use arrow_schema::{DataType as ArrowType, TimeUnit};
+use thyme_core::Decimal;
 use thyme_core::schema::DataType;
 
 fn polled(array: ArrayRef, data_type: &str, nullable: bool) -> Result<Poll> {
@@ -43,6 +44,34 @@ fn numbers_of_every_width_fill_ints_and_floats() {
         let error = polled(array, "int", true).unwrap_err();
         assert!(error.message().contains("rows.parquet: field 'x': expected int, the column is Float"), "{error}");
     }
+}
+
+#[test]
+fn decimals_of_every_width_fill_decimals() {
+    let decimal = |text: &str| Value::Decimal(Decimal::parse(text).unwrap());
+    let array = Decimal128Array::from(vec![Some(1250), None, Some(-7)]).with_precision_and_scale(9, 2).unwrap();
+    let narrow: ArrayRef = Arc::new(array);
+    let expected = [decimal("12.5"), Value::Null, decimal("-0.07")];
+    for (precision, scale) in [(9, 2), (18, 6), (38, 20), (38, 2)] {
+        let array = cast(&narrow, &ArrowType::Decimal128(precision, scale)).unwrap();
+        assert_eq!(values(array, "Decimal"), expected, "{precision}, {scale}");
+    }
+    assert_eq!(values(cast(&narrow, &ArrowType::Decimal256(76, 40)).unwrap(), "Decimal"), expected);
+    let whole: ArrayRef = Arc::new(Int64Array::from(vec![7]));
+    for wide in [ArrowType::Int8, ArrowType::UInt64, ArrowType::Int64] {
+        assert_eq!(values(cast(&whole, &wide).unwrap(), "Decimal"), [decimal("7")], "{wide}");
+    }
+    assert_eq!(values(Arc::new(StringArray::from(vec!["12.50"])), "Decimal"), [decimal("12.5")]);
+    let error = polled(Arc::new(Float64Array::from(vec![0.5])), "Decimal", true).unwrap_err();
+    assert!(error.message().contains("field 'x': expected Decimal, the column is Float64"), "{error}");
+    let wide = Decimal128Array::from(vec![10i128.pow(25), 1]).with_precision_and_scale(38, 0).unwrap();
+    let poll = polled(Arc::new(wide), "Decimal", true).unwrap();
+    assert_eq!((poll.rows.len(), poll.rejected.len()), (1, 1));
+    assert!(
+        poll.rejected[0].reason.message().contains("has 26 digits before the point"),
+        "{}",
+        poll.rejected[0].reason
+    );
 }
 
 #[test]

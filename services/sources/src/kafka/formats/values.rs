@@ -13,7 +13,7 @@ fn as_field(datum: &Datum, data_type: &str) -> Result<Value, String> {
     values.map(|mut values| values.remove(0)).map_err(|error| error.to_string())
 }
 
-const TYPES: [&str; 8] = ["bool", "int", "float", "str", "bytes", "datetime", "list[int]", "dict[str, int]"];
+const TYPES: [&str; 9] = ["bool", "int", "float", "Decimal", "str", "bytes", "datetime", "list[int]", "dict[str, int]"];
 
 #[test]
 fn each_kind_of_value_fits_the_fields_that_the_guide_says_and_no_others() {
@@ -21,24 +21,36 @@ fn each_kind_of_value_fits_the_fields_that_the_guide_says_and_no_others() {
     let time = "1970-01-01T00:00:00.000001Z";
     let cases: Vec<(Datum, Vec<(&str, Json)>)> = vec![
         (Datum::Bool(true), vec![("bool", json!(true))]),
-        (Datum::Int(-7), vec![("int", json!(-7)), ("float", json!(-7.0))]),
-        (Datum::Large(u64::MAX), vec![("float", json!(18_446_744_073_709_551_616.0))]),
+        (Datum::Int(-7), vec![("int", json!(-7)), ("float", json!(-7.0)), ("Decimal", json!("-7"))]),
+        (
+            Datum::Large(u64::MAX),
+            vec![("float", json!(18_446_744_073_709_551_616.0)), ("Decimal", json!("18446744073709551615"))],
+        ),
         (Datum::Float(0.5), vec![("float", json!(0.5))]),
         (Datum::Float(f64::NAN), vec![]),
         (Datum::Float(f64::NEG_INFINITY), vec![]),
         (Datum::Text("a".to_string()), vec![("str", json!("a"))]),
+        (Datum::Text("1.50".to_string()), vec![("str", json!("1.50")), ("Decimal", json!("1.5"))]),
         (
             Datum::Text("1970-01-01 00:00:00.000001".to_string()),
             vec![("str", json!("1970-01-01 00:00:00.000001")), ("datetime", json!(time))],
         ),
         (Datum::Bytes(vec![1, 2]), vec![("bytes", json!("AQI="))]),
         (Datum::Time(1), vec![("datetime", json!(time))]),
-        (digits("7"), vec![("int", json!(7)), ("float", json!(7.0)), ("str", json!("7"))]),
-        (digits("-7.00"), vec![("int", json!(-7)), ("float", json!(-7.0)), ("str", json!("-7.00"))]),
-        (digits("7.01"), vec![("float", json!(7.01)), ("str", json!("7.01"))]),
+        (digits("7"), vec![("int", json!(7)), ("float", json!(7.0)), ("Decimal", json!("7")), ("str", json!("7"))]),
+        (
+            digits("-7.00"),
+            vec![("int", json!(-7)), ("float", json!(-7.0)), ("Decimal", json!("-7")), ("str", json!("-7.00"))],
+        ),
+        (digits("7.01"), vec![("float", json!(7.01)), ("Decimal", json!("7.01")), ("str", json!("7.01"))]),
+        (digits("1e300"), vec![("float", json!(1e300)), ("str", json!("1e300"))]),
         (
             digits("9223372036854775808"),
-            vec![("float", json!(9_223_372_036_854_775_808.0)), ("str", json!("9223372036854775808"))],
+            vec![
+                ("float", json!(9_223_372_036_854_775_808.0)),
+                ("Decimal", json!("9223372036854775808")),
+                ("str", json!("9223372036854775808")),
+            ],
         ),
         (Datum::List(vec![Datum::Int(1)]), vec![("list[int]", json!([1]))]),
         (Datum::List(vec![]), vec![("list[int]", json!([]))]),
@@ -71,6 +83,12 @@ fn what_does_not_fit_is_told_with_its_field() {
         (Datum::Wrong("a time is out of range: 7".to_string()), "datetime", "field 'f': a time is out of range: 7"),
         (Datum::Large(u64::MAX), "int", "expected int, got 18446744073709551615"),
         (Datum::List(vec![]), "int", "expected int, got a list"),
+        (Datum::Float(0.5), "Decimal", "field 'f': expected Decimal, got 0.5"),
+        (
+            Datum::Decimal("100000000000000000000.0".to_string()),
+            "Decimal",
+            "field 'f': 100000000000000000000.0 has 21 digits before the point, a Decimal at most 20",
+        ),
         (object(Datum::Int(1)), "int", "expected int, got a record"),
         (object(Datum::Bool(true)), "dict[str, int]", "field 'f': 'a': expected int, got true"),
     ] {

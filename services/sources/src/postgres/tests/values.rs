@@ -1,6 +1,7 @@
 //! Columns as values: types, nulls, decimals, time zones, and values that do not fit.
 
 use super::*;
+use thyme_core::Decimal;
 use thyme_core::time::parse_time;
 
 fn time(text: &str) -> Value {
@@ -38,6 +39,13 @@ fn numbers() {
     check("real", &DataType::Float, &[("0.1", Value::Float(f64::from(0.1_f32)))]);
     check("numeric(12, 2)", &DataType::Float, &[("1234567.89", Value::Float(1_234_567.89))]);
     check("numeric(12, 2)", &DataType::Str, &[("1.5", Value::str("1.50"))]);
+    let decimal = |text: &str| Value::Decimal(Decimal::parse(text).unwrap());
+    let edge = "99999999999999999999.999999999999999999";
+    check("numeric(12, 2)", &DataType::Decimal, &[("1.5", decimal("1.5")), ("-0.01", decimal("-0.01"))]);
+    check("numeric", &DataType::Decimal, &[(edge, decimal(edge)), ("1e3", decimal("1000"))]);
+    check("bigint", &DataType::Decimal, &[("9223372036854775807", decimal("9223372036854775807"))]);
+    let list = Value::List([decimal(edge), Value::Null].into());
+    check("numeric[]", &DataType::List(Box::new(DataType::Decimal)), &[(&format!("ARRAY[{edge}, NULL]"), list)]);
     check("numeric(12, 2)", &DataType::Int, &[("12", Value::Int(12)), ("-3.00", Value::Int(-3))]);
 }
 

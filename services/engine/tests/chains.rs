@@ -1,0 +1,439 @@
+//! Pipelines on the rows of aggregated datasets: each accepted event's row is in their tables once, as of its own position, whatever
+//! the ticks, the restarts, the lost transactions and lost states; through three stages; and without what was erased.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
+mod common;
+
+use common::chained::*;
+use common::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+use thyme_core::Value;
+use thyme_core::key::encode_key;
+use thyme_core::position::{Position, PositionSet};
+use thyme_core::record::{EventId, Record};
+use thyme_engine::{Engine, JobSpec, Role};
+use thyme_log::model::FaultyLog;
+use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
+use thyme_state::StateStore;
+
+const START: i64 = 1_700_000_000_000_000;
+const MINUTE: i64 = HOUR / 60;
+const OF_ROWS: [&str; 4] = ["UserPeaks.compute", "Levels.compute", "CityPeaks.compute", "Overall.compute"];
+
+fn event() -> impl Strategy<Value = Sent> {
+    let id = prop_oneof![1 => (0u8..60).prop_map(|name| EventId::Given(vec![name].into())), 3 => Just(EventId::None)];
+    let city = proptest::option::weighted(0.9, 0u8..3);
+    (0u8..4, 0i64..30 * HOUR, 0u32..16, city, id).prop_map(|(user, time, quarters, city, id)| Sent {
+        user: format!("u{user}"),
+        // Minutes, so that events lie at the ends of windows.
+        time: START + time / MINUTE * MINUTE,
+        // Quarters, so that a sum is the same in any order.
+        amount: f64::from(quarters) / 4.0,
+        city: city.map(|city| format!("c{city}")),
+        id,
+        append_time: START,
+    })
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    prop_oneof![8 => event().prop_map(Written::Event), 1 => (0u8..4).prop_map(|user| Written::Erase(format!("u{user}")))]
+}
+
+fn order(user: &str, minute: i64, amount: f64, city: &str) -> Sent {
+    let time = START + minute * MINUTE;
+    Sent { user: user.into(), time, amount, city: Some(city.into()), id: EventId::None, append_time: START }
+}
+
+fn new_log() -> Arc<dyn EventLog> {
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    append(&log, Vec::new());
+    log
+}
+
+fn write(log: &Arc<dyn EventLog>, written: &[Written]) {
+    append(log, written.iter().map(Written::batch).collect());
+}
+
+/// Each is a dozen of engines on three states and more; `PROPTEST_CASES` asks for more.
+fn cases() -> u32 {
+    ProptestConfig::default().cases.div_ceil(4)
+}
+
+/// Works `more` off with engines that vanish in the midst of it and lose transactions; the last comes to the end.
+fn storm(
+    spec: &JobSpec,
+    state: &mut Arc<StateStore>,
+    log: &Arc<dyn EventLog>,
+    more: &[Written],
+    ticks: &[usize],
+    seed: u64,
+    loses_state: bool,
+) -> Engine {
+    let faulty = Arc::new(FaultyLog::seeded_commits(log.clone(), seed, 3));
+    let bad: Arc<dyn EventLog> = faulty.clone();
+    let mut rest = more.chunks(more.len().div_ceil(ticks.len()).max(1));
+    for (turn, size) in ticks.iter().enumerate() {
+        if loses_state && turn == 2 {
+            *state = StateStore::in_memory().unwrap();
+        }
+        let mut engine = engine_of(spec, state, &bad, *size, Role::Owner);
+        for _ in 0..5 {
+            let _ = engine.step();
+        }
+        write(log, rest.next().unwrap_or_default());
+    }
+    faulty.heal();
+    let mut engine = engine_of(spec, state, log, 7, Role::Owner);
+    engine.run_to_end().unwrap();
+    engine
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_row_is_in_the_tables_once(
+        events in proptest::collection::vec(event(), 1..80),
+        ticks in proptest::collection::vec(1usize..20, 1..7),
+        seed: u64,
+        loses_state: bool,
+    ) {
+        let (world, log, mut state) = (Chained::new(), new_log(), StateStore::in_memory().unwrap());
+        let all: Vec<Written> = events.iter().cloned().map(Written::Event).collect();
+        storm(&world.spec(), &mut state, &log, &all, &ticks, seed, loses_state);
+        let kept = accepted(&events);
+        check_logs(&log, &world, &kept);
+        check_tables(&state, &log, &world, &kept);
+        check_others(&log, &state, &world);
+    }
+
+    /// Pipelines that are added later find the rows of all events, and are ready when they have them.
+    #[test]
+    fn a_pipeline_that_is_added_later_is_whole(
+        events in proptest::collection::vec(event(), 1..80),
+        before in 0usize..30,
+        tick in 1usize..20,
+    ) {
+        let (world, log, state) = (Chained::new(), new_log(), StateStore::in_memory().unwrap());
+        let mut without = world.spec();
+        without.datasets[0].pipelines[0].feeds.clear();
+        without.datasets[0].routes[0].pipelines[0].feeds.clear();
+        append(&log, events.iter().map(Sent::batch).collect());
+        let mut engine = engine_of(&without, &state, &log, 3, Role::Owner);
+        for _ in 0..before {
+            engine.step().unwrap();
+        }
+        drop(engine);
+        let mut engine = engine_of(&world.spec(), &state, &log, tick, Role::Owner);
+        engine.run_to_end().unwrap();
+        for name in PIPELINES {
+            prop_assert!(engine.handle().build_progress(world.table(name).id).caught_up, "{}", name);
+        }
+        let kept = accepted(&events);
+        check_logs(&log, &world, &kept);
+        check_tables(&state, &log, &world, &kept);
+    }
+
+    /// Below the watermark of a table no row is still to come; and what is applied is in all tables. After every round, wherever the
+    /// emitters are.
+    #[test]
+    fn what_is_said_of_rows_is_true(
+        events in proptest::collection::vec(event(), 1..60),
+        ticks in proptest::collection::vec(1usize..12, 1..4),
+        seed: u64,
+    ) {
+        let (world, log, state) = (Chained::new(), new_log(), StateStore::in_memory().unwrap());
+        let faulty = Arc::new(FaultyLog::seeded_commits(log.clone(), seed, 3));
+        let bad: Arc<dyn EventLog> = faulty.clone();
+        let mut said = Vec::new();
+        for (part, size) in events.chunks(events.len().div_ceil(ticks.len())).zip(&ticks) {
+            append(&log, part.iter().map(Sent::batch).collect());
+            let mut engine = world.engine(&state, &bad, *size);
+            for _ in 0..8 {
+                let _ = engine.step();
+                said.push(Said::now(&world, &state, &log, &engine));
+            }
+        }
+        faulty.heal();
+        let mut engine = world.engine(&state, &log, 7);
+        while engine.step().unwrap() > 0 {
+            said.push(Said::now(&world, &state, &log, &engine));
+        }
+        let last = Said::now(&world, &state, &log, &engine);
+        for said in &said {
+            said.check(&last);
+        }
+        let ends: Vec<u64> = (0..PARTITIONS).map(|part| log.end_offset("Order.v1", part).unwrap()).collect();
+        prop_assert_eq!(&last.applied, &ends);
+    }
+
+    /// Erases, builds without what they took, takeovers; in the end everything is as if the erased events had never been accepted.
+    #[test]
+    fn tables_of_rows_are_without_what_was_erased(
+        all in proptest::collection::vec(written(), 2..80),
+        cut in 0usize..80,
+        ticks in proptest::collection::vec(1usize..20, 1..5),
+        seed: u64,
+        loses_state: bool,
+    ) {
+        let cut = cut % all.len();
+        let (log, mut state, old) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
+        let engine = storm(&old.spec(), &mut state, &log, &all[..cut], &ticks, seed, loses_state);
+        let first = Chained::knowing(&engine.handle().erased_below(LOG, PARTITIONS));
+        drop(engine);
+
+        // What comes meanwhile may hold erases: those are not this build's to know.
+        let engine = storm(&old.with(&first), &mut state, &log, &all[cut..], &ticks, seed ^ 1, loses_state);
+        for name in PIPELINES {
+            prop_assert!(engine.handle().build_progress(first.table(name).id).caught_up, "{}", name);
+        }
+        check_others(&log, &state, &first);
+        let last = Chained::knowing(&engine.handle().erased_below(LOG, PARTITIONS));
+        drop(engine);
+
+        storm(&first.spec(), &mut state, &log, &[], &ticks, seed ^ 2, false);
+        storm(&first.with(&last), &mut state, &log, &[], &ticks, seed ^ 3, loses_state);
+        storm(&last.spec(), &mut state, &log, &[], &ticks, seed ^ 4, loses_state);
+        let kept = accepted_below(&all, &[u64::MAX; PARTITIONS as usize]);
+        check_tables(&state, &log, &last, &kept);
+        check_others(&log, &state, &last);
+    }
+}
+
+/// What a state says of the tables of rows, and what is in them.
+struct Said {
+    /// For each table and partition, below what time no row is to come any more.
+    watermarks: Vec<Vec<Option<i64>>>,
+    /// For each table, the partition of the key, time and place of each row.
+    rows: Vec<Vec<(u16, i64, Position)>>,
+    /// For each partition of the dataset's own log, below what offset everything is in state.
+    applied: Vec<u64>,
+}
+
+impl Said {
+    fn now(world: &Chained, state: &Arc<StateStore>, log: &Arc<dyn EventLog>, engine: &Engine) -> Said {
+        let snapshot = state.snapshot();
+        let watermark = |name: &str, partition: u16| {
+            let sources = snapshot.routed_sources(world.log_id(name).unwrap(), partition).unwrap();
+            let is_aligned = world.pipeline(name).route.as_ref().unwrap().is_aligned;
+            let is_whole = sources.len() == if is_aligned { 1 } else { usize::from(PARTITIONS) };
+            let slowest = sources.iter().map(|(_, progress)| progress.greatest_event_time).min().flatten();
+            slowest.filter(|_| is_whole).map(|greatest| greatest - 2 * HOUR)
+        };
+        let names = |start: &str, count: u8| (0..count).map(|number| Value::str(format!("{start}{number}"))).collect();
+        let keys: [Vec<Value>; 4] =
+            [names("u", 4), (1..80).map(Value::Int).collect(), names("c", 3), vec![Value::str("all")]];
+        let rows_of = |name: &str, keys: &[Value]| {
+            let mut rows = Vec::new();
+            for key in keys.iter().map(|key| encode_key(std::slice::from_ref(key)).unwrap()) {
+                let partition = thyme_core::key::partition(&key, PARTITIONS);
+                let events = stored(state, &world.table(name), &key);
+                rows.extend(events.iter().map(|event| (partition, event.time, event.origin)));
+            }
+            rows.sort();
+            rows
+        };
+        let applied = |partition: u16| {
+            let end = log.end_offset("Order.v1", partition).unwrap();
+            let is_applied = |next: &u64| {
+                let mut position = PositionSet::default();
+                position.set(LOG, partition, *next);
+                engine.handle().is_applied(&position)
+            };
+            (0..=end).rev().find(is_applied).unwrap_or_default()
+        };
+        let of_partitions = |name: &&str| (0..PARTITIONS).map(|partition| watermark(name, partition)).collect();
+        Said {
+            watermarks: OF_ROWS.iter().map(of_partitions).collect(),
+            rows: OF_ROWS.iter().zip(&keys).map(|(name, keys)| rows_of(name, keys)).collect(),
+            applied: (0..PARTITIONS).map(applied).collect(),
+        }
+    }
+
+    fn check(&self, last: &Said) {
+        for (index, name) in OF_ROWS.iter().enumerate() {
+            for row in &last.rows[index] {
+                let (partition, time, origin) = row;
+                let watermark = self.watermarks[index][usize::from(*partition)];
+                let is_said = watermark.is_some_and(|watermark| *time < watermark)
+                    || origin.offset < self.applied[usize::from(origin.partition)];
+                assert!(!is_said || self.rows[index].contains(row), "{name} lacks {row:?}");
+            }
+        }
+    }
+}
+
+/// Emitters that read less at once than the engine before them are several rounds behind.
+#[test]
+fn what_is_said_of_rows_is_true_of_emitters_that_are_behind() {
+    let (world, log, state) = (Chained::new(), new_log(), StateStore::in_memory().unwrap());
+    append(&log, [0, 300, 600, 900].map(|minute| order("u1", minute, 2.0, "c1").batch()).into());
+    assert_eq!(world.engine(&state, &log, 4).step().unwrap(), 4);
+    let mut engine = world.engine(&state, &log, 1);
+    let mut said = Vec::new();
+    while engine.step().unwrap() > 0 {
+        said.push(Said::now(&world, &state, &log, &engine));
+    }
+    let last = Said::now(&world, &state, &log, &engine);
+    assert!(last.watermarks[0].contains(&Some(START + 780 * MINUTE)), "that of the last event");
+    said.iter().for_each(|said| said.check(&last));
+}
+
+/// A row of an event that is erased between its emission and the next build.
+#[test]
+fn an_erase_reaches_rows_of_rows() {
+    let (log, state, old) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
+    append(&log, vec![order("u1", 0, 2.0, "c1").batch(), order("u2", 1, 3.0, "c1").batch()]);
+    let mut engine = old.engine(&state, &log, 8);
+    engine.run_to_end().unwrap();
+    append(&log, vec![erase("u2", START), order("u1", 2, 1.5, "c1").batch(), order("u2", 3, 2.5, "c1").batch()]);
+    engine.run_to_end().unwrap();
+    let city = encode_key(&[Value::str("c1")]).unwrap();
+    let biggest = |world: &Chained| {
+        let found = stored(&state, &world.table("CityPeaks.compute"), &city);
+        found.iter().map(|event| event.values[0].clone()).collect::<Vec<_>>()
+    };
+    let floats = |values: &[f64]| values.iter().copied().map(Value::Float).collect::<Vec<_>>();
+    assert_eq!(biggest(&old), floats(&[2.0, 3.0, 3.0, 3.0]));
+
+    let next = Chained::knowing(&engine.handle().erased_below(LOG, PARTITIONS));
+    engine.deploy(&old.with(&next)).unwrap();
+    assert!(!engine.handle().build_progress(next.table("Overall.compute").id).caught_up);
+    engine.run_to_end().unwrap();
+    for name in PIPELINES {
+        assert!(engine.handle().build_progress(next.table(name).id).caught_up, "{name}");
+    }
+    engine.deploy(&next.spec()).unwrap();
+    // Also the rows of others' events are without it.
+    assert_eq!(biggest(&next), floats(&[2.0, 2.0, 2.5]));
+    // Rows of one user each need no new log.
+    for (name, is_anew) in [("UserPeaks.compute", false), ("Levels.compute", false), ("CityPeaks.compute", true)] {
+        assert_eq!(old.topic(name) != next.topic(name), is_anew, "{name}");
+    }
+}
+
+/// The owner deletes the logs that it reads no more when it has taken over. A follower may not be that far.
+#[test]
+fn a_follower_goes_on_without_a_log_that_is_deleted() {
+    let (log, state, old) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
+    append(&log, vec![order("u1", 0, 2.0, "c1").batch(), order("u2", 1, 3.0, "c1").batch(), erase("u2", START)]);
+    let mut owner = old.engine(&state, &log, 8);
+    owner.run_to_end().unwrap();
+    let replica = StateStore::in_memory().unwrap();
+    let mut follower = engine_of(&old.spec(), &replica, &log, 8, Role::Follower);
+    follower.run_to_end().unwrap();
+
+    let next = Chained::knowing(&owner.handle().erased_below(LOG, PARTITIONS));
+    owner.deploy(&old.with(&next)).unwrap();
+    owner.run_to_end().unwrap();
+    owner.deploy(&next.spec()).unwrap();
+    for name in ["CityPeaks.compute", "Overall.compute"] {
+        log.delete_topic(old.topic(name)).unwrap();
+    }
+    append(&log, vec![order("u1", 2, 1.5, "c1").batch()]);
+    owner.run_to_end().unwrap();
+    follower.deploy(&old.with(&next)).unwrap();
+    follower.run_to_end().unwrap();
+    for table in PIPELINES.map(|name| next.table(name)) {
+        assert!(follower.handle().build_progress(table.id).caught_up, "{}", table.id);
+        assert_eq!(replica.digest(&table).unwrap(), state.digest(&table).unwrap(), "{}", table.id);
+    }
+
+    // What would be built from a log that is gone is never done.
+    let peaks = old.table("CityPeaks.compute").id;
+    follower.deploy(&JobSpec::default()).unwrap();
+    follower.drop_state(&[peaks]).unwrap();
+    follower.deploy(&old.spec()).unwrap();
+    follower.run_to_end().unwrap();
+    assert!(!follower.handle().build_progress(peaks).caught_up);
+}
+
+#[test]
+fn a_position_is_applied_when_the_last_pipeline_has_it() {
+    let (log, state, world) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
+    let mut engine = world.engine(&state, &log, 100);
+    let handle = engine.handle();
+    // One partition alone: the others stay empty, and nothing waits for them.
+    let event = order("u1", 0, 2.0, "c1");
+    append(&log, vec![event.batch()]);
+    let mut position = PositionSet::default();
+    position.set(LOG, event.partition(), 1);
+    let overall = world.table("Overall.compute");
+    let key = encode_key(&[Value::str("all")]).unwrap();
+    let mut steps = 0;
+    while !handle.is_applied(&position) {
+        assert!(engine.step().unwrap() > 0, "never applied");
+        steps += 1;
+    }
+    assert_eq!(stored(&state, &overall, &key).len(), 1);
+    // To the repartition log, to the rows of cities, of their peaks, and out of each: nothing may be skipped.
+    assert!(steps >= 5, "{steps}");
+
+    // The same on a follower, which has no emitters.
+    let fresh = StateStore::in_memory().unwrap();
+    let mut follower = engine_of(&world.spec(), &fresh, &log, 100, Role::Follower);
+    follower.run_to_end().unwrap();
+    assert!(follower.handle().is_applied(&position));
+}
+
+/// While events go on coming, a position does not wait for them too.
+#[test]
+fn a_position_is_applied_under_load() {
+    let (log, state, world) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
+    let mut engine = world.engine(&state, &log, 100);
+    let handle = engine.handle();
+    let event = order("u1", 0, 2.0, "c1");
+    append(&log, vec![event.batch()]);
+    let mut position = PositionSet::default();
+    position.set(LOG, event.partition(), 1);
+    for minute in 1..20 {
+        append(&log, (0..4).map(|user| order(&format!("u{user}"), minute, 2.0, "c1").batch()).collect());
+        engine.step().unwrap();
+    }
+    assert!(handle.is_applied(&position));
+    // So does a build.
+    let later = Chained::new();
+    let mut spec = later.spec();
+    spec.datasets[0].pipelines[0].feeds.clear();
+    engine.deploy(&spec).unwrap();
+    engine.deploy(&later.spec()).unwrap();
+    let levels = later.table("Levels.compute").id;
+    let is_built = (20..60).any(|minute| {
+        append(&log, (0..4).map(|user| order(&format!("u{user}"), minute, 2.0, "c1").batch()).collect());
+        engine.step().unwrap();
+        handle.build_progress(levels).caught_up
+    });
+    assert!(is_built);
+}
+
+/// What a foreign producer writes to a log of rows.
+#[test]
+fn poison_in_a_log_of_rows_is_a_dead_letter() {
+    let (log, state, world) = (new_log(), StateStore::in_memory().unwrap(), Chained::new());
+    let event = order("u1", 0, 2.0, "c1");
+    append(&log, vec![event.batch()]);
+    let mut engine = world.engine(&state, &log, 4);
+    engine.run_to_end().unwrap();
+    let progress = |partition: u16, covered: Vec<(u16, u64)>| {
+        Record::Progress { append_time: 0, partition, next_offset: 1, max_event_time: START, covered }.encode()
+    };
+    let poison = [vec![7], progress(PARTITIONS, Vec::new()), progress(0, vec![(PARTITIONS, 5)])];
+    let records = poison.into_iter().map(|value| NewRecord::new(event.key(), value)).collect();
+    let topic = world.topic("Levels.compute").to_string();
+    futures_block(log.append(vec![Batch { topic: topic.clone(), partition: 1, records }])).unwrap();
+    append(&log, vec![order("u1", 1, 2.0, "c1").batch()]);
+    engine.run_to_end().unwrap();
+    let dead: u64 = engine
+        .handle()
+        .status()
+        .unwrap()
+        .iter()
+        .filter(|shard| shard.topic == topic)
+        .map(|shard| shard.counters.dead)
+        .sum();
+    assert_eq!(dead, 3);
+    let kept = accepted(&[event, order("u1", 1, 2.0, "c1")]);
+    check_tables(&state, &log, &world, &kept);
+}

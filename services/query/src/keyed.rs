@@ -1,0 +1,107 @@
+//! The rows of a question by key and time, so that a table's rows of each key are read once.
+
+use crate::rows::Rows;
+use std::cmp::Ordering;
+use thyme_core::key;
+use thyme_core::time::Micros;
+
+/// Bytes of a key that are compared without looking at the key.
+const HEAD: usize = 16;
+
+/// Rows with their encoded keys, in the order of the table's rows and of time.
+pub(crate) struct KeyedRows {
+    /// The keys one after the other; rows that follow each other with the same key share it.
+    bytes: Vec<u8>,
+    rows: Vec<Keyed>,
+}
+
+/// A row's place in that order.
+pub(crate) struct Keyed {
+    pub time: Micros,
+    /// The first bytes of the key, zeros behind a shorter one.
+    head: [u64; HEAD / 8],
+    /// Where the key is.
+    start: u32,
+    length: u32,
+    pub row: u32,
+    vnode: u8,
+}
+
+/// About what a row costs here, with a short key.
+pub(crate) const ROW_BYTES: usize = size_of::<Keyed>() + HEAD;
+
+/// The rows of one key, in order of time.
+pub(crate) struct Group<'a> {
+    pub key: &'a [u8],
+    pub partition: u16,
+    pub rows: &'a [Keyed],
+}
+
+impl KeyedRows {
+    /// The rows by the key in these slots. Rows with a null key or no time are left out.
+    pub fn new(rows: &Rows, key: &[usize]) -> KeyedRows {
+        let mut keyed = KeyedRows { bytes: Vec::new(), rows: Vec::with_capacity(rows.len()) };
+        for (row, time) in rows.times.iter().enumerate() {
+            let start = keyed.bytes.len();
+            let components = key.iter().map(|&slot| &rows.slots[slot][row].value);
+            match time {
+                Some(time) if key::put_key(&mut keyed.bytes, components).is_some() => keyed.push(*time, row, start),
+                _ => keyed.bytes.truncate(start),
+            }
+        }
+        let bytes = &keyed.bytes;
+        keyed.rows.sort_unstable_by(|a, b| a.order(b, bytes));
+        keyed
+    }
+
+    /// Takes in a row whose key stands at the end of the bytes, from `start` on.
+    fn push(&mut self, time: Micros, row: usize, start: usize) {
+        let key = &self.bytes[start..];
+        let row = row as u32;
+        if let Some(before) = self.rows.last().filter(|before| before.key(&self.bytes) == key) {
+            let Keyed { head, start: known, length, vnode, .. } = *before;
+            self.rows.push(Keyed { time, head, start: known, length, row, vnode });
+            self.bytes.truncate(start);
+            return;
+        }
+        let mut head = [0; HEAD];
+        let known = key.len().min(HEAD);
+        head[..known].copy_from_slice(&key[..known]);
+        let (first, second) = head.split_at(HEAD / 2);
+        let head = [first, second].map(|half| half.try_into().map_or(0, u64::from_be_bytes));
+        let (vnode, length) = (key::vnode(key), key.len() as u32);
+        self.rows.push(Keyed { time, head, start: start as u32, length, row, vnode });
+    }
+
+    pub fn order(&self) -> impl Iterator<Item = usize> {
+        self.rows.iter().map(|keyed| keyed.row as usize)
+    }
+
+    /// The keys in order, each with its rows.
+    pub fn groups(&self, partitions: u16) -> impl Iterator<Item = Group<'_>> {
+        let chunks = self.rows.chunk_by(|a, b| a.order_of_key(b, &self.bytes).is_eq());
+        chunks.map(move |rows| Group {
+            key: rows[0].key(&self.bytes),
+            partition: key::partition_of_vnode(rows[0].vnode, partitions),
+            rows,
+        })
+    }
+}
+
+impl Keyed {
+    fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let start = self.start as usize;
+        &bytes[start..start + self.length as usize]
+    }
+
+    fn order(&self, other: &Keyed, bytes: &[u8]) -> Ordering {
+        self.order_of_key(other, bytes).then_with(|| (self.time, self.row).cmp(&(other.time, other.row)))
+    }
+
+    fn order_of_key(&self, other: &Keyed, bytes: &[u8]) -> Ordering {
+        let heads = (self.vnode, self.head).cmp(&(other.vnode, other.head));
+        // No key begins with another, so that short ones are told apart by their heads.
+        let is_known = self.start == other.start || self.length.max(other.length) as usize <= HEAD;
+        if heads.is_ne() || is_known { heads } else { self.key(bytes).cmp(other.key(bytes)) }
+    }
+}
