@@ -21,7 +21,7 @@ pub(crate) struct Keyed {
     /// The first bytes of the key, zeros behind a shorter one.
     head: [u64; HEAD / 8],
     /// Where the key is.
-    start: u32,
+    start: usize,
     length: u32,
     pub row: u32,
     vnode: u8,
@@ -70,7 +70,7 @@ impl KeyedRows {
         let (first, second) = head.split_at(HEAD / 2);
         let head = [first, second].map(|half| half.try_into().map_or(0, u64::from_be_bytes));
         let (vnode, length) = (key::vnode(key), key.len() as u32);
-        self.rows.push(Keyed { time, head, start: start as u32, length, row, vnode });
+        self.rows.push(Keyed { time, head, start, length, row, vnode });
     }
 
     pub fn order(&self) -> impl Iterator<Item = usize> {
@@ -90,8 +90,7 @@ impl KeyedRows {
 
 impl Keyed {
     fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        let start = self.start as usize;
-        &bytes[start..start + self.length as usize]
+        &bytes[self.start..self.start + self.length as usize]
     }
 
     fn order(&self, other: &Keyed, bytes: &[u8]) -> Ordering {
@@ -103,5 +102,55 @@ impl Keyed {
         // No key begins with another, so that short ones are told apart by their heads.
         let is_known = self.start == other.start || self.length.max(other.length) as usize <= HEAD;
         if heads.is_ne() || is_known { heads } else { self.key(bytes).cmp(other.key(bytes)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::FeatureValue;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use thyme_core::value::Value;
+
+    /// Times and rows.
+    type OfKey = Vec<(Micros, usize)>;
+
+    /// Keys that often begin alike, also beyond what is compared first, or are null.
+    fn key() -> impl Strategy<Value = Value> {
+        prop_oneof![
+            (-3i64..3).prop_map(Value::Int),
+            "[ab\u{0}]{0,3}".prop_map(Value::str),
+            "[ab]{0,2}".prop_map(|end| Value::str(format!("a text that is long {end}"))),
+            Just(Value::Null),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn each_key_has_its_rows_in_order_of_time(
+            given in prop::collection::vec((key(), key(), prop::option::of(0i64..4)), 0..40),
+        ) {
+            let slot = |of: fn(&(Value, Value, Option<Micros>)) -> &Value| {
+                given.iter().map(|row| FeatureValue::ok(of(row).clone())).collect::<Vec<_>>()
+            };
+            let rows = Rows {
+                times: given.iter().map(|(.., time)| *time).collect(),
+                slots: vec![slot(|row| &row.0), slot(|row| &row.1)],
+            };
+            let mut wanted: BTreeMap<(u8, Vec<u8>), OfKey> = BTreeMap::new();
+            for (row, (first, second, time)) in given.iter().enumerate() {
+                if let (Some(encoded), Some(time)) = (key::encode_key(&[second.clone(), first.clone()]), time) {
+                    wanted.entry((key::vnode(&encoded), encoded)).or_default().push((*time, row));
+                }
+            }
+            wanted.values_mut().for_each(|rows| rows.sort_unstable());
+            let keyed = KeyedRows::new(&rows, &[1, 0]);
+            let found: Vec<_> = keyed.groups(4).map(|group| {
+                let rows: Vec<_> = group.rows.iter().map(|at| (at.time, at.row as usize)).collect();
+                ((key::vnode(group.key), group.key.to_vec()), rows)
+            }).collect();
+            prop_assert_eq!(found, wanted.into_iter().collect::<Vec<_>>());
+        }
     }
 }
