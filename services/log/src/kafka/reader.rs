@@ -104,7 +104,7 @@ impl Reader {
         let name = self.connection.settings.full_name(topic);
         let known = self.connection.ends.known(topic, partition);
         let (low, high) = self.watermarks(&name, partition).map_err(|error| {
-            self.connection.topics.forget_if_gone(topic, &error);
+            self.connection.forget_if_gone(topic, &error);
             self.connection.failed(&format!("asking for the end of topic '{name}' partition {partition}"), &error)
         })?;
         let unsigned = |offset: i64| u64::try_from(offset).unwrap_or_default();
@@ -261,6 +261,14 @@ impl Reader {
             for slot in slots {
                 self.close(slot, topic, partition);
             }
+        }
+    }
+
+    /// Cursors of a partition know what was there when they were opened; the next read opens another.
+    pub fn forget_partition(&self, topic: &str, partition: u16) {
+        let removed = self.cursors.lock().get_mut(topic).and_then(|partitions| partitions.remove(&partition));
+        for slot in removed.into_iter().flatten() {
+            self.close(slot, topic, partition);
         }
     }
 }
