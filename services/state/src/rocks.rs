@@ -161,6 +161,7 @@ fn family_options(family: Family, options: &Options, cache: &Cache, env: Option<
 pub struct OwnedSnapshot {
     // Both refer to the database and are dropped before it: fields drop in the order they are declared.
     read_options: ReadOptions,
+    sequence: u64,
     snapshot: SnapshotWithThreadMode<'static, DB>,
     rocks: Arc<Rocks>,
 }
@@ -176,11 +177,16 @@ impl OwnedSnapshot {
         };
         let mut read_options = ReadOptions::default();
         read_options.set_snapshot(&snapshot);
-        OwnedSnapshot { read_options, snapshot, rocks }
+        OwnedSnapshot { read_options, sequence: snapshot.sequence_number(), snapshot, rocks }
     }
 
     pub fn rocks(&self) -> &Arc<Rocks> {
         &self.rocks
+    }
+
+    /// Its place in the order of writes.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     #[inline]
