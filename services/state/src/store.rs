@@ -3,7 +3,7 @@
 use crate::digest::{Digest, digest_of};
 use crate::keys::Family;
 use crate::model::{Options, Table};
-use crate::rocks::{OwnedSnapshot, Rocks};
+use crate::rocks::{OpenState, OwnedSnapshot, Rocks};
 use crate::snapshot::Snapshot;
 use crate::tables::meta;
 use crate::tick::Tick;
@@ -49,6 +49,11 @@ impl StateStore {
         let blocks = BlockRegistry::load(&OwnedSnapshot::new(rocks.clone()))?;
         let row_cache = RowCache::new(options.row_cache_bytes, rocks.db().latest_sequence_number());
         Ok(Arc::new(StateStore { rocks, blocks, row_cache, commits: Mutex::new(()), rows_read: AtomicU64::new(0) }))
+    }
+
+    /// To wait for the end of all that has this state: snapshots, copies under way, whoever asks.
+    pub fn is_open(&self) -> OpenState {
+        self.rocks.is_open()
     }
 
     /// Begins a tick: changes that become visible and durable together.
