@@ -248,14 +248,14 @@ impl Server {
             tracing::warn!("the last query runs were not recorded");
         }
         self.catalog.close().await;
-        closed(&self.state).await;
+        wait_closed(&self.state).await;
         Ok(())
     }
 }
 
 /// Waits until nothing has the state open any more, such as a checkpoint's copy that was under way: a server that is started next
 /// on the data directory would be refused.
-async fn closed(state: &OpenState) {
+async fn wait_closed(state: &OpenState) {
     let until = Instant::now() + GRACE;
     while !state.is_closed() {
         if Instant::now() > until {
