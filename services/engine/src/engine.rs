@@ -118,24 +118,31 @@ impl Engine {
     }
 
     /// Makes a follower the owner, or an owner a follower. An owner fences every earlier one before it does anything else, and learns
-    /// from the log what was sent; whoever was owner goes on as a replica. Called again after an error.
+    /// from the log what was sent; called again after an error. Whoever was owner goes on as a replica, whatever fails.
     pub fn set_role(&mut self, role: Role) -> Result<()> {
         if self.role == role {
             return Ok(());
         }
-        self.producer = match role {
-            Role::Owner => Some(self.log.producer(&self.options.producer_id)?),
-            Role::Follower => None,
-        };
-        pass(match role {
-            Role::Owner => Point::Assigned,
-            Role::Follower => Point::Revoked,
-        })?;
-        let before = std::mem::replace(&mut self.role, role);
+        match role {
+            Role::Owner => self.lead(),
+            Role::Follower => {
+                self.role = role;
+                self.producer = None;
+                self.shards.iter_mut().for_each(Shard::follow);
+                self.publish();
+                pass(Point::Revoked)
+            }
+        }
+    }
+
+    fn lead(&mut self) -> Result<()> {
+        self.producer = Some(self.log.producer(&self.options.producer_id)?);
+        pass(Point::Assigned)?;
+        self.role = Role::Owner;
         let spec = self.spec.clone();
         let deployed = self.deploy(&spec);
         if deployed.is_err() {
-            self.role = before;
+            self.role = Role::Follower;
         }
         deployed
     }

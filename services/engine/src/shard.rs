@@ -126,6 +126,12 @@ impl Shard {
         }
     }
 
+    /// Goes on as a replica: without outputs, on a log that is another node's.
+    pub fn follow(&mut self) {
+        self.members.retain(|member| !matches!(member.kind, MemberKind::Router { .. } | MemberKind::Emitter { .. }));
+        self.follows = true;
+    }
+
     /// The outputs of routers and emitters up to here are in the log: should the state's write fail now, they must not be sent again.
     /// After an outcome that had to be asked for, more than that may be there: another engine may have gone on meanwhile.
     pub fn outputs_committed(&mut self, offsets: &[(String, String, u16, u64)]) {
