@@ -86,6 +86,8 @@ impl Engine {
             }
         }
         pass(Point::Deploying)?;
+        let is_read = |topic: &str| shards.iter().any(|shard| shard.topic == topic);
+        self.shards.iter().filter(|old| !is_read(&old.topic)).for_each(|old| self.log.forget(&old.topic));
         for shard in &shards {
             self.log.expect_reads(&shard.topic, shard.partition, shard.next);
         }

@@ -111,8 +111,9 @@ pub trait EventLog: Send + Sync {
     /// Says that reads from there on are to come, so that the log can fetch ahead.
     fn expect_reads(&self, _topic: &str, _partition: u16, _from: u64) {}
 
-    /// What has been fetched ahead in the partition is forgotten: reads that begin now see at least what was committed before.
-    fn read_anew(&self, _topic: &str, _partition: u16) {}
+    /// Forgets what was fetched ahead of a topic and what is known of its end: reads that begin now see what the log has now. For
+    /// a topic that is read no more: one that is made under its name later is another.
+    fn forget(&self, _topic: &str) {}
 
     /// Where the next record will be, or before: past the last committed record, 0 if there is none.
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64>;

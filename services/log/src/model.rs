@@ -206,8 +206,8 @@ impl EventLog for FaultyLog {
         self.inner.expect_reads(topic, partition, from);
     }
 
-    fn read_anew(&self, topic: &str, partition: u16) {
-        self.inner.read_anew(topic, partition);
+    fn forget(&self, topic: &str) {
+        self.inner.forget(topic);
     }
 
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {

@@ -175,6 +175,8 @@ impl Cursor {
                 let what =
                     format!("reading topic '{}' partition {} at offset {}", self.name, self.partition, self.next);
                 let late = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+                // It may be of another topic of that name, which somebody else has deleted. The next cursor asks the broker.
+                self.connection.ends.forget(&self.topic);
                 return Err(self.connection.failed(&what, &late));
             }
         }
@@ -186,6 +188,7 @@ impl Cursor {
         let what = format!("reading topic '{}' partition {} at offset {}", self.name, self.partition, self.next);
         match code_of(error)? {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => {
+                self.connection.ends.forget(&self.topic);
                 let bounds = self.consumer.fetch_watermarks(&self.name, i32::from(self.partition), ASK);
                 let begin = bounds.ok().and_then(|(low, _)| u64::try_from(low).ok()).unwrap_or_default();
                 if begin > self.next {

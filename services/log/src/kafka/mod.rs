@@ -194,8 +194,7 @@ impl EventLog for KafkaLog {
 
     fn delete_topic(&self, topic: &str) -> Result<()> {
         self.connection.topics.delete(topic)?;
-        self.reader.forget(topic);
-        self.connection.ends.forget(topic);
+        self.forget(topic);
         Ok(())
     }
 
@@ -222,8 +221,9 @@ impl EventLog for KafkaLog {
         self.reader.expect(topic, partition, from);
     }
 
-    fn read_anew(&self, topic: &str, partition: u16) {
-        self.reader.forget_partition(topic, partition);
+    fn forget(&self, topic: &str) {
+        self.reader.forget(topic);
+        self.connection.ends.forget(topic);
     }
 
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {

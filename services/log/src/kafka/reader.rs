@@ -254,21 +254,13 @@ impl Reader {
         Ok((fetchers.len() - 1, consumer))
     }
 
-    /// A deleted topic.
+    /// Cursors know what was there when they were opened; the next read opens another.
     pub fn forget(&self, topic: &str) {
         let removed = self.cursors.lock().remove(topic);
         for (partition, slots) in removed.into_iter().flatten() {
             for slot in slots {
                 self.close(slot, topic, partition);
             }
-        }
-    }
-
-    /// Cursors of a partition know what was there when they were opened; the next read opens another.
-    pub fn forget_partition(&self, topic: &str, partition: u16) {
-        let removed = self.cursors.lock().get_mut(topic).and_then(|partitions| partitions.remove(&partition));
-        for slot in removed.into_iter().flatten() {
-            self.close(slot, topic, partition);
         }
     }
 }
