@@ -235,11 +235,11 @@ def test_a_chain_goes_on_whichever_server_dies(make_server):
                 other = servers[1 - servers.index(owner)]
                 wait_until(lambda other=other: owns(other))
             owner.start()
-        wait_until(lambda: any(owns(server) for server in servers))
-        for server in servers:
-            server.wait_ready()
-            with server.client(retry_for=180) as client:
-                check(client, sent, chance, at_least=position)
+            wait_until(lambda: any(owns(server) for server in servers))
+            for server in servers:
+                server.wait_ready()
+                with server.client(retry_for=180) as client:
+                    check(client, sent, chance, at_least=position)
 
         # From the start of the log, with the rows that are there.
         owner = owner_of(servers)

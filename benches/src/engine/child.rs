@@ -99,14 +99,22 @@ impl World {
         let snapshot = self.state.snapshot();
         let data = snapshot.read(&self.table, &key, row.time, &read.windows, &Visible::ALL)?;
         let mut answer = Answer::new();
-        for (output, outcome) in plan.outputs.iter().zip(read.finish(plan, row.time, &data)) {
+        let mut failed = None;
+        read.finish(plan, row.time, &data, |place, outcome| {
+            let name = &plan.outputs[place].name;
             let number = match outcome {
-                Aggregated::Value(Value::Int(number)) | Aggregated::Empty(Value::Int(number)) => Some(number as f64),
-                Aggregated::Value(Value::Float(number)) | Aggregated::Empty(Value::Float(number)) => Some(number),
+                Aggregated::Value(Value::Int(number)) | Aggregated::Empty(Value::Int(number)) => Some(*number as f64),
+                Aggregated::Value(Value::Float(number)) | Aggregated::Empty(Value::Float(number)) => Some(*number),
                 Aggregated::Empty(Value::Null) => None,
-                other => return Err(format!("{} is {other:?}", output.name).into()),
+                other => {
+                    failed = Some(format!("{name} is {other:?}"));
+                    None
+                }
             };
-            answer.insert(output.name.clone(), number);
+            answer.insert(name.clone(), number);
+        });
+        if let Some(failed) = failed {
+            return Err(failed.into());
         }
         Ok(answer)
     }

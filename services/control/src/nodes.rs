@@ -22,7 +22,9 @@ impl Controller {
         self.leads.store(true, Ordering::Release);
         let resumed = self.clone().resume().await;
         if resumed.is_err() {
+            // It is tried again as long as this node may lead; until then the engine must not act as the owner.
             self.leads.store(false, Ordering::Release);
+            self.parts.engine.set_role(Role::Follower).await?;
         }
         resumed
     }

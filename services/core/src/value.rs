@@ -183,10 +183,16 @@ impl Value {
 
     /// An int as the float or Decimal that `data_type` is; any other value unchanged.
     pub fn widened(self, data_type: &DataType) -> Value {
-        match (&self, data_type) {
-            (Value::Int(number), DataType::Float) => Value::Float(*number as f64),
-            (Value::Int(number), DataType::Decimal) => Value::Decimal(Decimal::from_int(*number)),
-            _ => self,
+        self.widening(data_type).unwrap_or(self)
+    }
+
+    /// What [`Value::widened`] makes of it, where that is another value.
+    #[inline]
+    pub fn widening(&self, data_type: &DataType) -> Option<Value> {
+        match (self, data_type) {
+            (Value::Int(number), DataType::Float) => Some(Value::Float(*number as f64)),
+            (Value::Int(number), DataType::Decimal) => Some(Value::Decimal(Decimal::from_int(*number))),
+            _ => None,
         }
     }
 

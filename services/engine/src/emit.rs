@@ -203,8 +203,8 @@ impl Shard {
         let below = self.reached_by_pipeline_of(first);
         let mut records = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES)?;
         records.truncate(records.partition_point(|record| record.offset < below));
-        let next = records.last().map_or(below, |last| last.offset + 1);
-        advance.records += records.len().max(1);
+        let next = self.end_of(&records, from, below)?;
+        advance.records += records.len();
         let events = self.rows_again(snapshot, &records, &[group, &[pipeline][..]].concat())?;
         let rows = first.rows(snapshot, &events, left_out)?;
         for index in group {

@@ -86,6 +86,8 @@ impl Engine {
             }
         }
         pass(Point::Deploying)?;
+        let is_read = |topic: &str| shards.iter().any(|shard| shard.topic == topic);
+        self.shards.iter().filter(|old| !is_read(&old.topic)).for_each(|old| self.log.forget(&old.topic));
         for shard in &shards {
             self.log.expect_reads(&shard.topic, shard.partition, shard.next);
         }
@@ -118,24 +120,31 @@ impl Engine {
     }
 
     /// Makes a follower the owner, or an owner a follower. An owner fences every earlier one before it does anything else, and learns
-    /// from the log what was sent; whoever was owner goes on as a replica. Called again after an error.
+    /// from the log what was sent; called again after an error. Whoever was owner goes on as a replica, whatever fails.
     pub fn set_role(&mut self, role: Role) -> Result<()> {
         if self.role == role {
             return Ok(());
         }
-        self.producer = match role {
-            Role::Owner => Some(self.log.producer(&self.options.producer_id)?),
-            Role::Follower => None,
-        };
-        pass(match role {
-            Role::Owner => Point::Assigned,
-            Role::Follower => Point::Revoked,
-        })?;
-        let before = std::mem::replace(&mut self.role, role);
+        match role {
+            Role::Owner => self.lead(),
+            Role::Follower => {
+                self.role = role;
+                self.producer = None;
+                self.shards.iter_mut().for_each(Shard::follow);
+                self.publish();
+                pass(Point::Revoked)
+            }
+        }
+    }
+
+    fn lead(&mut self) -> Result<()> {
+        self.producer = Some(self.log.producer(&self.options.producer_id)?);
+        pass(Point::Assigned)?;
+        self.role = Role::Owner;
         let spec = self.spec.clone();
         let deployed = self.deploy(&spec);
         if deployed.is_err() {
-            self.role = before;
+            self.role = Role::Follower;
         }
         deployed
     }

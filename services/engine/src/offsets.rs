@@ -87,6 +87,7 @@ impl OutputPlace<'_> {
     /// partition of its output, in the same transaction: the last one is at the end of any of them. Rows with the key of what they
     /// are made from leave it in the partition of the same number.
     fn found_in_output(&self, log: &dyn EventLog, at: u16) -> Result<Option<u64>> {
+        log.forget(self.output);
         let mut below = log.end_offset(self.output, at)?;
         let mut length = TAIL;
         while below > 0 {
@@ -103,6 +104,7 @@ impl OutputPlace<'_> {
 
     /// An emitter's records of one partition go to the same partition of its topic, in log order: the last one tells.
     fn found_in_records(&self, log: &dyn EventLog) -> Result<Option<u64>> {
+        log.forget(self.output);
         let mut below = log.end_offset(self.output, self.partition)?;
         let mut length = TAIL;
         while below > 0 {

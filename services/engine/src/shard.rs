@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use thyme_core::definition::CompiledDataset;
 use thyme_core::failpoint::{Point, pass};
-use thyme_core::{ErrorKind, Result};
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_log::{Batch, EventLog, LogRecord, Producer};
 use thyme_state::{Acceptance, CounterScope, Counters, Rejected, Snapshot, SourceProgress, Tick};
 
@@ -124,6 +124,12 @@ impl Shard {
             let member = &mut self.members[index];
             member.next = member.next.max(next);
         }
+    }
+
+    /// Goes on as a replica: without outputs, on a log that is another node's.
+    pub fn follow(&mut self) {
+        self.members.retain(|member| !matches!(member.kind, MemberKind::Router { .. } | MemberKind::Emitter { .. }));
+        self.follows = true;
     }
 
     /// The outputs of routers and emitters up to here are in the log: should the state's write fail now, they must not be sent again.
@@ -263,9 +269,8 @@ impl Shard {
         let group = self.standing_at(place);
         pass(Point::BuildPass)?;
         let Some(records) = self.read(log, options, place, self.next, &group)? else { return Ok(()) };
-        // Offsets may have gaps; where nothing is left below the shard's own place, the group stands there.
-        let next = records.last().map_or(self.next, |last| last.offset + 1);
-        advance.records += records.len().max(1);
+        let next = self.end_of(&records, place, self.next)?;
+        advance.records += records.len();
         if next == self.next {
             pass(Point::BuildTakeover)?;
         }
@@ -280,6 +285,17 @@ impl Shard {
         let reached = if next == self.next { self.acceptance } else { Acceptance::default() };
         let end = self.source_end(next, &reached);
         self.feed(snapshot, tick, &group, &rows, next, Some(&end), watermarks, advance)
+    }
+
+    /// The place after records that were read for the second time, by a member at `from` that is behind: `below` is the place after a
+    /// record that others have read, so there are some. To go on without them would lose them for good.
+    pub fn end_of(&self, records: &[LogRecord], from: u64, below: u64) -> Result<u64> {
+        records.last().map(|last| last.offset + 1).ok_or_else(|| {
+            let (topic, partition) = (&self.topic, self.partition);
+            Error::unavailable(format!(
+                "the log gives no record at {from}, but others were read up to {below}: topic={topic} partition={partition}"
+            ))
+        })
     }
 
     fn own_watermark(&self, acceptance: &Acceptance) -> Option<i64> {

@@ -71,7 +71,7 @@ fn storm(
     seed: u64,
     loses_state: bool,
 ) -> Engine {
-    let faulty = Arc::new(FaultyLog::seeded_commits(log.clone(), seed, 3));
+    let faulty = Arc::new(FaultyLog::seeded_commits(log.clone(), seed, 3).with_late_reads(seed, 6));
     let bad: Arc<dyn EventLog> = faulty.clone();
     let mut rest = more.chunks(more.len().div_ceil(ticks.len()).max(1));
     for (turn, size) in ticks.iter().enumerate() {

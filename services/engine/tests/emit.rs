@@ -75,7 +75,7 @@ proptest! {
     ) {
         let world = World::emitting();
         let inner = log_with(&events);
-        let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3));
+        let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3).with_late_reads(seed, 6));
         let log: Arc<dyn EventLog> = faulty.clone();
         let mut state = StateStore::in_memory().unwrap();
         for (turn, size) in ticks.iter().enumerate() {

@@ -67,7 +67,7 @@ fn storm(
     ticks: &[usize],
     seed: u64,
 ) -> Engine {
-    let faulty = Arc::new(FaultyLog::seeded_commits(log.clone(), seed, 3));
+    let faulty = Arc::new(FaultyLog::seeded_commits(log.clone(), seed, 3).with_late_reads(seed, 6));
     let bad: Arc<dyn EventLog> = faulty.clone();
     let share = more.len().div_ceil(ticks.len()).max(1);
     let mut rest = more.chunks(share);

@@ -95,9 +95,10 @@ pub trait EventLog: Send + Sync {
     /// After an error some of it may have been appended: append is at least once, event ids make it exactly once.
     async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>>;
 
-    /// Committed records at `from` or later, in offset order: at most about `max_records` and `max_bytes` (keys and values),
-    /// but at least one if there is one. Waits for no record that is not there. `OutOfRange` if `from` is past the end, `DataLoss` if
-    /// the records there are gone.
+    /// Committed records at `from` or later, in offset order: at most about `max_records` and `max_bytes` (keys and values), but at
+    /// least one if there is one that this log has acknowledged, or has given to any reader before: whoever has read further
+    /// elsewhere may conclude that nothing lies between. Waits for no record that is not there. `OutOfRange` if `from` is past the end,
+    /// `DataLoss` if the records there are gone.
     fn read(
         &self,
         topic: &str,
@@ -109,6 +110,10 @@ pub trait EventLog: Send + Sync {
 
     /// Says that reads from there on are to come, so that the log can fetch ahead.
     fn expect_reads(&self, _topic: &str, _partition: u16, _from: u64) {}
+
+    /// Forgets what was fetched ahead of a topic and what is known of its end: reads that begin now see what the log has now. For
+    /// a topic that is read no more: one that is made under its name later is another.
+    fn forget(&self, _topic: &str) {}
 
     /// Where the next record will be, or before: past the last committed record, 0 if there is none.
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64>;

@@ -53,6 +53,12 @@ const COMMIT_FAULTS: [CommitFault; 4] = [
 ];
 const APPEND_FAULTS: [AppendFault; 3] = [AppendFault::Before, AppendFault::Halfway, AppendFault::After];
 
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan::Script { commits: VecDeque::new(), appends: VecDeque::new() }
+    }
+}
+
 impl Plan {
     fn next_commit(&mut self) -> CommitFault {
         match self {
@@ -80,11 +86,14 @@ pub struct FaultyLog {
     faults: Arc<Faults>,
 }
 
+#[derive(Default)]
 struct Faults {
     plan: Mutex<Plan>,
     /// By transactional id: transactions whose fate the next producer seals.
     pending: Mutex<HashMap<String, Box<dyn Producer>>>,
     injected: Mutex<Vec<String>>,
+    /// One read in so many is late.
+    late: Mutex<Option<(Chance, usize)>>,
 }
 
 impl FaultyLog {
@@ -109,13 +118,21 @@ impl FaultyLog {
     }
 
     fn with_plan(inner: Arc<dyn EventLog>, plan: Plan) -> FaultyLog {
-        let faults = Faults { plan: Mutex::new(plan), pending: Mutex::default(), injected: Mutex::default() };
+        let faults = Faults { plan: Mutex::new(plan), ..Faults::default() };
         FaultyLog { inner, faults: Arc::new(faults) }
+    }
+
+    /// About one read in `one_in` brings nothing, as if the records had not arrived yet. No log may do that to who knows of them
+    /// (see [`EventLog::read`]): whoever takes it for the end of the records loses some.
+    pub fn with_late_reads(self, seed: u64, one_in: usize) -> FaultyLog {
+        *self.faults.late.lock() = Some((Chance::new(seed), one_in));
+        self
     }
 
     /// No more faults from here on. Open fates are still sealed by the next producer.
     pub fn heal(&self) {
-        *self.faults.plan.lock() = Plan::Script { commits: VecDeque::new(), appends: VecDeque::new() };
+        *self.faults.plan.lock() = Plan::default();
+        *self.faults.late.lock() = None;
     }
 
     /// The faults that were injected so far, by name, in order.
@@ -177,11 +194,20 @@ impl EventLog for FaultyLog {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<LogRecord>> {
+        if let Some((chance, one_in)) = self.faults.late.lock().as_mut()
+            && chance.below(*one_in) == 0
+        {
+            return Ok(Vec::new());
+        }
         self.inner.read(topic, partition, from, max_records, max_bytes)
     }
 
     fn expect_reads(&self, topic: &str, partition: u16, from: u64) {
         self.inner.expect_reads(topic, partition, from);
+    }
+
+    fn forget(&self, topic: &str) {
+        self.inner.forget(topic);
     }
 
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {

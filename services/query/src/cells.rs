@@ -19,7 +19,7 @@ pub(crate) trait Cells {
     fn expect(&mut self, rows: impl Iterator<Item = usize>);
     /// The same value in every row of a slot, to be overwritten.
     fn fill(&mut self, slot: usize, value: &FeatureValue);
-    fn set(&mut self, slot: usize, row: usize, value: Value, status: Status);
+    fn set(&mut self, slot: usize, row: usize, value: &Value, status: &Status);
 }
 
 impl Cells for Rows {
@@ -30,8 +30,9 @@ impl Cells for Rows {
     fn fill(&mut self, slot: usize, value: &FeatureValue) {
         Rows::fill(self, slot, value);
     }
-    fn set(&mut self, slot: usize, row: usize, value: Value, status: Status) {
-        self.slots[slot][row] = FeatureValue { value, status };
+    #[inline]
+    fn set(&mut self, slot: usize, row: usize, value: &Value, status: &Status) {
+        self.slots[slot][row] = FeatureValue { value: value.clone(), status: status.clone() };
     }
 }
 
@@ -98,9 +99,9 @@ impl Cells for ColumnRows<'_> {
         self.columns[slot] = Some(Column::filled(data_type, value, self.given.len()));
     }
     #[inline]
-    fn set(&mut self, slot: usize, row: usize, value: Value, status: Status) {
+    fn set(&mut self, slot: usize, row: usize, value: &Value, status: &Status) {
         if let Some(column) = &mut self.columns[slot] {
-            column.set(self.places[row] as usize, value, &status);
+            column.set(self.places[row] as usize, value, status);
         }
     }
 }
@@ -157,14 +158,14 @@ impl Column {
     }
 
     #[inline]
-    fn set(&mut self, row: usize, value: Value, status: &Status) {
-        self.marks[row] = mark(&value, status);
+    fn set(&mut self, row: usize, value: &Value, status: &Status) {
+        self.marks[row] = mark(value, status);
         match (&mut self.cells, value) {
-            (Typed::Floats(cells), Value::Float(number)) => cells[row] = number,
-            (Typed::Ints(cells), Value::Int(number)) => cells[row] = number,
-            (Typed::Times(cells), Value::Time(micros)) => cells[row] = micros,
-            (Typed::Bools(cells), Value::Bool(flag)) => cells[row] = flag,
-            (Typed::Values(cells), value) => cells[row] = value,
+            (Typed::Floats(cells), Value::Float(number)) => cells[row] = *number,
+            (Typed::Ints(cells), Value::Int(number)) => cells[row] = *number,
+            (Typed::Times(cells), Value::Time(micros)) => cells[row] = *micros,
+            (Typed::Bools(cells), Value::Bool(flag)) => cells[row] = *flag,
+            (Typed::Values(cells), value) => cells[row] = value.clone(),
             (_, Value::Null) => {}
             (_, other) => self.wrong = Some(other.type_name()),
         }

@@ -16,6 +16,7 @@ pub(crate) struct KeyedRows {
 }
 
 /// A row's place in that order.
+#[derive(Clone, Copy)]
 pub(crate) struct Keyed {
     pub time: Micros,
     /// The first bytes of the key, zeros behind a shorter one.
@@ -49,9 +50,26 @@ impl KeyedRows {
                 _ => keyed.bytes.truncate(start),
             }
         }
-        let bytes = &keyed.bytes;
-        keyed.rows.sort_unstable_by(|a, b| a.order(b, bytes));
+        keyed.sort();
         keyed
+    }
+
+    /// Rows that come with the same key, mostly in order of time, are put into their place together.
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        let mut runs: Vec<&[Keyed]> = self.rows.chunk_by(|a, b| a.start == b.start && a.time <= b.time).collect();
+        if runs.len() > self.rows.len() / 2 {
+            self.rows.sort_unstable_by(|a, b| a.order(b, bytes));
+            return;
+        }
+        runs.sort_unstable_by(|a, b| a[0].order(&b[0], bytes));
+        let mut sorted = runs.concat();
+        for of_key in sorted.chunk_by_mut(|a, b| a.order_of_key(b, bytes).is_eq()) {
+            if !of_key.is_sorted_by_key(Keyed::place) {
+                of_key.sort_unstable_by_key(Keyed::place);
+            }
+        }
+        self.rows = sorted;
     }
 
     /// Takes in a row whose key stands at the end of the bytes, from `start` on.
@@ -94,7 +112,11 @@ impl Keyed {
     }
 
     fn order(&self, other: &Keyed, bytes: &[u8]) -> Ordering {
-        self.order_of_key(other, bytes).then_with(|| (self.time, self.row).cmp(&(other.time, other.row)))
+        self.order_of_key(other, bytes).then_with(|| self.place().cmp(&other.place()))
+    }
+
+    fn place(&self) -> (Micros, u32) {
+        (self.time, self.row)
     }
 
     fn order_of_key(&self, other: &Keyed, bytes: &[u8]) -> Ordering {
@@ -129,8 +151,13 @@ mod tests {
     proptest! {
         #[test]
         fn each_key_has_its_rows_in_order_of_time(
-            given in prop::collection::vec((key(), key(), prop::option::of(0i64..4)), 0..40),
+            given in prop::collection::vec((key(), key(), prop::collection::vec(prop::option::of(0i64..4), 1..6)), 0..20),
         ) {
+            // Some keys come several times in a row.
+            let of_key = |(first, second, times): &(Value, Value, Vec<Option<Micros>>)| {
+                times.iter().map(|time| (first.clone(), second.clone(), *time)).collect::<Vec<_>>()
+            };
+            let given: Vec<(Value, Value, Option<Micros>)> = given.iter().flat_map(of_key).collect();
             let slot = |of: fn(&(Value, Value, Option<Micros>)) -> &Value| {
                 given.iter().map(|row| FeatureValue::ok(of(row).clone())).collect::<Vec<_>>()
             };

@@ -3,7 +3,7 @@
 use crate::answer::FeatureValue;
 use crate::calls::coerce;
 use crate::deployment::{Served, Source};
-use crate::reads::settle;
+use crate::reads::settled;
 use crate::runtime::Lookups;
 use crate::view::{Touched, View};
 use std::collections::BTreeMap;
@@ -91,20 +91,22 @@ impl LookupPlan {
                 return Ok(LookupRow { hit: values.is_some(), values });
             };
             let plan = &windows.pipeline.plan;
-            let outcomes: Vec<Outcome> = match place {
+            let mut write = |index: usize, outcome: &Outcome| {
+                let column = windows.pipeline.output_columns[index];
+                let (value, status) = settled(outcome, None, plan.outputs[index].default.as_ref());
+                values[column] = FeatureValue { value: value.clone().widened(&self.dataset.types[column]), status };
+            };
+            match place {
                 Some((encoded, until, visible)) => {
                     let data =
                         view.snapshot.read(table, encoded, until, &view.windows(&windows.plan.windows), &visible)?;
                     hit |= view.snapshot.known(table, encoded, until, &visible)?;
-                    windows.plan.finish(plan, at, &data).collect()
+                    windows.plan.finish(plan, at, &data, write);
                 }
-                None => plan.outputs.iter().map(|output| Outcome::Empty(output.empty.clone())).collect(),
-            };
-            for (index, outcome) in outcomes.into_iter().enumerate() {
-                let column = windows.pipeline.output_columns[index];
-                let data_type = &self.dataset.types[column];
-                let (value, status) = settle(outcome, None, plan.outputs[index].default.as_ref(), data_type);
-                values[column] = FeatureValue { value, status };
+                None => {
+                    let empty = plan.outputs.iter().map(|output| Outcome::Empty(output.empty.clone()));
+                    empty.enumerate().for_each(|(index, outcome)| write(index, &outcome));
+                }
             }
         }
         for (&column, component) in self.dataset.key_columns.iter().zip(key) {

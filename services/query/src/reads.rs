@@ -10,7 +10,6 @@ use std::sync::Arc;
 use thyme_core::aggregate::{Outcome, ReadPlan, WindowData, WindowRead};
 use thyme_core::definition::CompiledPipeline;
 use thyme_core::error::Result;
-use thyme_core::schema::DataType;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
 use thyme_state::Visible;
@@ -61,15 +60,15 @@ fn fill_unread(planned: &Planned, read: &ReadTable, cells: &mut impl Cells) {
     let reason: Arc<str> = NULL_TIMESTAMP.into();
     let mut fill = |slot: usize, unknown: FeatureValue| {
         cells.fill(slot, &unknown);
-        timeless.iter().for_each(|row| cells.set(slot, *row, Value::Null, Status::Error(reason.clone())));
+        timeless.iter().for_each(|row| cells.set(slot, *row, &Value::Null, &Status::Error(reason.clone())));
     };
     match &read.what {
         ReadWhat::Windows { pipeline, plan, slots } => {
             for (output, &slot) in plan.outputs.iter().zip(slots) {
                 let output = &pipeline.plan.outputs[output.output];
                 let slot_plan = &planned.slots[slot];
-                let empty = empty_value(slot_plan.default.as_ref(), output.default.as_ref(), &output.empty);
-                fill(slot, FeatureValue::default_of(empty.widened(&slot_plan.data_type)));
+                let empty = slot_plan.default.as_ref().or(output.default.as_ref()).unwrap_or(&output.empty);
+                fill(slot, FeatureValue::default_of(empty.clone().widened(&slot_plan.data_type)));
             }
         }
         ReadWhat::Newest { columns, .. } => {
@@ -132,8 +131,8 @@ impl Reader<'_> {
             horizon.check(first.time)?;
         }
         for early in early {
-            let reason: Arc<str> = horizon.reason(early.time).into();
-            let mut set = |slot: usize| cells.set(slot, early.row as usize, Value::Null, Status::Error(reason.clone()));
+            let status = Status::Error(horizon.reason(early.time).into());
+            let mut set = |slot: usize| cells.set(slot, early.row as usize, &Value::Null, &status);
             match &self.read.what {
                 ReadWhat::Windows { slots, .. } => slots.iter().for_each(|slot| set(*slot)),
                 ReadWhat::Newest { columns, .. } => columns.iter().for_each(|(_, slot)| set(*slot)),
@@ -155,8 +154,8 @@ impl Reader<'_> {
             let newest = self.view.snapshot.newest(&self.read.source.served.table, key, until, visible)?;
             let Some(event) = newest else { continue };
             for &(column, slot) in columns {
-                let value = event.values.get(column).cloned().unwrap_or_default();
-                put(cells, slot, same_time, value.widened(&self.planned.slots[slot].data_type), Status::Ok);
+                let value = event.values.get(column).unwrap_or(&Value::Null);
+                self.put(cells, slot, same_time, value, &Status::Ok);
             }
             self.hit(same_time);
         }
@@ -216,44 +215,35 @@ impl Reader<'_> {
     fn write(&self, span: &[Keyed], data: &[WindowData], windows: &WindowsRead<'_>, cells: &mut impl Cells) -> bool {
         let WindowsRead { pipeline, plan, slots, .. } = windows;
         let mut any_value = false;
-        let outcomes = plan.finish(&pipeline.plan, span[0].time, data);
-        for (outcome, (&slot, read)) in outcomes.zip(slots.iter().zip(&plan.outputs)) {
+        plan.finish(&pipeline.plan, span[0].time, data, |place, outcome| {
             any_value |= !matches!(outcome, Outcome::Empty(_));
-            let default = pipeline.plan.outputs[read.output].default.as_ref();
-            let slot_plan = &self.planned.slots[slot];
-            let (value, status) = settle(outcome, slot_plan.default.as_ref(), default, &slot_plan.data_type);
-            put(cells, slot, span, value, status);
-        }
+            let (slot, output) = (slots[place], &pipeline.plan.outputs[plan.outputs[place].output]);
+            let default = self.planned.slots[slot].default.as_ref();
+            let (value, status) = settled(outcome, default, output.default.as_ref());
+            self.put(cells, slot, span, value, &status);
+        });
         any_value
     }
-}
 
-/// The same in all these rows.
-#[inline]
-fn put(cells: &mut impl Cells, slot: usize, rows: &[Keyed], value: Value, status: Status) {
-    if let [first, others @ ..] = rows {
-        others.iter().for_each(|at| cells.set(slot, at.row as usize, value.clone(), status.clone()));
-        cells.set(slot, first.row as usize, value, status);
+    /// The same in all these rows, as the slot has it.
+    #[inline]
+    fn put(&self, cells: &mut impl Cells, slot: usize, rows: &[Keyed], value: &Value, status: &Status) {
+        let widened = value.widening(&self.planned.slots[slot].data_type);
+        let value = widened.as_ref().unwrap_or(value);
+        rows.iter().for_each(|at| cells.set(slot, at.row as usize, value, status));
     }
 }
 
 /// A default replaces the value of an empty window only: the feature's before the aggregate's.
 #[inline]
-pub(crate) fn settle(
-    outcome: Outcome,
-    feature_default: Option<&Value>,
-    aggregate_default: Option<&Value>,
-    data_type: &DataType,
-) -> (Value, Status) {
+pub(crate) fn settled<'a>(
+    outcome: &'a Outcome,
+    feature_default: Option<&'a Value>,
+    aggregate_default: Option<&'a Value>,
+) -> (&'a Value, Status) {
     match outcome {
-        Outcome::Value(value) => (value.widened(data_type), Status::Ok),
-        Outcome::Empty(empty) => {
-            (empty_value(feature_default, aggregate_default, &empty).widened(data_type), Status::Default)
-        }
-        Outcome::Error(reason) => (Value::Null, Status::Error(reason.into())),
+        Outcome::Value(value) => (value, Status::Ok),
+        Outcome::Empty(empty) => (feature_default.or(aggregate_default).unwrap_or(empty), Status::Default),
+        Outcome::Error(reason) => (&Value::Null, Status::Error(reason.as_str().into())),
     }
-}
-
-fn empty_value(feature_default: Option<&Value>, aggregate_default: Option<&Value>, empty: &Value) -> Value {
-    feature_default.or(aggregate_default).unwrap_or(empty).clone()
 }

@@ -15,7 +15,7 @@ use crate::{catalog, checkpoints, listen, telemetry};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_catalog::{Catalog, Severity, SqlCatalog};
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
 use thyme_core::time::Clock;
@@ -24,7 +24,7 @@ use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
 use thyme_ingest::Ingestor;
 use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
-use thyme_state::StateStore;
+use thyme_state::{OpenState, StateStore};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -44,6 +44,7 @@ pub struct Server {
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqlCatalog>,
     log: Arc<dyn EventLog>,
+    state: OpenState,
     /// Held to the end: the lock is the last to go.
     data_dir: DataDir,
 }
@@ -102,6 +103,7 @@ impl Server {
         });
         let (state, engine, member) = opened.await?;
 
+        let open_state = state.is_open();
         let (run_log, run_writer) = if config.query.run_log {
             let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
             (Some(run_log), Some(writer))
@@ -201,6 +203,7 @@ impl Server {
             run_writer,
             catalog,
             log,
+            state: open_state,
             data_dir,
         })
     }
@@ -245,7 +248,21 @@ impl Server {
             tracing::warn!("the last query runs were not recorded");
         }
         self.catalog.close().await;
+        wait_closed(&self.state).await;
         Ok(())
+    }
+}
+
+/// Waits until nothing has the state open any more, such as a checkpoint's copy that was under way: a server that is started next
+/// on the data directory would be refused.
+async fn wait_closed(state: &OpenState) {
+    let until = Instant::now() + GRACE;
+    while !state.is_closed() {
+        if Instant::now() > until {
+            tracing::warn!("the state is still in use");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -19,6 +19,7 @@ mod trie;
 
 pub use digest::{Digest, StateDigest};
 pub use model::{Durability, Event, Options, Table, Visible};
+pub use rocks::OpenState;
 pub use snapshot::Snapshot;
 pub use store::StateStore;
 pub use tables::bitmap::{BITMAP_BITS, Bitmap};

@@ -9,7 +9,7 @@ use rocksdb::{
 };
 use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use thyme_core::{Error, ErrorKind, Result};
 
 const BLOCK_BYTES: usize = 16 << 10;
@@ -23,6 +23,18 @@ const MAX_WAL_BYTES: u64 = 256 << 20;
 pub struct Rocks {
     db: DB,
     in_memory: bool,
+    /// Dropped after the database, so that whoever looks for it knows that the directory is free.
+    open: Arc<()>,
+}
+
+/// Whether a state is still open, for who waits until its directory may be opened again.
+pub struct OpenState(Weak<()>);
+
+impl OpenState {
+    /// All that had the state is gone, and so is the lock on its directory.
+    pub fn is_closed(&self) -> bool {
+        self.0.strong_count() == 0
+    }
 }
 
 impl Rocks {
@@ -36,7 +48,7 @@ impl Rocks {
         let (database, families) = database_options(options, None)?;
         let db = DB::open_cf_descriptors_read_only(&database, path, families, false)
             .map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: false }))
+        Ok(Arc::new(Rocks { db, in_memory: false, open: Arc::default() }))
     }
 
     pub fn in_memory(options: &Options) -> Result<Arc<Rocks>> {
@@ -47,11 +59,15 @@ impl Rocks {
     fn open_with(path: &Path, options: &Options, env: Option<&Env>) -> Result<Arc<Rocks>> {
         let (database, families) = database_options(options, env)?;
         let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: env.is_some() }))
+        Ok(Arc::new(Rocks { db, in_memory: env.is_some(), open: Arc::default() }))
     }
 
     pub fn db(&self) -> &DB {
         &self.db
+    }
+
+    pub fn is_open(&self) -> OpenState {
+        OpenState(Arc::downgrade(&self.open))
     }
 
     pub fn family(&self, family: Family) -> Result<&ColumnFamily> {
@@ -161,6 +177,7 @@ fn family_options(family: Family, options: &Options, cache: &Cache, env: Option<
 pub struct OwnedSnapshot {
     // Both refer to the database and are dropped before it: fields drop in the order they are declared.
     read_options: ReadOptions,
+    sequence: u64,
     snapshot: SnapshotWithThreadMode<'static, DB>,
     rocks: Arc<Rocks>,
 }
@@ -176,11 +193,16 @@ impl OwnedSnapshot {
         };
         let mut read_options = ReadOptions::default();
         read_options.set_snapshot(&snapshot);
-        OwnedSnapshot { read_options, snapshot, rocks }
+        OwnedSnapshot { read_options, sequence: snapshot.sequence_number(), snapshot, rocks }
     }
 
     pub fn rocks(&self) -> &Arc<Rocks> {
         &self.rocks
+    }
+
+    /// Its place in the order of writes.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     #[inline]

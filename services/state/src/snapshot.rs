@@ -124,6 +124,13 @@ impl Snapshot {
         crate::digest::digest(&self.inner)
     }
 
+    /// A trie row that was written lately.
+    #[inline]
+    pub(crate) fn cached(&self, key: &[u8]) -> Option<Arc<[u8]>> {
+        let (cache, sequence) = (&self.store.row_cache, self.inner.sequence());
+        if cache.knows(sequence) { cache.as_of(key, sequence) } else { None }
+    }
+
     pub(crate) fn row(&self, family: Family, key: &[u8]) -> Result<Option<DBPinnableSlice<'_>>> {
         self.inner.get(self.inner.rocks().family(family)?, key)
     }

@@ -3,12 +3,13 @@
 use crate::digest::{Digest, digest_of};
 use crate::keys::Family;
 use crate::model::{Options, Table};
-use crate::rocks::{OwnedSnapshot, Rocks};
+use crate::rocks::{OpenState, OwnedSnapshot, Rocks};
 use crate::snapshot::Snapshot;
 use crate::tables::meta;
 use crate::tick::Tick;
 use crate::trie::blocks::BlockRegistry;
 use crate::trie::row_cache::RowCache;
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,8 @@ pub struct StateStore {
     rocks: Arc<Rocks>,
     pub(crate) blocks: BlockRegistry,
     pub(crate) row_cache: RowCache,
+    /// One commit at a time: each takes its rows over into the cache before the next.
+    pub(crate) commits: Mutex<()>,
     rows_read: AtomicU64,
 }
 
@@ -44,8 +47,13 @@ impl StateStore {
     fn start(rocks: Arc<Rocks>, options: &Options) -> Result<Arc<StateStore>> {
         meta::check_format_version(&rocks)?;
         let blocks = BlockRegistry::load(&OwnedSnapshot::new(rocks.clone()))?;
-        let row_cache = RowCache::new(options.row_cache_bytes);
-        Ok(Arc::new(StateStore { rocks, blocks, row_cache, rows_read: AtomicU64::new(0) }))
+        let row_cache = RowCache::new(options.row_cache_bytes, rocks.db().latest_sequence_number());
+        Ok(Arc::new(StateStore { rocks, blocks, row_cache, commits: Mutex::new(()), rows_read: AtomicU64::new(0) }))
+    }
+
+    /// To wait for the end of all that has this state: snapshots, copies under way, whoever asks.
+    pub fn is_open(&self) -> OpenState {
+        self.rocks.is_open()
     }
 
     /// Begins a tick: changes that become visible and durable together.

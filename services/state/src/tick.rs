@@ -73,6 +73,7 @@ impl Tick {
     /// Writes everything, all or nothing. Snapshots taken afterwards see it.
     pub fn commit(mut self, durability: Durability) -> Result<()> {
         let store = self.store.clone();
+        let _turn = store.commits.lock();
         self.writer.finish(&store, &mut self.batch)?;
         let batch = std::mem::take(&mut self.batch);
         let written =

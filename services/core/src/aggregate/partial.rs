@@ -128,6 +128,25 @@ impl Partial {
         }
     }
 
+    /// Becomes what `until` has more than `before`, which is part of it. Only for [`Partial::invertible`] specs.
+    #[inline]
+    pub fn set_difference(&mut self, spec: &PartialSpec, until: &Partial, before: &Partial) {
+        match (&mut *self, until, before) {
+            (Partial::Count(found), Partial::Count(until), Partial::Count(before)) => *found = until - before,
+            (Partial::SumInt(found), Partial::SumInt(until), Partial::SumInt(before)) => *found = until - before,
+            (Partial::SumFloat(found), Partial::SumFloat(until), Partial::SumFloat(before)) => {
+                found.set_difference(until, before);
+            }
+            (Partial::SquaresFloat(found), Partial::SquaresFloat(until), Partial::SquaresFloat(before)) => {
+                found.set_difference(until, before);
+            }
+            _ => {
+                self.clone_from(until);
+                self.subtract(spec, before);
+            }
+        }
+    }
+
     /// Appends the canonical bytes: equal partials, equal bytes. Self-delimiting.
     pub fn encode(&self, out: &mut Vec<u8>) {
         match self {

@@ -194,25 +194,22 @@ fn place_scan(list: &mut Vec<Scan>, wanted: Scan) -> u16 {
 }
 
 impl ReadPlan {
-    /// The outcomes, in `wanted` order. `at` is the question's own time T, also when it is exclusive. `data` is parallel to
-    /// `windows`.
-    pub fn finish<'a>(
-        &'a self,
-        plan: &'a TablePlan,
-        at: Micros,
-        data: &'a [WindowData],
-    ) -> impl Iterator<Item = Outcome> + 'a {
-        self.outputs.iter().map(move |read| self.finish_one(read, plan, at, data))
-    }
-
-    fn finish_one(&self, read: &OutputRead, plan: &TablePlan, at: Micros, data: &[WindowData]) -> Outcome {
-        let Some(output) = plan.outputs.get(read.output).filter(|_| read.window < data.len()) else {
-            return Outcome::Error(format!("window {} of the question was not read", read.window));
-        };
-        let inputs = Inputs::new(data, read, at);
-        match output.operator.finish(&inputs) {
-            Some(outcome) => outcome,
-            None => Outcome::Error(format!("the data read for '{}' do not fit its plan", output.name)),
+    /// Shows the outcomes, in `wanted` order, with their places there. `at` is the question's own time T, also when it is exclusive.
+    /// `data` is parallel to `windows`.
+    #[inline]
+    pub fn finish(&self, plan: &TablePlan, at: Micros, data: &[WindowData], mut visit: impl FnMut(usize, &Outcome)) {
+        for (place, read) in self.outputs.iter().enumerate() {
+            let Some(output) = plan.outputs.get(read.output).filter(|_| read.window < data.len()) else {
+                visit(place, &Outcome::Error(format!("window {} of the question was not read", read.window)));
+                continue;
+            };
+            // Not moved: to copy what has just been written in smaller parts makes the processor wait.
+            match &output.operator.finish(&Inputs::new(data, read, at)) {
+                Some(outcome) => visit(place, outcome),
+                None => {
+                    visit(place, &Outcome::Error(format!("the data read for '{}' do not fit its plan", output.name)));
+                }
+            }
         }
     }
 }

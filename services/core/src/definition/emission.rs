@@ -46,20 +46,18 @@ impl Emission {
         }
         values[self.dataset.time_column] = Value::Time(at);
         let table_plan = &self.pipeline.plan;
-        let outcomes = self.plan.finish(table_plan, at, data);
-        for ((outcome, output), &column) in
-            outcomes.into_iter().zip(&table_plan.outputs).zip(&self.pipeline.output_columns)
-        {
+        self.plan.finish(table_plan, at, data, |place, outcome| {
+            let (output, column) = (&table_plan.outputs[place], self.pipeline.output_columns[place]);
             let value = match outcome {
                 Outcome::Value(value) => value,
-                Outcome::Empty(empty) => output.default.clone().unwrap_or(empty),
+                Outcome::Empty(empty) => output.default.as_ref().unwrap_or(empty),
                 Outcome::Error(_) => {
                     failed.push(output.name.clone());
-                    Value::Null
+                    &Value::Null
                 }
             };
-            values[column] = value.widened(&self.dataset.types[column]);
-        }
+            values[column] = value.clone().widened(&self.dataset.types[column]);
+        });
         Ok((values, failed))
     }
 

@@ -77,6 +77,25 @@ impl<const NEAR: usize, const WIDE: usize, const POINT: usize> Accumulator<NEAR,
         }
     }
 
+    /// Becomes `until - before`.
+    #[inline]
+    pub fn set_difference(&mut self, until: &Self, before: &Self) {
+        if let (Accumulator::Near(found), Accumulator::Near(until), Accumulator::Near(before)) =
+            (&mut *self, until, before)
+        {
+            let mut carry = false;
+            for (place, (until, before)) in found.iter_mut().zip(until.iter().zip(before)) {
+                (*place, carry) = until.borrowing_sub(*before, carry);
+            }
+            // Of one sign it cannot leave the limbs; of two it has the sign of the first.
+            if is_negative(until) == is_negative(before) || is_negative(found) == is_negative(until) {
+                return;
+            }
+        }
+        self.clone_from(until);
+        self.combine(before, true);
+    }
+
     fn widened(&mut self) -> &mut [u64; WIDE] {
         if let Accumulator::Near(limbs) = self {
             let negative = is_negative(limbs);

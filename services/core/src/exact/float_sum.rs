@@ -45,6 +45,12 @@ impl FloatSum {
         self.0.combine(&other.0, true);
     }
 
+    /// Becomes `until - before`.
+    #[inline]
+    pub fn set_difference(&mut self, until: &FloatSum, before: &FloatSum) {
+        self.0.set_difference(&until.0, &before.0);
+    }
+
     /// The sum, rounded once to the nearest f64, ties to even.
     pub fn to_f64(&self) -> Result<f64, Overflow> {
         self.0.to_f64()
@@ -87,6 +93,12 @@ impl FloatSquares {
     /// Takes out squares that had been added. Exact.
     pub fn subtract(&mut self, other: &FloatSquares) {
         self.0.combine(&other.0, true);
+    }
+
+    /// Becomes `until - before`.
+    #[inline]
+    pub fn set_difference(&mut self, until: &FloatSquares, before: &FloatSquares) {
+        self.0.set_difference(&until.0, &before.0);
     }
 
     /// Magnitude and the exponent of its last bit.

@@ -121,6 +121,15 @@ proptest! {
         prop_assert_eq!(&merged, &whole);
         merged.subtract(&squares_of(left));
         prop_assert_eq!(square_bytes_of(&merged), square_bytes_of(&squares_of(right)));
+
+        // Whatever was there before, and of any two sums.
+        let (mut difference, mut taken) = (sum_of(&shuffled), sum_of(left));
+        difference.set_difference(&sum_of(left), &sum_of(right));
+        taken.subtract(&sum_of(right));
+        prop_assert_eq!(bytes_of(&difference), bytes_of(&taken));
+        let mut difference = squares_of(right);
+        difference.set_difference(&whole, &squares_of(left));
+        prop_assert_eq!(square_bytes_of(&difference), square_bytes_of(&squares_of(right)));
     }
 
     #[test]

@@ -282,7 +282,7 @@ pub fn after_a_storm(
 ) -> (Arc<StateStore>, Arc<dyn EventLog>) {
     let state = StateStore::in_memory().unwrap();
     let inner = log_with(events);
-    let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3));
+    let faulty = Arc::new(FaultyLog::seeded_commits(inner.clone(), seed, 3).with_late_reads(seed, 6));
     let log: Arc<dyn EventLog> = faulty.clone();
     for size in ticks {
         let mut engine = world.engine(&state, &log, *size);

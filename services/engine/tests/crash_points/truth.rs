@@ -287,9 +287,10 @@ fn answers(state: &Arc<StateStore>, table: &Table, world: &World, pipeline: &str
     let plan = &world.compiled.pipelines[pipeline].plan;
     let read = plan.read_plan(&[0, 1]);
     let data = state.snapshot().read(table, key, at, &read.windows, &Visible::ALL).unwrap();
-    let value = |outcome| match outcome {
-        Outcome::Value(value) | Outcome::Empty(value) => value,
+    let mut values = Vec::new();
+    read.finish(plan, at, &data, |_, outcome| match outcome {
+        Outcome::Value(value) | Outcome::Empty(value) => values.push(value.clone()),
         Outcome::Error(reason) => panic!("{reason}"),
-    };
-    read.finish(plan, at, &data).map(value).collect()
+    });
+    values
 }

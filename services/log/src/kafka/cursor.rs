@@ -131,12 +131,14 @@ impl Cursor {
             self.kept_from = if is_kept { from } else { next };
             self.kept = if is_kept { records.clone() } else { Vec::new() };
             self.next = next;
+            // Another cursor of the partition may not have fetched these yet.
+            self.connection.ends.raise(&self.topic, self.partition, next);
         }
         cut(&mut records, budget);
         Ok(records)
     }
 
-    /// Whether a record or the end must be waited for: what was acknowledged, or was there when the cursor was opened.
+    /// Whether a record or the end must be waited for: what was acknowledged or read elsewhere, or was there when the cursor was opened.
     fn must_wait(&self) -> bool {
         let known = self.connection.ends.known(&self.topic, self.partition);
         self.next < known || self.first_end.is_some_and(|end| self.next < end)
@@ -173,6 +175,8 @@ impl Cursor {
                 let what =
                     format!("reading topic '{}' partition {} at offset {}", self.name, self.partition, self.next);
                 let late = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+                // It may be of another topic of that name, which somebody else has deleted. The next cursor asks the broker.
+                self.connection.ends.forget(&self.topic);
                 return Err(self.connection.failed(&what, &late));
             }
         }
@@ -184,6 +188,7 @@ impl Cursor {
         let what = format!("reading topic '{}' partition {} at offset {}", self.name, self.partition, self.next);
         match code_of(error)? {
             Code::AutoOffsetReset | Code::OffsetOutOfRange => {
+                self.connection.ends.forget(&self.topic);
                 let bounds = self.consumer.fetch_watermarks(&self.name, i32::from(self.partition), ASK);
                 let begin = bounds.ok().and_then(|(low, _)| u64::try_from(low).ok()).unwrap_or_default();
                 if begin > self.next {
@@ -197,7 +202,7 @@ impl Cursor {
                 Some(self.connection.failed(&what, error))
             }
             Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
-                self.connection.topics.forget_if_gone(&self.topic, error);
+                self.connection.forget_if_gone(&self.topic, error);
                 Some(self.connection.failed(&what, error))
             }
             Code::BadMessage | Code::InvalidMessage | Code::LogTruncation => {

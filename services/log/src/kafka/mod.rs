@@ -57,6 +57,13 @@ impl Connection {
         with_trouble(&self.settings, &self.trouble, what, error)
     }
 
+    /// Forgets a topic that turned out to be gone, if the error says so: one of the same name begins anew.
+    fn forget_if_gone(&self, topic: &str, error: &KafkaError) {
+        if self.topics.forget_if_gone(topic, error) {
+            self.ends.forget(topic);
+        }
+    }
+
     /// Wakes those who wait for changes.
     fn announce(&self) {
         self.changes.send_modify(|version| *version += 1);
@@ -86,7 +93,7 @@ fn with_trouble(
     }
 }
 
-/// Up to where this process knows each partition to be filled: what was acknowledged can be read.
+/// Up to where this process knows each partition to be filled, because that was acknowledged, or read: it can be read anywhere.
 #[derive(Default)]
 struct Ends(Mutex<HashMap<String, HashMap<u16, u64>>>);
 
@@ -187,8 +194,7 @@ impl EventLog for KafkaLog {
 
     fn delete_topic(&self, topic: &str) -> Result<()> {
         self.connection.topics.delete(topic)?;
-        self.reader.forget(topic);
-        self.connection.ends.forget(topic);
+        self.forget(topic);
         Ok(())
     }
 
@@ -213,6 +219,11 @@ impl EventLog for KafkaLog {
 
     fn expect_reads(&self, topic: &str, partition: u16, from: u64) {
         self.reader.expect(topic, partition, from);
+    }
+
+    fn forget(&self, topic: &str) {
+        self.reader.forget(topic);
+        self.connection.ends.forget(topic);
     }
 
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {

@@ -104,7 +104,7 @@ impl Reader {
         let name = self.connection.settings.full_name(topic);
         let known = self.connection.ends.known(topic, partition);
         let (low, high) = self.watermarks(&name, partition).map_err(|error| {
-            self.connection.topics.forget_if_gone(topic, &error);
+            self.connection.forget_if_gone(topic, &error);
             self.connection.failed(&format!("asking for the end of topic '{name}' partition {partition}"), &error)
         })?;
         let unsigned = |offset: i64| u64::try_from(offset).unwrap_or_default();
@@ -254,7 +254,7 @@ impl Reader {
         Ok((fetchers.len() - 1, consumer))
     }
 
-    /// A deleted topic.
+    /// Cursors know what was there when they were opened; the next read opens another.
     pub fn forget(&self, topic: &str) {
         let removed = self.cursors.lock().remove(topic);
         for (partition, slots) in removed.into_iter().flatten() {

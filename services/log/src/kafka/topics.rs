@@ -148,12 +148,14 @@ impl Topics {
         Ok(())
     }
 
-    /// Forgets a topic that turned out to be gone.
-    pub fn forget_if_gone(&self, topic: &str, error: &KafkaError) {
+    /// Forgets a topic that turned out to be gone, if the error says so.
+    pub fn forget_if_gone(&self, topic: &str, error: &KafkaError) -> bool {
         let gone = [RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::UnknownTopicOrPartition];
-        if code_of(error).is_some_and(|code| gone.contains(&code)) {
+        let is_gone = code_of(error).is_some_and(|code| gone.contains(&code));
+        if is_gone {
             self.known.write().remove(topic);
         }
+        is_gone
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod faults;
 mod members;
+mod places;
 mod refusals;
 
 use bytes::Bytes;

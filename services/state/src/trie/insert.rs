@@ -6,7 +6,7 @@
 use super::coordinate::{Node, PageAt, Roots, coordinate, is_finest, is_left_of, time_of};
 use super::leaf::{LEAF, LEAF_EVENTS, LeafCursor, RawEvent};
 use super::page::{EntryBytes, PAGE, Summary};
-use super::row_cache::{PendingRows, RowCache};
+use super::row_cache::{PendingRows, Row, RowCache};
 use super::{body, leaf, page};
 use crate::codec::broken;
 use crate::keys::{Family, MetaKey};
@@ -15,7 +15,7 @@ use crate::rocks::{Rocks, translate};
 use crate::store::StateStore;
 use crate::tables::meta::{encode_blocks, table_blocks_key};
 use hashbrown::HashMap;
-use rocksdb::{ColumnFamily, DBPinnableSlice, WriteBatch};
+use rocksdb::{ColumnFamily, WriteBatch};
 use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::{Error, Result, Value};
@@ -153,10 +153,11 @@ impl TrieWriter {
                 store.blocks.set(table, known);
             }
         }
+        let sequence = store.rocks().db().latest_sequence_number();
         if is_written && !self.has_range_deletes {
-            store.row_cache.commit(std::mem::take(&mut self.pending));
+            store.row_cache.commit(std::mem::take(&mut self.pending), sequence);
         } else {
-            store.row_cache.clear();
+            store.row_cache.clear(sequence);
         }
     }
 }
@@ -207,23 +208,6 @@ struct Insertion<'a> {
     cache: &'a RowCache,
     pending: &'a mut PendingRows,
     buffers: &'a mut Buffers,
-}
-
-/// A row as it was committed, from the cache or from RocksDB.
-enum Row<'a> {
-    Cached(Arc<[u8]>),
-    Stored(DBPinnableSlice<'a>),
-}
-
-impl std::ops::Deref for Row<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Row::Cached(bytes) => bytes,
-            Row::Stored(bytes) => bytes,
-        }
-    }
 }
 
 impl<'a> Insertion<'a> {
@@ -438,7 +422,7 @@ impl<'a> Insertion<'a> {
         }
         self.write_key(at);
         if self.cache.is_enabled()
-            && let Some(row) = self.cache.get(&self.buffers.key)
+            && let Some(row) = self.cache.newest(&self.buffers.key)
         {
             return Ok(Some(Row::Cached(row)));
         }

@@ -53,23 +53,27 @@ pub fn sweep(
     let totals = Totals::new(layout, &loaded, &bounds, windows);
     let mut extremes = Extremes::new(layout, windows);
     let stuck: Vec<Vec<u16>> = windows.iter().map(|read| totals.stuck(layout, read)).collect();
-    let mut data: Vec<WindowData> = windows.iter().map(|_| WindowData::default()).collect();
+    let empty = |partial: &u16| Partial::empty(&layout.partials[usize::from(*partial)]);
+    let of_window = |read: &WindowRead| WindowData {
+        partials: read.partials.iter().map(empty).collect(),
+        scans: Vec::with_capacity(read.scans.len()),
+    };
+    let mut data: Vec<WindowData> = windows.iter().map(of_window).collect();
     for (index, at) in times.iter().enumerate() {
         extremes.slide(layout, &loaded, &bounds, index);
         for (window, (read, found)) in windows.iter().zip(&mut data).enumerate() {
             let (before, until) = bounds.places(window, index);
             let (begin, end) = bounds.events(window, index);
-            found.partials.clear();
-            for partial in &read.partials {
+            for (partial, found) in read.partials.iter().zip(&mut found.partials) {
                 let place = usize::from(*partial);
                 let spec = &layout.partials[place];
-                found.partials.push(match &totals.0[place] {
-                    Some(running) => between(spec, &running[before], &running[until]),
-                    None if counts_rows(spec) => Partial::Count((end - begin) as u64),
-                    None if is_extreme(spec) => extremes.of(spec, place, &loaded, begin),
-                    None if end - begin <= EVENTS_ADDED => loaded.sum(spec, begin..end),
-                    None => Partial::empty(spec),
-                });
+                match &totals.0[place] {
+                    Some(running) => found.set_difference(spec, &running[until], &running[before]),
+                    None if counts_rows(spec) => *found = Partial::Count((end - begin) as u64),
+                    None if is_extreme(spec) => *found = extremes.of(spec, place, &loaded, begin),
+                    None if end - begin <= EVENTS_ADDED => *found = loaded.sum(spec, begin..end),
+                    None => *found = Partial::empty(spec),
+                }
             }
             write_scans(&loaded, read, begin..end, found);
         }
@@ -266,12 +270,6 @@ impl Totals {
         };
         read.partials.iter().copied().filter(|partial| !slides(partial)).collect()
     }
-}
-
-fn between(spec: &PartialSpec, before: &Partial, until: &Partial) -> Partial {
-    let mut found = until.clone();
-    found.subtract(spec, before);
-    found
 }
 
 fn running(spec: &PartialSpec, loaded: &Loaded, boundaries: &[usize]) -> Vec<Partial> {

@@ -3,11 +3,12 @@
 use super::coordinate::{PageAt, Roots, first_of_time};
 use super::leaf::{LEAF, LeafCursor};
 use super::page::{self, EntryHead, PAGE};
+use super::row_cache::Row;
 use crate::codec::broken;
 use crate::keys::{Family, after_prefix, write_trie_prefix};
 use crate::model::Table;
 use crate::snapshot::Snapshot;
-use rocksdb::{ColumnFamily, DBPinnableSlice};
+use rocksdb::ColumnFamily;
 use std::cell::{Cell, RefCell};
 use thyme_core::{Error, Result};
 
@@ -46,7 +47,7 @@ pub trait Visitor {
 /// A root row of the key.
 pub struct Root<'s> {
     at: PageAt,
-    row: DBPinnableSlice<'s>,
+    row: Row<'s>,
 }
 
 impl Root<'_> {
@@ -231,11 +232,14 @@ impl<'s> Walker<'s> {
         }
     }
 
-    fn get(&self, at: PageAt) -> Result<Option<DBPinnableSlice<'s>>> {
+    fn get(&self, at: PageAt) -> Result<Option<Row<'s>>> {
         let mut key = self.key.borrow_mut();
         key.truncate(self.prefix_length);
         at.write_key(&mut key);
-        let row = self.snapshot.inner().get(self.family, &key)?;
+        let row = match self.snapshot.cached(&key) {
+            Some(row) => Some(Row::Cached(row)),
+            None => self.snapshot.inner().get(self.family, &key)?.map(Row::Stored),
+        };
         if row.is_some() {
             self.rows.set(self.rows.get() + 1);
         }

@@ -1,8 +1,9 @@
 //! The data directory: reopening, erasing, dropping, and the errors of a directory that cannot be used.
 
 use crate::workload::{Random, apply, events, table};
+use std::sync::atomic::{AtomicBool, Ordering};
 use thyme_core::ErrorKind;
-use thyme_state::{Durability, Options, StateStore, Visible};
+use thyme_state::{Durability, Options, Snapshot, StateStore, Visible};
 
 #[test]
 fn a_reopened_store_has_the_same_rows() {
@@ -132,4 +133,52 @@ fn an_unknown_column_family_is_refused() {
     let error = StateStore::open(directory.path(), Options::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
     assert!(error.message().contains("unknown format"), "{error}");
+}
+
+/// Every tick adds an event to each key, and now and then erases them all: whatever a snapshot is taken beside, and however late it
+/// is read, it finds the same number of events for each key, and the same rows the second time.
+#[test]
+fn snapshots_beside_ticks_see_whole_ticks() {
+    const KEYS: [&[u8]; 5] = [b"a", b"b", b"c", b"d", b"e"];
+    let store = StateStore::in_memory().unwrap();
+    let table = table(3, false);
+    let events = events(&mut Random(12), &table, 2_000);
+    let done = AtomicBool::new(false);
+    let counts = |snapshot: &Snapshot| {
+        KEYS.map(|key| snapshot.events(&table, key, i64::MIN, i64::MAX, &Visible::ALL, None).unwrap().len())
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut kept: Option<(Snapshot, usize)> = None;
+                    let mut seen = 0;
+                    while !done.load(Ordering::Acquire) {
+                        let snapshot = store.snapshot();
+                        let now = counts(&snapshot);
+                        assert_eq!(now, [now[0]; 5]);
+                        if let Some((snapshot, count)) = kept.replace((snapshot, now[0])) {
+                            assert_eq!(counts(&snapshot), [count; 5]);
+                        }
+                        seen += 1;
+                    }
+                    seen
+                })
+            })
+            .collect();
+        for (index, event) in events.iter().enumerate() {
+            let mut tick = store.tick();
+            for key in KEYS {
+                if index % 50 == 49 {
+                    tick.erase_key(&table, key).unwrap();
+                }
+                tick.apply(&table, key, vec![event.clone()]).unwrap();
+            }
+            tick.commit(Durability::Buffered).unwrap();
+        }
+        done.store(true, Ordering::Release);
+        for reader in readers {
+            assert!(reader.join().unwrap() > 0);
+        }
+    });
 }

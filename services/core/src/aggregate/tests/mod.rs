@@ -142,7 +142,8 @@ fn outcomes(definitions: &[AggregateDef], rows: &[Row], split: usize, at: Micros
     let reads = plan.read_plan(&wanted);
     let to = if exclusive { at - 1 } else { at };
     let data: Vec<WindowData> = reads.windows.iter().map(|read| table.read(read, read.window.start(at), to)).collect();
-    let mut outcomes: Vec<Outcome> = reads.finish(&plan, at, &data).collect();
+    let mut outcomes = Vec::new();
+    reads.finish(&plan, at, &data, |_, outcome| outcomes.push(outcome.clone()));
     outcomes.reverse();
     outcomes
 }

@@ -1,0 +1,74 @@
+//! Several places of one partition, each with a consumer that fetches on its own, and records that another process appends.
+
+use super::*;
+
+/// A pipeline's table has come so far; what follows it from behind must find the same records, or it would lose them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_read_at_one_place_is_there_at_every_other() {
+    let settings = settings(&BROKER, &own_prefix(), &[]);
+    let (log, writer) = (KafkaLog::open(settings.clone()).unwrap(), KafkaLog::open(settings).unwrap());
+    writer.create_topic("t", 1).unwrap();
+    writer.append(vec![batch("t", 0, &["a", "b"])]).await.unwrap();
+    let mut end = log.end_offset("t", 0).unwrap();
+    // One place at the end, and one that comes there from the start.
+    log.expect_reads("t", 0, end);
+    let mut from = 0;
+    while from < end {
+        from = log.read("t", 0, from, 1, 1 << 20).unwrap().last().unwrap().offset + 1;
+    }
+    for round in 0..100 {
+        writer.append(vec![batch("t", 0, &["c"])]).await.unwrap();
+        let first = loop {
+            let records = log.read("t", 0, end, 10, 1 << 20).unwrap();
+            if !records.is_empty() {
+                break records;
+            }
+        };
+        let second = log.read("t", 0, end, 10, 1 << 20).unwrap();
+        assert_eq!(first, second, "round {round}");
+        end = first.last().unwrap().offset + 1;
+    }
+}
+
+/// Somebody else has deleted a topic and made another of that name: what was known of the first is not waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_topic_of_the_same_name_is_read_from_its_start() {
+    let settings = settings(&BROKER, &own_prefix(), &[]);
+    let (log, owner) = (KafkaLog::open(settings.clone()).unwrap(), KafkaLog::open(settings).unwrap());
+    for is_forgotten in [true, false] {
+        owner.create_topic("t", 1).unwrap();
+        owner.append(vec![batch("t", 0, &["a", "b", "c", "d"])]).await.unwrap();
+        assert_eq!(values(&log, "t", 0), ["a", "b", "c", "d"]);
+        if is_forgotten {
+            log.forget("t");
+        }
+        owner.delete_topic("t").unwrap();
+        owner.create_topic("t", 1).unwrap();
+        owner.append(vec![batch("t", 0, &["e"])]).await.unwrap();
+        // Who reads on learns by an error that the topic is another one, and then reads that.
+        let mut errors = 0;
+        let found = loop {
+            match log.read("t", 0, 0, 10, 1 << 20) {
+                Ok(records) if records.first().is_some_and(|first| first.value == "e") => break records,
+                outcome => errors += u32::from(outcome.is_err()),
+            }
+            assert!(errors < 50, "no end of errors");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        };
+        let end = found.last().unwrap().offset + 1;
+        let after = loop {
+            match log.read("t", 0, end, 10, 1 << 20) {
+                Ok(records) => break records,
+                Err(error) if errors < 50 => {
+                    assert_eq!(error.kind(), thyme_core::ErrorKind::Unavailable);
+                    errors += 1;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        assert_eq!(after, []);
+        assert!(!is_forgotten || errors == 0, "{errors} errors");
+        owner.delete_topic("t").unwrap();
+        log.forget("t");
+    }
+}
