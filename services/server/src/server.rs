@@ -24,7 +24,7 @@ use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
 use thyme_ingest::Ingestor;
 use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
-use thyme_state::StateStore;
+use thyme_state::{Closing, StateStore};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -41,6 +41,7 @@ pub struct Server {
     node: JoinHandle<()>,
     taker: Option<RunningTaker>,
     engine: RunningEngine,
+    state: Closing,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqlCatalog>,
     log: Arc<dyn EventLog>,
@@ -165,6 +166,7 @@ impl Server {
             restore::drop_unknown(&controller, &engine.handle, &state).await?;
             tell(restored, catalog.as_ref(), &saved, clock.now()).await;
         }
+        let closing = state.closing();
         let taker = stored.zip(config.checkpoints.clone()).map(|(checkpoints, config)| {
             saved.update(|status| status.url.clone_from(&config.url));
             let (controller, catalog, board) = (controller.clone(), catalog.clone(), saved.clone());
@@ -198,6 +200,7 @@ impl Server {
             node,
             taker,
             engine,
+            state: closing,
             run_writer,
             catalog,
             log,
@@ -245,6 +248,13 @@ impl Server {
             tracing::warn!("the last query runs were not recorded");
         }
         self.catalog.close().await;
+        // A copy for a checkpoint, or an answer whose asker is gone, may still be under way on a thread of its own: whoever starts on the
+        // same directory next would be refused.
+        let state = self.state;
+        let closed = tokio::task::spawn_blocking(move || state.wait(GRACE)).await;
+        if !closed.is_ok_and(|is_closed| is_closed) {
+            tracing::warn!("the state was still being read after {} s", GRACE.as_secs());
+        }
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! RocksDB: opening it, a snapshot that owns its database, and what its errors mean to the caller.
 
+use crate::closing::{Closing, Open};
 use crate::keys::Family;
 use crate::model::Options;
 use rocksdb::checkpoint::Checkpoint;
@@ -23,6 +24,7 @@ const MAX_WAL_BYTES: u64 = 256 << 20;
 pub struct Rocks {
     db: DB,
     in_memory: bool,
+    open: Open,
 }
 
 impl Rocks {
@@ -36,7 +38,7 @@ impl Rocks {
         let (database, families) = database_options(options, None)?;
         let db = DB::open_cf_descriptors_read_only(&database, path, families, false)
             .map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: false }))
+        Ok(Arc::new(Rocks { db, in_memory: false, open: Open::default() }))
     }
 
     pub fn in_memory(options: &Options) -> Result<Arc<Rocks>> {
@@ -47,11 +49,15 @@ impl Rocks {
     fn open_with(path: &Path, options: &Options, env: Option<&Env>) -> Result<Arc<Rocks>> {
         let (database, families) = database_options(options, env)?;
         let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: env.is_some() }))
+        Ok(Arc::new(Rocks { db, in_memory: env.is_some(), open: Open::default() }))
     }
 
     pub fn db(&self) -> &DB {
         &self.db
+    }
+
+    pub fn closing(&self) -> Closing {
+        self.open.closing()
     }
 
     pub fn family(&self, family: Family) -> Result<&ColumnFamily> {

@@ -1,5 +1,6 @@
 //! The store: opens the data directory, hands out ticks and snapshots.
 
+use crate::closing::Closing;
 use crate::digest::{Digest, digest_of};
 use crate::keys::Family;
 use crate::model::{Options, Table};
@@ -46,6 +47,11 @@ impl StateStore {
         let blocks = BlockRegistry::load(&OwnedSnapshot::new(rocks.clone()))?;
         let row_cache = RowCache::new(options.row_cache_bytes);
         Ok(Arc::new(StateStore { rocks, blocks, row_cache, rows_read: AtomicU64::new(0) }))
+    }
+
+    /// When its directory is free again: all who hold the store, or a snapshot of it, have let go.
+    pub fn closing(&self) -> Closing {
+        self.rocks.closing()
     }
 
     /// Begins a tick: changes that become visible and durable together.
