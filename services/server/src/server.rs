@@ -182,6 +182,7 @@ impl Server {
             checkpoints: saved,
             clock,
             emit_lags: Default::default(),
+            rows_lags: Default::default(),
         });
         let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
