@@ -82,6 +82,7 @@ def status(_):
         data_dir=".thyme", checkpoints=_proto.CheckpointStatus(
             url="s3://bucket/shop", number=7, taken_at=NOON, age_seconds=12.0, size_bytes=4096, uploaded_bytes=1024,
             duration_seconds=0.5, failures=2, trouble="the store cannot be reached", unusable=["checkpoint 8"],
+            compared=6,
         ),
     )  # fmt: skip
 

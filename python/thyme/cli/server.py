@@ -125,6 +125,8 @@ def _say_checkpoints(found: dict[str, Any]) -> None:
     say(f"{'saved:':<10}{newest}, in {found['url']}")
     if found["restored"] is not None:
         say(f"{'restored:':<10}from checkpoint {found['restored']} when the server started")
+    if found["compared"] is not None:
+        say(f"{'compared:':<10}this replica was equal to checkpoint {found['compared']} at its place")
     for reason in found["unusable"]:
         say(f"{'damaged:':<10}{reason}")
     if found["trouble"] is not None:

@@ -446,5 +446,6 @@ fn checkpoint_info(view: CheckpointStatus) -> v1::CheckpointStatus {
         restored: view.restored,
         unusable: view.unusable,
         diverged: view.diverged,
+        compared: view.compared,
     }
 }

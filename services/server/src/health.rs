@@ -133,6 +133,7 @@ pub fn describe_metrics() {
     describe_counter!("thyme_checkpoints_total", "Checkpoints stored.");
     describe_counter!("thyme_checkpoint_uploaded_bytes_total", "Bytes sent to the checkpoint store.");
     describe_counter!("thyme_checkpoint_failures_total", "Checkpoints that could not be stored.");
+    describe_counter!("thyme_checkpoint_comparisons_total", "Checkpoints that this replica was compared with.");
     describe_counter!("thyme_checkpoint_divergences_total", "Times that a state at the same place had another digest.");
     describe_gauge!("thyme_checkpoint_age_seconds", "How long ago the state was as the newest checkpoint has it.");
     describe_gauge!("thyme_checkpoint_size_bytes", "Bytes of the newest checkpoint.");
