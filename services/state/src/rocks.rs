@@ -1,5 +1,6 @@
 //! RocksDB: opening it, a snapshot that owns its database, and what its errors mean to the caller.
 
+use crate::closing::{Closing, Open};
 use crate::keys::Family;
 use crate::model::Options;
 use rocksdb::checkpoint::Checkpoint;
@@ -9,7 +10,7 @@ use rocksdb::{
 };
 use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use thyme_core::{Error, ErrorKind, Result};
 
 const BLOCK_BYTES: usize = 16 << 10;
@@ -23,18 +24,7 @@ const MAX_WAL_BYTES: u64 = 256 << 20;
 pub struct Rocks {
     db: DB,
     in_memory: bool,
-    /// Dropped after the database, so that whoever looks for it knows that the directory is free.
-    open: Arc<()>,
-}
-
-/// Whether a state is still open, for who waits until its directory may be opened again.
-pub struct OpenState(Weak<()>);
-
-impl OpenState {
-    /// All that had the state is gone, and so is the lock on its directory.
-    pub fn is_closed(&self) -> bool {
-        self.0.strong_count() == 0
-    }
+    open: Open,
 }
 
 impl Rocks {
@@ -48,7 +38,7 @@ impl Rocks {
         let (database, families) = database_options(options, None)?;
         let db = DB::open_cf_descriptors_read_only(&database, path, families, false)
             .map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: false, open: Arc::default() }))
+        Ok(Arc::new(Rocks { db, in_memory: false, open: Open::default() }))
     }
 
     pub fn in_memory(options: &Options) -> Result<Arc<Rocks>> {
@@ -59,15 +49,15 @@ impl Rocks {
     fn open_with(path: &Path, options: &Options, env: Option<&Env>) -> Result<Arc<Rocks>> {
         let (database, families) = database_options(options, env)?;
         let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: env.is_some(), open: Arc::default() }))
+        Ok(Arc::new(Rocks { db, in_memory: env.is_some(), open: Open::default() }))
     }
 
     pub fn db(&self) -> &DB {
         &self.db
     }
 
-    pub fn is_open(&self) -> OpenState {
-        OpenState(Arc::downgrade(&self.open))
+    pub fn closing(&self) -> Closing {
+        self.open.closing()
     }
 
     pub fn family(&self, family: Family) -> Result<&ColumnFamily> {
