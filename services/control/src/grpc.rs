@@ -422,6 +422,7 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         roles: view.roles.into_iter().map(str::to_string).collect(),
         checkpoints: view.checkpoints.map(checkpoint_info),
         emissions: view.emissions.into_iter().map(emission).collect(),
+        trouble: view.trouble,
     }
 }
 
