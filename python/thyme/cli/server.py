@@ -91,6 +91,7 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         return
     facts = {
         "state": found["state"],
+        "work": "owns it" if "engine" in found["roles"] else "follows the owner",
         "version": found["version"],
         "commit": found["commit_id"] or "none yet (thyme commit features.py)",
         "clock": f"{found['clock']}, now {text_of(found['now'])}",
@@ -100,6 +101,8 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
     }
     for name, value in facts.items():
         say(f"{name + ':':<10}{value}")
+    if found["trouble"] is not None:
+        say(f"{'engine:':<10}does not go on: {found['trouble']}")
     for build in found["builds"]:
         say(f"{'building:':<10}{build['pipeline']} {build['done_records']}/{build['total_records']} records")
     for emission in found["emissions"]:

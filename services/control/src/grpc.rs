@@ -429,6 +429,7 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         checkpoints: view.checkpoints.map(checkpoint_info),
         emissions: view.emissions.into_iter().map(emission).collect(),
         feeds: view.feeds.into_iter().map(feed).collect(),
+        trouble: view.trouble,
     }
 }
 
