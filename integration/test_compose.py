@@ -194,7 +194,7 @@ def answers(node, load) -> list[dict[str, object]]:
     return found.to_dicts()
 
 
-def test_the_nodes_answer_alike_and_outlive_their_owner(started):
+def test_nodes_on_kafka_answer_alike_and_outlive_their_owner(started):
     wait_until(lambda: len(owners(started)) == 1)
     (owner,) = owners(started)
     (other,) = [name for name in ENGINES if name != owner]
