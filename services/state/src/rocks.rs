@@ -269,7 +269,14 @@ pub fn translate(error: rocksdb::Error) -> Error {
 
 fn meaning(kind: &rocksdb::ErrorKind, text: &str) -> Error {
     let lower = text.to_lowercase();
-    if lower.contains("no space left") || lower.contains("disk quota") || lower.contains("file too large") {
+    if lower.contains("file too large") {
+        return Error::new(
+            ErrorKind::ResourceExhausted,
+            format!("a file of the state reached a limit of size: {text}"),
+        )
+        .hint("raise the limit of file size (ulimit -f) and restart thyme; nothing acknowledged is lost");
+    }
+    if lower.contains("no space left") || lower.contains("disk quota") {
         return Error::new(ErrorKind::ResourceExhausted, format!("the disk of the state directory is full: {text}"))
             .hint("free at least 64 MB; the state goes on by itself then, and nothing acknowledged is lost");
     }
@@ -325,6 +332,7 @@ mod tests {
                 "IO error: No space left on deviceWhile appending to file: state/000009.log",
                 ErrorKind::ResourceExhausted,
             ),
+            ("IO error: While appending to file: state/000009.log: File too large", ErrorKind::ResourceExhausted),
             (
                 "IO error: While open a file for appending: state/LOG: Read-only file system",
                 ErrorKind::FailedPrecondition,
