@@ -103,7 +103,8 @@ impl Controller {
         let fresh = StateStore::open(workplace.0.join("fresh"), small())?;
         let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
-        let found = thyme_engine::rebuild(&state, &fresh, &self.parts.log, &spec, &options, &mut progress)?;
+        let found =
+            thyme_engine::rebuild(&state.into(), &fresh.into(), &self.parts.log, &spec, &options, &mut progress)?;
         Ok(named(&found, &live.ids))
     }
 }

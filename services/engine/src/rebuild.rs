@@ -3,15 +3,18 @@
 //! The log is only read. Nothing is created, sent or fenced, so that this runs beside the engine; and nothing is read beyond the
 //! place of the state that is compared.
 
+use crate::consume::is_router;
 use crate::engine::Engine;
+use crate::foreign::reader_of;
 use crate::spec::{EngineOptions, JobSpec};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thyme_core::position::PositionSet;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, Result};
 use thyme_log::{Appended, Batch, CommitOutcome, EventLog, LogRecord, Producer};
-use thyme_state::{Snapshot, StateDigest, StateStore};
+use thyme_state::{Snapshot, Snapshots, StateDigest, States};
 use tokio::sync::watch;
 
 /// The digests of all tables of a job: of the state that was given, and of the one that was built anew.
@@ -37,47 +40,63 @@ struct Stretch {
     end: u64,
 }
 
-/// Fills `fresh`, which must be empty, from the start of the log up to the place of `state`, which must stand still, and compares the
-/// tables of `spec`. `progress` is told how many records were read of how many, and says whether to go on.
+/// Fills `fresh`, which must be empty, from the start of the log up to the place of `states`, which must stand still, slice by slice, and
+/// compares the tables of `spec`. `progress` is told how many records were read of how many, and says whether to go on.
 pub fn rebuild(
-    state: &Snapshot,
-    fresh: &Arc<StateStore>,
+    states: &Snapshots,
+    fresh: &States,
     log: &Arc<dyn EventLog>,
     spec: &JobSpec,
     options: &EngineOptions,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Comparison> {
-    let stretches = stretches_of(state, spec)?;
-    let total: u64 = stretches.iter().map(|stretch| stretch.end).sum();
-    let ends = stretches.iter().map(|stretch| ((stretch.topic.clone(), stretch.partition), stretch.end)).collect();
-    let up_to: Arc<dyn EventLog> = Arc::new(UpTo { log: log.clone(), ends });
-    let options = EngineOptions { durable: false, ..options.clone() };
-    let mut engine = Engine::open(fresh.clone(), up_to, options)?;
-    engine.deploy(spec)?;
-    loop {
-        let records = engine.step()?;
-        let done = done_of(&fresh.snapshot(), &stretches)?;
-        if !progress(done, total) {
-            return Err(Error::unavailable("the rebuild was given up on"));
-        }
-        if records == 0 {
-            break;
-        }
-    }
-    compare(state, &fresh.snapshot(), spec, &stretches)
-}
-
-fn stretches_of(state: &Snapshot, spec: &JobSpec) -> Result<Vec<Stretch>> {
-    let mut found = Vec::new();
-    for job in &spec.datasets {
-        let own = std::iter::once((job.log_id, job.dataset.topic()));
-        let derived = job.derived().into_iter().map(|log| (log.route.log_id, log.route.route.topic.clone()));
-        for (log_id, topic) in own.chain(derived) {
-            for partition in 0..job.dataset.partitions {
-                let end = state.progress(log_id, partition)?.unwrap_or_default();
-                found.push(Stretch { log_id, topic: topic.clone(), partition, end });
+    let stretches = stretches_of(states, spec)?;
+    let total: u64 = stretches.iter().flatten().map(|stretch| stretch.end).sum();
+    let mut done_before = 0;
+    for ((slice, fresh), stretches) in Slice::all(states.slices()).zip(fresh.iter()).zip(&stretches) {
+        let ends = stretches.iter().map(|stretch| ((stretch.topic.clone(), stretch.partition), stretch.end)).collect();
+        let up_to: Arc<dyn EventLog> = Arc::new(UpTo { log: log.clone(), ends });
+        let options = EngineOptions { durable: false, slice, ..options.clone() };
+        let mut engine = Engine::open(fresh.clone(), up_to, options)?;
+        engine.deploy(spec)?;
+        loop {
+            let records = engine.step()?;
+            let done = done_of(&fresh.snapshot(), stretches)?;
+            if !progress(done_before + done, total) {
+                return Err(Error::unavailable("the rebuild was given up on"));
+            }
+            if records == 0 {
+                done_before += done;
+                break;
             }
         }
+    }
+    compare(states, &fresh.snapshot(), spec, &stretches)
+}
+
+/// What each slice has read.
+fn stretches_of(states: &Snapshots, spec: &JobSpec) -> Result<Vec<Vec<Stretch>>> {
+    let mut found = Vec::new();
+    for (slice, state) in Slice::all(states.slices()).zip(states.iter()) {
+        let mut of_slice = Vec::new();
+        for job in &spec.datasets {
+            let partitions = job.dataset.partitions;
+            let own = std::iter::once((job.log_id, job.dataset.topic()));
+            let derived = job.derived().into_iter().map(|log| (log.route.log_id, log.route.route.topic.clone()));
+            for (log_id, topic) in own.chain(derived) {
+                for partition in slice.partitions(partitions) {
+                    let end = state.progress(log_id, partition)?.unwrap_or_default();
+                    of_slice.push(Stretch { log_id, topic: topic.clone(), partition, end });
+                }
+            }
+            // Other slices' partitions, of which it knows the erases.
+            let log_id = reader_of(job.log_id);
+            for partition in (0..partitions).filter(|partition| !slice.holds(*partition, partitions)) {
+                let end = state.progress(log_id, partition)?.unwrap_or_default();
+                of_slice.push(Stretch { log_id, topic: job.dataset.topic(), partition, end });
+            }
+        }
+        found.push(of_slice);
     }
     Ok(found)
 }
@@ -90,15 +109,17 @@ fn done_of(fresh: &Snapshot, stretches: &[Stretch]) -> Result<u64> {
     Ok(done)
 }
 
-fn compare(state: &Snapshot, rebuilt: &Snapshot, spec: &JobSpec, stretches: &[Stretch]) -> Result<Comparison> {
+fn compare(state: &Snapshots, rebuilt: &Snapshots, spec: &JobSpec, stretches: &[Vec<Stretch>]) -> Result<Comparison> {
     let mut position = PositionSet::default();
-    for stretch in stretches {
+    for stretch in stretches.iter().flatten().filter(|stretch| !is_router(stretch.log_id)) {
         position.set(stretch.log_id, stretch.partition, stretch.end);
     }
     let tables = tables_of(spec);
     for (table, partitions) in &tables {
         for partition in 0..*partitions {
-            let place = |snapshot: &Snapshot| snapshot.progress(*table, partition).map(Option::unwrap_or_default);
+            let place = |snapshots: &Snapshots| {
+                snapshots.of(partition, *partitions).progress(*table, partition).map(Option::unwrap_or_default)
+            };
             let (is, should) = (place(state)?, place(rebuilt)?);
             if is != should {
                 return Err(Error::unavailable(format!(
