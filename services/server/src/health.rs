@@ -68,6 +68,7 @@ impl ServerHealth {
         if let Some(behind) = self.freshness.behind() {
             metrics::gauge!("thyme_follower_behind_seconds").set(behind.as_secs_f64());
         }
+        metrics::gauge!("thyme_slices_owned").set(self.controller.owned().borrow().len() as f64);
         self.read_emissions();
         for shard in self.engine.status()? {
             let labels = [
@@ -114,7 +115,11 @@ pub fn describe_metrics() {
     describe_gauge!("thyme_checkpoint_age_seconds", "How long ago the state was as the newest checkpoint has it.");
     describe_gauge!("thyme_checkpoint_size_bytes", "Bytes of the newest checkpoint.");
     describe_gauge!("thyme_checkpoint_last_seconds", "How long it took to take and store the newest checkpoint.");
-    describe_gauge!("thyme_follower_behind_seconds", "Seconds since this follower was last at the end of the log.");
+    describe_gauge!(
+        "thyme_follower_behind_seconds",
+        "Seconds since this node was last at the end of the log in the slices that it follows."
+    );
+    describe_gauge!("thyme_slices_owned", "Slices of the work that are this node's.");
     describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
     describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");
 }
