@@ -11,11 +11,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Server
+from mounts import Mounts, ServerInside
 from shop import SOURCE, rows
 
 # They wait the longest. In a parallel run whoever begins last ends last.
 LONG_FILES = [
     "test_kafka_nodes",
+    "test_kafka_full_disk",
+    "test_compose",
     "test_kafka_storm",
     "test_kafka_source",
     "test_emit",
@@ -69,3 +72,21 @@ def make_server(tmp_path):
     yield make
     for one in made:
         one.stop()
+
+
+@pytest.fixture
+def mounts():
+    made = Mounts()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def server_inside(mounts, tmp_path):
+    """A server that sees `mounts`, not started yet."""
+    (tmp_path / "server").mkdir()
+    server = ServerInside(tmp_path / "server")
+    server.mounts = mounts
+    yield server
+    if server.process is not None:
+        server.kill()

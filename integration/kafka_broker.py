@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 SCRIPT = Path(__file__).parent.parent / "tools" / "kafka.sh"
 
 
 class Broker:
-    def __init__(self, *properties: str) -> None:
+    def __init__(self, *properties: str, inside: Sequence[str] = ()) -> None:
+        """`inside`: what a command begins with that runs in a mount namespace."""
         self.process = subprocess.Popen(
-            [SCRIPT, "serve", "0", *properties], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*inside, SCRIPT, "serve", "0", *properties], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         answer = self.process.stdout.readline().strip()
         assert answer.startswith("ready "), f"no Kafka broker; `make test KAFKA=off` leaves these tests out ({answer})"

@@ -226,6 +226,24 @@ MUTANTS = [
         " { partition: self.partition, offset: log_record.offset },\n"
         "                    sequence: log_record.offset.max(origin.offset.min(0)),",
     ),
+    Mutant(
+        "an empty read of what others have read is taken for a gap",
+        f"{ENGINE}/shard.rs",
+        "        records.last().map(|last| last.offset + 1).ok_or_else(|| {",
+        """        if records.is_empty() {
+            return Ok(below);
+        }
+        records.last().map(|last| last.offset + 1).ok_or_else(|| {""",
+        test=("chains", "--", "every_row_is_in_the_tables_once"),
+    ),
+    Mutant(
+        "what others have read of a partition is not waited for",
+        "services/log/src/kafka/cursor.rs",
+        "            self.connection.ends.raise(&self.topic, self.partition, next);",
+        "            let _ = next;",
+        # It takes a broker, and two consumers of one process.
+        test=("kafka", "--", "what_was_read_at_one_place_is_there_at_every_other"),
+    ),
 ]
 
 

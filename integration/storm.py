@@ -1,7 +1,7 @@
 """Two servers on one prefix of a real Kafka broker and one catalog in PostgreSQL, under load, while they are killed and
 held up and the broker is killed: afterwards every event counts once in either state, the states are those of a server
 that nothing happened to, and a `read_committed` consumer sees each record of the repartition topic, and each row of an
-aggregated dataset's topic, once.
+aggregated dataset, once: in its topic for others and in the logs of two pipelines that follow each other on its rows.
 
     python integration/storm.py           # at length: 1,000,000 events, 110 SIGKILLs, 10 broker kills, 10 pauses
     python integration/storm.py --events 20000 --kills 4 --broker-kills 1 --pauses 1
@@ -30,7 +30,6 @@ import threading
 import time
 import urllib.parse
 import urllib.request
-from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -53,7 +52,9 @@ CRATES = ["--release", "--workspace", "--exclude", "thyme-python", "--exclude", 
 # The same program as that of `make test-rust`.
 CARGO = ["cargo", "--config", "tools/tests.toml", "test", *CRATES]
 INSPECT = [*CARGO, "--test", "crash_points", "--quiet", "--", "output"]
-EMITTED = """
+AGGREGATED = """
+from thyme import lit
+
 
 @dataset(index=True, version=1, emit=True)
 class UserCount:
@@ -65,9 +66,50 @@ class UserCount:
     @inputs(Order)
     def compute(cls, orders):
         return orders.groupby("user").aggregate(n=Count(window="forever"))
+
+
+@dataset(index=True, version=1)
+class UserSteps:
+    user: str = field(key=True)
+    ts: datetime = field(timestamp=True)
+    rows: int
+    total: int
+
+    @pipeline(version=1)
+    @inputs(UserCount)
+    def compute(cls, counts):
+        return counts.groupby("user").aggregate(rows=Count(window="forever"), total=Sum(of="n", window="forever"))
+
+
+@dataset(index=True, version=1)
+class AllSteps:
+    scope: str = field(key=True)
+    ts: datetime = field(timestamp=True)
+    rows: int
+    total: int
+
+    @pipeline(version=1)
+    @inputs(UserSteps)
+    def compute(cls, steps):
+        every = steps.assign(scope=lit("all")).groupby("scope")
+        return every.aggregate(rows=Count(window="forever"), total=Sum(of="rows", window="forever"))
+
+
+@featureset
+class Steps:
+    user: str
+    rows: int = feature(ref=UserSteps.rows)
+    total: int = feature(ref=UserSteps.total)
+
+
+@featureset
+class Together:
+    scope: str
+    rows: int = feature(ref=AllSteps.rows)
+    total: int = feature(ref=AllSteps.total)
 """
 # Rows come up to an hour late, and more than that where one loader waits for its server and the other does not.
-DEFINITIONS = SOURCE.replace('max_lateness="6h"', 'max_lateness="400d"') + EMITTED
+DEFINITIONS = SOURCE.replace('max_lateness="6h"', 'max_lateness="400d"') + AGGREGATED
 TOPICS = ["Order.v1", "Order.v1.by.user", "UserCount.v1.compute.v1"]
 
 
@@ -237,13 +279,14 @@ class Storm:
             server.stop()
         # Each alone, so that nobody is fenced while it catches up; the last one begins with an empty disk.
         self._server("fresh")
-        digests = []
+        digests, steps = [], []
         lost = doubled = 0
         for server in self.servers:
             server.start()
             until_answered(server, positions.merge(loader.position for loader in self.loaders))
             missing, extra = self._compare(server)
             lost, doubled = lost + missing, doubled + extra
+            steps.append(self._steps(server))
             rebuilt = server.data("rebuild")
             digests.append(rebuilt["state_digest"])
             if not rebuilt["equal"]:
@@ -255,24 +298,35 @@ class Storm:
             self.faults.append(f"the states differ: {digests}")
         if output["accepted"] != len(self.sent.rows) or output["unknown"] or output["wrong"]:
             self.faults.append(f"the logs: {output}, {len(self.sent.rows)} events sent")
-        lost += output["lost"] + output["without_row"]
+        # How the two loaders' rows lie among each other is the log's to say: each row counts what stands before it.
+        totals = {user: [len(rows), output["totals"].get(user, 0)] for user, rows in self._by_user().items()}
+        totals["all"] = [len(self.sent.rows), sum(output["totals"].values())]
+        for server, found in zip(self.servers, steps, strict=True):
+            for name, (count, total) in totals.items():
+                lost, doubled = lost + max(0, count - found[name][0]), doubled + max(0, found[name][0] - count)
+                if found[name] != [count, total]:
+                    self.faults.append(
+                        f"{server.directory.name}: rows of rows of {name}: {found[name]}, not {[count, total]}"
+                    )
+        lost += output["lost"] + output["without_row"] + output["unfed"]
         return {"lost": lost, "doubled": doubled + output["doubled"]}
 
     def _output(self) -> dict[str, Any]:
         """What a `read_committed` consumer sees, once there is a row for every event or no more come."""
         url, seen = f"kafka://{self.broker.address}/{PREFIX}", -1
+        feeds = [feed["topic"] for feed in self.servers[-1].data("status")["feeds"]]
+        assert len(feeds) == 2, feeds
         while True:
-            output = seen_by_a_consumer(url, *TOPICS)
-            if not output["without_row"] or output["rows"] == seen:
+            output = seen_by_a_consumer(url, *TOPICS, *feeds)
+            missing = output["without_row"] + output["unfed"]
+            if missing in (0, seen):
                 return output
-            seen = output["rows"]
+            seen = missing
             time.sleep(5)
 
     def _compare(self, server: Server) -> tuple[int, int]:
         """Of all users, over all time and at several times: how many events are missing, how many too many."""
-        by_user = defaultdict(list)
-        for user, at, amount in self.sent.rows:
-            by_user[user].append((at, amount))
+        by_user = self._by_user()
         lost = doubled = 0
         with server.client() as client:
             whole = client.query_batch("UserFeatures", USERS).to_dicts()
@@ -291,6 +345,19 @@ class Storm:
                     if (answer["n_1h"], answer["total_1d"]) != (hour, math.fsum(day)):
                         self.faults.append(f"{server.directory.name}: {user} differs at {micros_text(until)}")
         return lost, doubled
+
+    def _by_user(self) -> dict[str, list[tuple[int, float]]]:
+        by_user = {user: [] for user in USERS}
+        for user, at, amount in self.sent.rows:
+            by_user[user].append((at, amount))
+        return by_user
+
+    def _steps(self, server: Server) -> dict[str, list[int]]:
+        """Of the pipelines on rows: rows and sum of their counts, of each user and of all."""
+        with server.client() as client:
+            users = zip(USERS, client.query_batch("Steps", USERS).to_dicts(), strict=True)
+            answers = [*users, ("all", client.query_batch("Together", ["all"]).to_dicts()[0])]
+        return {name: [answer["rows"], answer["total"]] for name, answer in answers}
 
     def close(self) -> None:
         for server in self.servers:
@@ -318,10 +385,10 @@ def until_answered(server: Server, position: str) -> None:
             time.sleep(0.02)
 
 
-def seen_by_a_consumer(url: str, dataset: str, repartition: str, aggregated: str) -> dict[str, Any]:
-    """What a `read_committed` consumer sees of a repartition topic, beside the topic that it is filled from, and of the
-    topic of an aggregated dataset."""
-    command = [*INSPECT, url, dataset, repartition, aggregated]
+def seen_by_a_consumer(url: str, *topics: str) -> dict[str, Any]:
+    """What a `read_committed` consumer sees of a dataset's topic, of the repartition topic that is filled from it, of
+    the topic of an aggregated dataset, and of logs of rows."""
+    command = [*INSPECT, url, *topics]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout.strip().splitlines()[-1])

@@ -3,10 +3,8 @@ Nothing that was acknowledged is lost, and the message says what to do."""
 
 from __future__ import annotations
 
-import os
 import socket
 import sqlite3
-import subprocess
 from collections import Counter
 
 import pytest
@@ -17,75 +15,12 @@ from surfaces import http
 from thyme import errors
 
 
-class Mounts:
-    """A mount namespace, so that a test may mount what it wants: as root, or as anybody where the system lets
-    users have namespaces (many containers do not). Commands run `inside`; from outside its files are seen under
-    `root`."""
-
-    def __init__(self) -> None:
-        self.as_user = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
-        command = ["unshare", *self.as_user, "--mount", "sh", "-c", "echo ready; exec sleep 3600"]
-        self.holder = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        if self.holder.stdout.readline() != "ready\n":
-            self.holder.wait()
-            pytest.skip("this system refuses mount namespaces: no small or read-only file system to test on")
-
-    @property
-    def root(self) -> str:
-        return f"/proc/{self.holder.pid}/root"
-
-    def inside(self, *command: str) -> list[str]:
-        users = ["--user", "--preserve-credentials"] if self.as_user else []
-        return [
-            *("nsenter", "--target", str(self.holder.pid), *users, "--mount", "--root", f"--wd={os.getcwd()}"),
-            *command,
-        ]
-
-    def run(self, *command: str) -> None:
-        subprocess.run(self.inside(*command), check=True)
-
-    def close(self) -> None:
-        self.holder.kill()
-        self.holder.wait()
-
-
-class ServerInside(Server):
-    """A server that sees the mounts of a namespace."""
-
-    mounts: Mounts
-
-    def command(self, *arguments: str) -> list[str]:
-        enter = self.mounts.inside()
-        enter[-1] = f"--wd={self.directory}"
-        return [*enter, *super().command(*arguments)]
-
-
-@pytest.fixture
-def mounts():
-    made = Mounts()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def server_inside(mounts, tmp_path):
-    (tmp_path / "server").mkdir()
-    server = ServerInside(tmp_path / "server")
-    server.mounts = mounts
-    yield server
-    if server.process is not None:
-        server.kill()
-
-
 def test_a_full_disk_refuses_rows_and_loses_none(server_inside, mounts):
     """In mid-stream the disk fills: refused with a clear error, reads go on; with space again the server goes on by
     itself, and what was refused is sent again under its ids. All rows count, each once, also after a restart."""
     server = server_inside
-    data = server.directory / "data"
-    data.mkdir()
     # RocksDB takes a write up again by itself only where as much is free as its largest write buffer, 32 MB.
-    mounts.run("mount", "-t", "tmpfs", "-o", "size=160m,mode=777", "tmpfs", str(data))
-    seen = mounts.root + str(data)
+    disk = mounts.disk(server.directory / "data", 160)
     server.start()
     assert server.commit(SOURCE).returncode == 0
     calls = [rows(500, number, number * 500) for number in range(200)]
@@ -93,9 +28,7 @@ def test_a_full_disk_refuses_rows_and_loses_none(server_inside, mounts):
     with server.client(retry_for=0) as client:
         first = client.log("Order", calls[0], event_ids=ids[0])
         before = client.query_batch("UserFeatures", USERS, at_least=first.position).to_dicts()
-        free = os.statvfs(seen)
-        with open(f"{seen}/filler", "wb") as filler:
-            filler.write(b"x" * (free.f_bavail * free.f_frsize - 64 * 1024))
+        disk.fill()
         sent, refusal = 1, None
         for call, its_ids in zip(calls[1:], ids[1:], strict=True):
             try:
@@ -118,7 +51,7 @@ def test_a_full_disk_refuses_rows_and_loses_none(server_inside, mounts):
         done = server.run("ingest", "Order", "-", stdin="{}\n")
         after = client.query_batch("UserFeatures", USERS).to_dicts()
         assert all(now["n_all"] >= was["n_all"] for was, now in zip(before, after, strict=True)), "reads go on"
-        os.remove(f"{seen}/filler")
+        disk.free()
         assert done.returncode == 1 and "missing or null" in done.stderr, done
     with server.client(retry_for=60) as client:
         again = range(sent, sent + 2)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
+import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
 
+import pyarrow as pa
+import pyarrow.flight as flight
 import pytest
 
 from thyme.errors import OutOfRangeError
@@ -105,3 +109,99 @@ def test_answers_end_at_the_horizon(make_server):
     assert "history changes from 2d to 6d" in done.stdout
     with server.client() as client:
         check(client, 6)
+
+
+def wait_until(condition, timeout: float = 60) -> None:
+    until = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def with_history(history: str | None) -> str:
+    return FEATURES.replace(', history="2d"', f', history="{history}"' if history else "")
+
+
+def readings(hours: range) -> list[dict[str, object]]:
+    return [{"device": "a", "ts": at(hour), "level": hour} for hour in hours]
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "2d"), ("2d", "6d"), ("6d", "2d"), ("2d", None)])
+def test_a_checkpoint_of_another_history_is_no_shorter_state(make_server, before, after):
+    """The newest checkpoint is of the time before `history=` was changed, the state is lost: what the definitions say
+    now is built from the log, not taken from tables that may have let go of it."""
+    server = make_server()
+    server.env["THYME_CHECKPOINTS__URL"] = f"file://{server.directory}/store"
+    server.env["THYME_CHECKPOINTS__INTERVAL_S"] = "1"
+    server.start()
+    assert server.commit(with_history(before)).returncode == 0
+    older = server.data("status")["checkpoints"]["number"] or 0
+    with server.client() as client:
+        sent = client.log("Reading", readings(range(HOURS - 24)))
+        client.query("Device", "a", at_least=sent.position)
+    wait_until(lambda: (server.data("status")["checkpoints"]["number"] or 0) > older)
+    server.stop()
+    # Perhaps one more was taken meanwhile.
+    number = max(int(manifest.stem) for manifest in (server.directory / "store" / "manifests").iterdir())
+    # No other is taken from now on.
+    server.env["THYME_CHECKPOINTS__INTERVAL_S"] = "100000"
+    server.start()
+    done = server.commit(with_history(after))
+    assert done.returncode == 0, done.stderr
+    with server.client() as client:
+        sent = client.log("Reading", readings(range(HOURS - 24, HOURS)))
+    server.kill()
+    shutil.rmtree(server.directory / "data" / "state")
+    server.start()
+    with server.client(retry_for=60) as client:
+        assert client.query("Device", "a", at_least=sent.position).to_dicts() == [truth(HOURS - 1)]
+        assert server.data("status")["checkpoints"]["restored"] == number
+        if after is None:
+            for hour in (0, 30, HOURS - 1):
+                assert client.query("Device", "a", ts=at(hour)).to_dicts() == [truth(hour)]
+        else:
+            check(client, int(after.removesuffix("d")))
+    assert server.data("rebuild")["equal"]
+
+
+def known(hour: int, newest: int) -> tuple[int, int]:
+    """What an answer at an hour says while the newest reading is that of hour `newest`."""
+    counted = [reading for reading in range(max(0, hour - 24), hour + 1) if reading <= newest]
+    return len(counted), sum(reading for reading in counted if reading >= hour - 12)
+
+
+def test_an_export_answers_as_of_its_beginning_while_blocks_go(make_server):
+    """Between the first piece of the spine and the rest ten days pass, and the state lets go of all that the rest asks
+    for."""
+    server = make_server().start()
+    assert server.commit(FEATURES).returncode == 0
+    newest, later = HOURS - 1, HOURS + 24 * 10
+    hours = [*range(0, HOURS + 40, 7), horizon(2) - 1, horizon(2)]
+    schema = pa.schema({"device": pa.string(), "timestamp": pa.timestamp("us", tz="UTC")})
+    spine = pa.record_batch([["a"] * len(hours), [at(hour) for hour in hours]], schema=schema)
+    command = {"featureset": "Device", "entity_columns": {"device": "device"}, "statuses": True}
+    with server.client() as client:
+        sent = client.log("Reading", readings(range(HOURS)))
+        client.query("Device", "a", at_least=sent.position)
+        with flight.connect(f"grpc://{server.queries}") as flights:
+            writer, reader = flights.do_exchange(flight.FlightDescriptor.for_command(json.dumps(command)))
+            writer.begin(schema)
+            writer.write_batch(spine)
+            found = [reader.read_chunk().data]
+            sent = client.log("Reading", readings(range(HOURS, later)))
+            client.query("Device", "a", at_least=sent.position)
+            for hour in (horizon(2), newest):
+                with pytest.raises(OutOfRangeError):
+                    client.query("Device", "a", ts=at(hour))
+            writer.write_batch(spine)
+            writer.done_writing()
+            found += [chunk.data for chunk in reader]
+        again = client.query_offline("Device", spine, timestamp_column="timestamp", statuses=True).to_dicts()
+    rows = pa.Table.from_batches(found).to_pylist()
+    for hour, row in zip(hours * 2, rows, strict=True):
+        if hour < horizon(2):
+            assert (row["n__status"], row["n"], row["total"]) == ("ERROR", None, None), hour
+        else:
+            assert (row["n"], row["total"]) == known(hour, newest), hour
+    # Asked again, all of it lies below the horizon.
+    assert {row["n__status"] for row in again} == {"ERROR"}

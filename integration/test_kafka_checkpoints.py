@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 import shutil
 import time
+import urllib.request
 
 from kafka_broker import Broker
 from load import Load
+from postgres_server import Postgres
 from shop import SOURCE
+from test_emit import EMITTING
+from test_kafka_nodes import owns, wait_until
 
 
 def test_another_machine_goes_on_where_the_first_one_ended(make_server, tmp_path):
@@ -45,3 +51,49 @@ def test_another_machine_goes_on_where_the_first_one_ended(make_server, tmp_path
         server.stop()
     finally:
         broker.close()
+
+
+def test_a_follower_is_compared_with_the_checkpoints_of_the_owner(make_server, tmp_path):
+    broker, postgres = Broker(), Postgres()
+    store = tmp_path / "store"
+    env = {
+        "THYME_LOG__URL": f"kafka://{broker.address}/shop",
+        "THYME_CATALOG__URL": postgres.url(),
+        "THYME_CHECKPOINTS__URL": f"file://{store}",
+        "THYME_CHECKPOINTS__INTERVAL_S": "1",
+    }
+
+    def found():
+        return follower.data("status")["checkpoints"]
+
+    try:
+        owner, follower = make_server("owner", env=env).start(), make_server("follower", env=env).start()
+        assert owner.commit(EMITTING).returncode == 0
+        # While rows come in, it is never where a checkpoint was taken.
+        load = Load(owner, random.Random(7), retry_for=180)
+        wait_until(lambda: found() is not None and found()["compared"] is not None)
+        first = found()["compared"]
+        wait_until(lambda: found()["compared"] > first)
+        assert not owns(follower) and found()["diverged"] is None, found()
+        assert "compared:" in follower.run("status").stdout
+        load.finish(timeout=300)
+        load.check()
+
+        # One that says of the follower's place what the follower's state is not.
+        wait_until(lambda: found()["compared"] == found()["number"] and found()["age_seconds"] < 2)
+        follower.stop()
+        owner.stop()
+        newest = max((store / "manifests").iterdir())
+        body = newest.read_text(encoding="utf-8").strip().rsplit("\n", 1)[0]
+        wrong = body.replace(json.loads(body)["digest"], "0" * 32)
+        newest.write_text(f"{wrong}\n{hashlib.sha256(wrong.encode()).hexdigest()}\n", encoding="utf-8")
+        follower.start("--role", "query")
+        wait_until(lambda: "thyme_checkpoint_divergences_total" in metrics(follower))
+    finally:
+        broker.close()
+        postgres.close()
+
+
+def metrics(server) -> str:
+    with urllib.request.urlopen(f"http://{server.queries}/metrics", timeout=30) as answer:
+        return answer.read().decode()

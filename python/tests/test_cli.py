@@ -72,12 +72,18 @@ def status(_):
     counts = _proto.DatasetCounts(accepted=336_776, late_dropped=12, duplicates=3, dead_letters=1)
     dataset = _proto.DatasetStatus(name="Order", counts=counts, watermark=NOON, lag=5)
     return _proto.GetStatusResponse(
-        version="0.1.0", state="ready", commit_id="c1", clock="wall", now=NOON, started_at=NOON, datasets=[dataset],
+        version="0.1.0", state="degraded", commit_id="c1", clock="wall", now=NOON, started_at=NOON, datasets=[dataset],
         builds=[_proto.BuildProgress(pipeline="UserStats.compute@2", done_records=5, total_records=9)], lag=7,
         emissions=[_proto.EmissionStatus(dataset="UserStats", topic="UserStats.v1.compute.v1", lag=4)],
+        feeds=[
+            _proto.FeedStatus(dataset="UserStats", topic="UserStats.v1.compute.v1.by.user", emit_lag=4, lag=9),
+            _proto.FeedStatus(dataset="UserStats", topic="UserStats.v1.compute.v1.by.city", lag=9),
+        ],
+        roles=["control", "ingest", "engine", "query"], trouble="the disk of the state directory is full",
         data_dir=".thyme", checkpoints=_proto.CheckpointStatus(
             url="s3://bucket/shop", number=7, taken_at=NOON, age_seconds=12.0, size_bytes=4096, uploaded_bytes=1024,
             duration_seconds=0.5, failures=2, trouble="the store cannot be reached", unusable=["checkpoint 8"],
+            compared=6,
         ),
     )  # fmt: skip
 

@@ -91,6 +91,7 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         return
     facts = {
         "state": found["state"],
+        "work": "owns it" if "engine" in found["roles"] else "follows the owner",
         "version": found["version"],
         "commit": found["commit_id"] or "none yet (thyme commit features.py)",
         "clock": f"{found['clock']}, now {text_of(found['now'])}",
@@ -100,10 +101,17 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
     }
     for name, value in facts.items():
         say(f"{name + ':':<10}{value}")
+    if found["trouble"] is not None:
+        say(f"{'engine:':<10}does not go on: {found['trouble']}")
     for build in found["builds"]:
         say(f"{'building:':<10}{build['pipeline']} {build['done_records']}/{build['total_records']} records")
     for emission in found["emissions"]:
         say(f"{'emits:':<10}{emission['topic']}, {emission['lag']} records behind its pipeline")
+    for feed in found["feeds"]:
+        behind = f"its readers {feed['lag']} records behind the events"
+        if feed["emit_lag"] is not None:
+            behind = f"{feed['emit_lag']} records behind its pipeline, {behind}"
+        say(f"{'feeds:':<10}{feed['topic']}, {behind}")
     if found["checkpoints"] is not None:
         _say_checkpoints(found["checkpoints"])
     if found["datasets"]:
@@ -120,6 +128,8 @@ def _say_checkpoints(found: dict[str, Any]) -> None:
     say(f"{'saved:':<10}{newest}, in {found['url']}")
     if found["restored"] is not None:
         say(f"{'restored:':<10}from checkpoint {found['restored']} when the server started")
+    if found["compared"] is not None:
+        say(f"{'compared:':<10}this replica was equal to checkpoint {found['compared']} at its place")
     for reason in found["unusable"]:
         say(f"{'damaged:':<10}{reason}")
     if found["trouble"] is not None:

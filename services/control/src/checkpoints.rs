@@ -26,6 +26,8 @@ pub struct CheckpointStatus {
     pub restored: Option<u64>,
     /// Damaged checkpoints that were passed over then.
     pub unusable: Vec<String>,
+    /// Of a follower: the newest checkpoint that its own state was compared with at the same place, and equal to.
+    pub compared: Option<u64>,
     /// Another state at the same place had another digest.
     pub diverged: Option<String>,
     /// When the newest checkpoint was last seen to be as the state.

@@ -407,6 +407,12 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         lag: view.lag,
     };
     let emission = |view: EmissionView| v1::EmissionStatus { dataset: view.dataset, topic: view.topic, lag: view.lag };
+    let feed = |view: FeedView| v1::FeedStatus {
+        dataset: view.dataset,
+        topic: view.topic,
+        emit_lag: view.emit_lag,
+        lag: view.lag,
+    };
     v1::GetStatusResponse {
         version: view.version.to_string(),
         state: view.state.to_string(),
@@ -422,6 +428,8 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         roles: view.roles.into_iter().map(str::to_string).collect(),
         checkpoints: view.checkpoints.map(checkpoint_info),
         emissions: view.emissions.into_iter().map(emission).collect(),
+        feeds: view.feeds.into_iter().map(feed).collect(),
+        trouble: view.trouble,
     }
 }
 
@@ -439,5 +447,6 @@ fn checkpoint_info(view: CheckpointStatus) -> v1::CheckpointStatus {
         restored: view.restored,
         unusable: view.unusable,
         diverged: view.diverged,
+        compared: view.compared,
     }
 }

@@ -12,7 +12,7 @@ use thyme_core::definition::{OutputRef, Plan, RefTarget};
 use thyme_core::time::ClockMode;
 use thyme_core::window::format_duration;
 use thyme_core::{Error, Result};
-use thyme_engine::{EmissionStatus, ShardStatus};
+use thyme_engine::{EmissionStatus, FeedStatus, ShardStatus};
 
 /// Most entries of one page.
 const MAX_PAGE: u32 = 1000;
@@ -253,8 +253,23 @@ impl Controller {
     /// One entry per topic, over its partitions.
     fn emissions(&self) -> Vec<EmissionView> {
         let mut found: BTreeMap<String, EmissionView> = BTreeMap::new();
-        for EmissionStatus { dataset, topic, lag, .. } in self.parts.engine.emissions() {
+        let of_topics = self.parts.engine.emissions().into_iter().filter(|emission| !emission.is_feed);
+        for EmissionStatus { dataset, topic, lag, .. } in of_topics {
             found.entry(topic.clone()).or_insert(EmissionView { dataset, topic, lag: 0 }).lag += lag;
+        }
+        found.into_values().collect()
+    }
+
+    /// One entry per log of rows, over its partitions.
+    fn feeds(&self) -> Vec<FeedView> {
+        let mut found: BTreeMap<String, FeedView> = BTreeMap::new();
+        for FeedStatus { dataset, topic, lag, .. } in self.parts.engine.feeds() {
+            found.entry(topic.clone()).or_insert(FeedView { dataset, topic, emit_lag: None, lag: 0 }).lag += lag;
+        }
+        for EmissionStatus { topic, lag, .. } in self.parts.engine.emissions() {
+            if let Some(feed) = found.get_mut(&topic) {
+                *feed.emit_lag.get_or_insert_default() += lag;
+            }
         }
         found.into_values().collect()
     }
@@ -293,6 +308,7 @@ impl Controller {
             position: self.parts.engine.applied().encode(),
             lag: states.values().map(|state| state.lag).sum(),
             emissions: self.emissions(),
+            feeds: self.feeds(),
             data_dir: self.parts.data_dir.clone(),
             // A follower applies the log too, but the work is another's.
             roles: if self.leads() { vec!["control", "ingest", "engine", "query"] } else { vec!["ingest", "query"] },

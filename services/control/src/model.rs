@@ -222,6 +222,17 @@ pub struct EmissionView {
     pub lag: u64,
 }
 
+/// A log of rows that pipelines on an aggregated dataset read.
+#[derive(Debug, Clone, Serialize)]
+pub struct FeedView {
+    pub dataset: String,
+    pub topic: String,
+    /// Log records that the pipeline has taken in and whose rows are not written yet; `None` but on the owner of the work.
+    pub emit_lag: Option<u64>,
+    /// Records of the raw dataset's log in state that are not in the tables behind it yet.
+    pub lag: u64,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct StatusView {
     pub version: &'static str,
@@ -238,6 +249,7 @@ pub struct StatusView {
     pub lag: u64,
     /// Of the owner of the work; empty elsewhere.
     pub emissions: Vec<EmissionView>,
+    pub feeds: Vec<FeedView>,
     pub data_dir: String,
     pub roles: Vec<&'static str>,
     /// What keeps the engine from going on.

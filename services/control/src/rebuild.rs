@@ -2,7 +2,7 @@
 
 use crate::controller::Controller;
 use crate::version::job_spec;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,6 +90,20 @@ impl Controller {
         let detail = serde_json::json!({"state_digest": outcome.state, "rebuilt_digest": outcome.rebuilt});
         self.report(event_type, severity, "", message, detail).await;
         Ok(outcome)
+    }
+
+    /// Works a copy of the state off up to places of the logs, (log id, partition) -> next offset, by the definitions that are live.
+    /// Blocks; `goes_on` is asked now and then.
+    pub fn catch_up(
+        &self,
+        copy: &Arc<StateStore>,
+        places: &HashMap<(u32, u16), u64>,
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<()> {
+        let Some(live) = self.serving().live.clone() else { return Ok(()) };
+        let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
+        let spec = job_spec(&[live.as_ref()])?;
+        thyme_engine::catch_up(copy, &self.parts.log, &spec, places, &options, goes_on)
     }
 
     fn rebuild_blocking(&self, mut progress: impl FnMut(u64, u64) -> bool) -> Result<RebuildOutcome> {

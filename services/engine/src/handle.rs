@@ -30,6 +30,8 @@ pub struct Applied {
     shards: Vec<ShardPlace>,
     /// Each emitter's partition, and how far it is behind its pipeline.
     emitters: Vec<(Arc<Emitter>, u16, u64)>,
+    /// By its topic, each log of rows that pipelines read.
+    feeds: BTreeMap<String, FeedPlace>,
     /// Where each dataset's own shards stood when the work was last changed: what a build must have reached.
     targets: PositionSet,
 }
@@ -44,6 +46,15 @@ struct MemberPlace {
     waits: bool,
     /// It reads this repartition log, of the dataset with this own log.
     repartition: Option<(u32, u32)>,
+}
+
+/// How far the tables behind a log of rows are.
+#[derive(Clone)]
+struct FeedPlace {
+    dataset: String,
+    own_log: u32,
+    /// For each partition of the raw dataset's log, how far the slowest of its shards is (see `Shard::covered`).
+    covered: Vec<Option<u64>>,
 }
 
 /// One shard, for status.
@@ -85,16 +96,28 @@ impl Applied {
             let shard_next = if member.is_emitter() { shard.before } else { shard.next };
             let place = MemberPlace { next: member.next, shard_next, waits, repartition };
             self.members.entry(member.consumer).or_default().push(place);
-            if let MemberKind::Emitter { emitter, .. } = &member.kind
-                && matches!(emitter.output, Output::Topic)
-            {
+            if let MemberKind::Emitter { emitter, .. } = &member.kind {
                 let lag = shard.reached_by_pipeline_of(emitter).saturating_sub(member.next);
                 self.emitters.push((emitter.clone(), shard.partition, lag));
             }
         }
         if shard.is_repartition {
-            let covered = (0..shard.dataset.partitions).map(|partition| shard.covered(partition)).collect();
+            let covered: Vec<_> = (0..shard.dataset.partitions).map(|partition| shard.covered(partition)).collect();
+            if shard.filling.is_feed {
+                self.add_feed(shard, &covered);
+            }
             self.routed.entry(shard.own_log).or_default().push(covered);
+        }
+    }
+
+    fn add_feed(&mut self, shard: &Shard, covered: &[Option<u64>]) {
+        let place = self.feeds.entry(shard.topic.clone()).or_insert_with(|| FeedPlace {
+            dataset: shard.dataset.name.clone(),
+            own_log: shard.own_log,
+            covered: vec![None; covered.len()],
+        });
+        for (slowest, covered) in place.covered.iter_mut().zip(covered) {
+            *slowest = [*slowest, *covered].into_iter().flatten().min();
         }
     }
 
@@ -203,13 +226,27 @@ pub struct ShardStatus {
     pub counters: Counters,
 }
 
-/// One partition of the topic of an aggregated dataset. Only the owner of the work has any.
+/// One partition of the topic of an aggregated dataset, or of a log that pipelines on it read. Only the owner of the work has any.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EmissionStatus {
     pub dataset: String,
     pub topic: String,
+    /// Of the log that the pipeline reads.
     pub partition: u16,
+    /// It is a log that pipelines read.
+    pub is_feed: bool,
     /// Log records that the pipeline has taken in and whose rows are not written yet.
+    pub lag: u64,
+}
+
+/// One partition of a raw dataset's log, as seen from a log of rows that are made from its events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FeedStatus {
+    /// Whose rows they are.
+    pub dataset: String,
+    pub topic: String,
+    pub partition: u16,
+    /// Records of the raw dataset's log in state that are not in the tables behind the log of rows yet, through all stages.
     pub lag: u64,
 }
 
@@ -274,16 +311,31 @@ impl EngineHandle {
         Ok(found)
     }
 
-    /// How far the topics of aggregated datasets are behind their pipelines.
+    /// How far the topics of aggregated datasets, and the logs of rows that pipelines read, are behind the pipelines that make the rows.
     pub fn emissions(&self) -> Vec<EmissionStatus> {
         let emitters = self.shared.applied.read().emitters.clone();
         let status = |(emitter, partition, lag): (Arc<Emitter>, u16, u64)| EmissionStatus {
             dataset: emitter.emission.dataset.name.clone(),
             topic: emitter.topic(),
             partition,
+            is_feed: matches!(emitter.output, Output::Feed(_)),
             lag,
         };
         emitters.into_iter().map(status).collect()
+    }
+
+    /// How far the tables behind logs of rows are behind the raw datasets' own logs.
+    pub fn feeds(&self) -> Vec<FeedStatus> {
+        let applied = self.shared.applied.read();
+        let mut found = Vec::new();
+        for (topic, FeedPlace { dataset, own_log, covered }) in &applied.feeds {
+            for (partition, covered) in (0..).zip(covered) {
+                let next = applied.logs.get(&(*own_log, partition)).copied().unwrap_or_default();
+                let lag = next - covered.unwrap_or(next).min(next);
+                found.push(FeedStatus { dataset: dataset.clone(), topic: topic.clone(), partition, lag });
+            }
+        }
+        found
     }
 
     /// Records of the datasets' logs that wait to be applied, those that are on their way through a repartition log too; `None`

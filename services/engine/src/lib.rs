@@ -20,7 +20,7 @@ mod spec;
 
 pub use consume::is_router;
 pub use engine::Engine;
-pub use handle::{BuildProgress, EmissionStatus, EngineHandle, ShardStatus};
-pub use rebuild::{Comparison, rebuild};
+pub use handle::{BuildProgress, EmissionStatus, EngineHandle, FeedStatus, ShardStatus};
+pub use rebuild::{Comparison, catch_up, rebuild};
 pub use runner::RunningEngine;
 pub use spec::{DatasetJob, EmitJob, EngineOptions, FeedJob, JobSpec, PipelineJob, Role, RouteJob};

@@ -1,10 +1,11 @@
-//! The state once more, from the start of the log, to be compared with the one that answers: both must have the same digests.
+//! The state once more, from the start of the log, to be compared with the one that answers: both must have the same digests. And a
+//! state of before, worked off up to the place of another one.
 //!
 //! The log is only read. Nothing is created, sent or fenced, so that this runs beside the engine; and nothing is read beyond the
 //! place of the state that is compared.
 
 use crate::engine::Engine;
-use crate::spec::{EngineOptions, JobSpec};
+use crate::spec::{EngineOptions, JobSpec, Role};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -47,12 +48,10 @@ pub fn rebuild(
     options: &EngineOptions,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Comparison> {
-    let stretches = stretches_of(state, spec)?;
+    let stretches = stretches_of(spec, |log_id, partition| state.progress(log_id, partition))?;
     let total: u64 = stretches.iter().map(|stretch| stretch.end).sum();
-    let ends = stretches.iter().map(|stretch| ((stretch.topic.clone(), stretch.partition), stretch.end)).collect();
-    let up_to: Arc<dyn EventLog> = Arc::new(UpTo { log: log.clone(), ends });
     let options = EngineOptions { durable: false, ..options.clone() };
-    let mut engine = Engine::open(fresh.clone(), up_to, options)?;
+    let mut engine = Engine::open(fresh.clone(), up_to(log, &stretches), options)?;
     engine.deploy(spec)?;
     loop {
         let records = engine.step()?;
@@ -67,14 +66,42 @@ pub fn rebuild(
     compare(state, &fresh.snapshot(), spec, &stretches)
 }
 
-fn stretches_of(state: &Snapshot, spec: &JobSpec) -> Result<Vec<Stretch>> {
+/// Works `state`, which is nobody else's, off up to places of the logs of `spec`, as a follower does: (log id, partition) -> next offset.
+/// `goes_on` is asked after each round.
+pub fn catch_up(
+    state: &Arc<StateStore>,
+    log: &Arc<dyn EventLog>,
+    spec: &JobSpec,
+    places: &HashMap<(u32, u16), u64>,
+    options: &EngineOptions,
+    goes_on: &mut dyn FnMut() -> bool,
+) -> Result<()> {
+    let stretches = stretches_of(spec, |log_id, partition| Ok(places.get(&(log_id, partition)).copied()))?;
+    let options = EngineOptions { durable: false, role: Role::Follower, ..options.clone() };
+    let mut engine = Engine::open(state.clone(), up_to(log, &stretches), options)?;
+    engine.deploy(spec)?;
+    while engine.step()? > 0 {
+        if !goes_on() {
+            return Err(Error::unavailable("the work on a copy of the state was given up on"));
+        }
+    }
+    Ok(())
+}
+
+fn up_to(log: &Arc<dyn EventLog>, stretches: &[Stretch]) -> Arc<dyn EventLog> {
+    let ends = stretches.iter().map(|stretch| ((stretch.topic.clone(), stretch.partition), stretch.end)).collect();
+    Arc::new(UpTo { log: log.clone(), ends })
+}
+
+/// All that the logs of `spec` hold up to `end`, by log id and partition.
+fn stretches_of(spec: &JobSpec, end: impl Fn(u32, u16) -> Result<Option<u64>>) -> Result<Vec<Stretch>> {
     let mut found = Vec::new();
     for job in &spec.datasets {
         let own = std::iter::once((job.log_id, job.dataset.topic()));
         let derived = job.derived().into_iter().map(|log| (log.route.log_id, log.route.route.topic.clone()));
         for (log_id, topic) in own.chain(derived) {
             for partition in 0..job.dataset.partitions {
-                let end = state.progress(log_id, partition)?.unwrap_or_default();
+                let end = end(log_id, partition)?.unwrap_or_default();
                 found.push(Stretch { log_id, topic: topic.clone(), partition, end });
             }
         }

@@ -6,6 +6,7 @@
 mod common;
 
 use common::chained::*;
+use common::emitted::records;
 use common::*;
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -279,6 +280,62 @@ fn what_is_said_of_rows_is_true_of_emitters_that_are_behind() {
     let last = Said::now(&world, &state, &log, &engine);
     assert!(last.watermarks[0].contains(&Some(START + 780 * MINUTE)), "that of the last event");
     said.iter().for_each(|said| said.check(&last));
+}
+
+#[test]
+fn how_far_logs_of_rows_are_behind_is_known() {
+    let (world, log, state) = (Chained::new(), new_log(), StateStore::in_memory().unwrap());
+    let mut engine = world.engine(&state, &log, 100);
+    let handle = engine.handle();
+    let unwritten = |name: &str| -> u64 {
+        let emissions = handle.emissions().into_iter().filter(|emission| emission.topic == world.topic(name));
+        emissions.map(|emission| emission.lag).sum()
+    };
+    let unread = |name: &str| -> u64 {
+        handle.feeds().iter().filter(|feed| feed.topic == world.topic(name)).map(|feed| feed.lag).sum()
+    };
+    let rows = |name: &str, key: Value| {
+        let key = encode_key(std::slice::from_ref(&key)).unwrap();
+        stored(&state, &world.table(name), &key).len() as u64
+    };
+    // Each event is a row at every stage.
+    let keys = [("UserPeaks.compute", "u1"), ("CityPeaks.compute", "c1"), ("Overall.compute", "all")];
+    let mut most = [0; 3];
+    for round in 0.. {
+        for ((name, key), most) in keys.into_iter().zip(&mut most) {
+            let missing = rows("UserStats.compute", Value::str("u1")) - rows(name, Value::str(key));
+            assert_eq!(unread(name), missing, "{name}");
+            *most = missing.max(*most);
+        }
+        let written = log_of(&log, world.topic("UserPeaks.compute"));
+        assert_eq!(unwritten("UserPeaks.compute"), rows("UserStats.compute", Value::str("u1")) - written);
+        if round < 8 {
+            let minutes = 10 * round..10 * (round + 1);
+            append(&log, minutes.map(|minute| order("u1", minute, 2.0, "c1").batch()).collect());
+        }
+        if engine.step().unwrap() == 0 {
+            break;
+        }
+    }
+    // A round to the log of rows and one out of it, for each stage; there is one more before cities.
+    assert_eq!(most, [20, 30, 50]);
+    assert_eq!(handle.feeds().len(), 4 * usize::from(PARTITIONS));
+    assert!(handle.emissions().iter().all(|emission| emission.is_feed && emission.lag == 0));
+
+    // The same on a follower, which writes none.
+    let replica = StateStore::in_memory().unwrap();
+    let mut follower = engine_of(&world.spec(), &replica, &log, 10, Role::Follower);
+    follower.step().unwrap();
+    let lag = |follower: &Engine| follower.handle().feeds().iter().map(|feed| feed.lag).sum::<u64>();
+    assert!(lag(&follower) > 0, "it has read the raw dataset's log and nothing else");
+    follower.run_to_end().unwrap();
+    assert_eq!((lag(&follower), follower.handle().emissions().len()), (0, 0));
+}
+
+/// How many rows stand in a log of rows.
+fn log_of(log: &Arc<dyn EventLog>, topic: &str) -> u64 {
+    let all = (0..PARTITIONS).flat_map(|partition| records(log, topic, partition));
+    all.filter(|record| matches!(Record::decode(&record.value), Ok(Record::Routed { .. }))).count() as u64
 }
 
 /// A row of an event that is erased between its emission and the next build.

@@ -9,11 +9,14 @@ use common::*;
 use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::Value;
+use thyme_core::aggregate::{Partial, WindowData, WindowRead};
 use thyme_core::key::{encode_key, partition, vnode};
 use thyme_core::position::Position;
 use thyme_core::record::EventId;
+use thyme_core::window::Window;
 use thyme_engine::Engine;
-use thyme_state::{StateStore, Table};
+use thyme_log::chance::Chance;
+use thyme_state::{StateStore, Table, Visible};
 
 const USERS: u8 = 9;
 const CITIES: u8 = 3;
@@ -153,4 +156,61 @@ fn old_events_go_and_an_erase_does_not_bring_them_back() {
     append(&log, vec![erase("u3", START + 101 * HOUR)]);
     engine.run_to_end().unwrap();
     assert_eq!(stored(&state, &world.direct, &encode_key(&[Value::str("u3")]).unwrap()), Vec::new());
+}
+
+/// An export reads one snapshot for as long as it takes, while ticks delete whole blocks: what it reads is as of its beginning.
+#[test]
+fn a_snapshot_has_what_ticks_let_go_of_since() {
+    let world = World::of(&forgetful_definitions());
+    let state = StateStore::in_memory().unwrap();
+    let mut chance = Chance::new(5);
+    let mut event = |index: i64| Sent {
+        user: format!("u{}", chance.below(usize::from(USERS))),
+        time: START + index * HOUR / 8 - chance.below(7_000) as i64 * 1_000_000,
+        amount: 2.0,
+        city: None,
+        id: EventId::None,
+        append_time: START + 300 * HOUR,
+    };
+    let events: Vec<Sent> = (0..1_200).map(&mut event).collect();
+    let (before, after) = events.split_at(400);
+    let log = log_with(before);
+    let mut engine = world.engine(&state, &log, 20);
+    engine.run_to_end().unwrap();
+    let (snapshot, kept) = (state.snapshot(), accepted(before));
+    let watermarks = watermarks(&kept);
+    let windows = [WindowRead { window: Window::Length(2 * HOUR), partials: vec![0], scans: Vec::new() }];
+    let check = || {
+        let mut compared = 0;
+        for user in (0..USERS).map(|user| format!("u{user}")) {
+            let key = encode_key(&[Value::str(user.as_str())]).unwrap();
+            let horizon = watermarks[&partition(&key, PARTITIONS)] - 2 * HOUR;
+            let times: Vec<i64> = (0..24).map(|step| horizon + step * HOUR / 4).collect();
+            let count = |at: i64| {
+                let inside = |event: &Sent| event.user == user && at - 2 * HOUR <= event.time && event.time <= at;
+                kept.iter().filter(|(_, event)| inside(event)).count() as u64
+            };
+            let mut seen = Vec::new();
+            let mut visit = |which: usize, data: &[WindowData]| {
+                seen.push((times[which], data[0].partials.clone()));
+                Ok(())
+            };
+            snapshot.sweep(&world.direct, &key, &times, &windows, &Visible::ALL, &mut visit).unwrap();
+            for (at, swept) in seen {
+                let read = snapshot.read(&world.direct, &key, at, &windows, &Visible::ALL).unwrap();
+                assert_eq!(swept, read[0].partials);
+                assert_eq!(swept, [Partial::Count(count(at))], "{user} at {at}");
+                compared += count(at);
+            }
+        }
+        compared
+    };
+    let compared = check();
+    assert!(compared > 200, "{compared}");
+    for part in after.chunks(50) {
+        append(&log, part.iter().map(Sent::batch).collect());
+        engine.run_to_end().unwrap();
+        assert_eq!(check(), compared);
+    }
+    assert!(check_against_model(&world, &state, &events) > 800);
 }

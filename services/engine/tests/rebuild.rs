@@ -4,11 +4,13 @@
 
 mod common;
 
+use common::chained::{Chained, engine_of};
 use common::*;
+use std::collections::HashMap;
 use std::sync::Arc;
 use thyme_core::Result;
 use thyme_core::record::EventId;
-use thyme_engine::{Comparison, EngineOptions, rebuild};
+use thyme_engine::{Comparison, EngineOptions, JobSpec, Role, catch_up, is_router, rebuild};
 use thyme_log::{EmbeddedLog, EventLog};
 use thyme_state::{Durability, StateStore};
 
@@ -85,6 +87,48 @@ fn check_wherever_it_stands(world: &World, minutes: i64) {
     // The engine was not fenced.
     append(&log, (400..500).map(|number| sent_every(minutes, number).batch()).collect());
     assert!(engine.step().unwrap() > 0);
+}
+
+#[test]
+fn a_state_of_before_comes_to_the_place_of_another() {
+    check_catches_up(&World::new().spec(true), 1);
+    check_catches_up(&World::of(&forgetful_definitions()).spec(true), 10);
+    check_catches_up(&Chained::new().spec(), 1);
+}
+
+/// A copy that comes to each place of an owner's state, in other ticks, is as that is there.
+fn check_catches_up(spec: &JobSpec, minutes: i64) {
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    let (state, copy) = (StateStore::in_memory().unwrap(), StateStore::in_memory().unwrap());
+    let mut events: Vec<_> = (0..400).map(|number| sent_every(minutes, number).batch()).collect();
+    events.insert(300, erase("u3", START));
+    append(&log, events);
+    let mut owner = engine_of(spec, &state, &log, 37, Role::Owner);
+    let options = EngineOptions { tick_records: 11, ..EngineOptions::default() };
+    let mut compared = 0;
+    while owner.step().unwrap() > 0 {
+        let before = contents(&log);
+        let places = places_of_tables(&state);
+        let of_logs = places.iter().map(|(log_id, partition, next)| ((*log_id, *partition), *next)).collect();
+        catch_up(&copy, &log, spec, &of_logs, &options, &mut || true).unwrap();
+        assert_eq!(places_of_tables(&copy), places);
+        assert_eq!(copy.snapshot().digest().unwrap(), state.snapshot().digest().unwrap());
+        assert_eq!(contents(&log), before);
+        compared += 1;
+    }
+    assert!(compared > 3, "{compared}");
+
+    let nothing_to_do = StateStore::in_memory().unwrap();
+    catch_up(&nothing_to_do, &log, spec, &HashMap::new(), &options, &mut || false).unwrap();
+    let places = places_of_tables(&state).into_iter().map(|(log_id, partition, next)| ((log_id, partition), next));
+    let fresh = StateStore::in_memory().unwrap();
+    let given_up = catch_up(&fresh, &log, spec, &places.collect(), &options, &mut || false);
+    assert!(given_up.unwrap_err().message().contains("given up"));
+}
+
+fn places_of_tables(state: &Arc<StateStore>) -> Vec<(u32, u16, u64)> {
+    let all = state.snapshot().all_progress().unwrap();
+    all.into_iter().filter(|(consumer, ..)| !is_router(*consumer)).collect()
 }
 
 #[test]

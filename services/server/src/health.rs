@@ -10,6 +10,9 @@ use thyme_core::time::Clock;
 use thyme_engine::EngineHandle;
 use thyme_gateway::Health;
 
+/// By dataset, topic and partition.
+type Lags = BTreeMap<(String, String, u16), u64>;
+
 pub struct ServerHealth {
     pub engine: EngineHandle,
     pub controller: Arc<Controller>,
@@ -17,8 +20,9 @@ pub struct ServerHealth {
     pub recorder: PrometheusHandle,
     pub checkpoints: Arc<CheckpointBoard>,
     pub clock: Arc<dyn Clock>,
-    /// What was shown last, by dataset, topic and partition.
-    pub emit_lags: Mutex<BTreeMap<(String, String, u16), u64>>,
+    /// What was shown last.
+    pub emit_lags: Mutex<Lags>,
+    pub rows_lags: Mutex<Lags>,
 }
 
 impl Health for ServerHealth {
@@ -51,24 +55,24 @@ impl ServerHealth {
         metrics::gauge!("thyme_checkpoint_last_seconds").set(status.duration_seconds);
     }
 
-    /// What this node does not write any more is no lag of its.
-    fn read_emissions(&self) {
-        let mut lags = self.emit_lags.lock();
-        lags.values_mut().for_each(|lag| *lag = 0);
-        for emission in self.engine.emissions() {
-            lags.insert((emission.dataset, emission.topic, emission.partition), emission.lag);
+    fn read_row_lags(&self) {
+        let emissions = self.engine.emissions().into_iter();
+        let now = emissions.map(|emission| ((emission.dataset, emission.topic, emission.partition), emission.lag));
+        for (labels, lag) in shown(&self.emit_lags, now) {
+            metrics::gauge!("thyme_emit_lag_records", &labels).set(lag as f64);
         }
-        for ((dataset, topic, partition), lag) in lags.iter() {
-            let labels = [("dataset", dataset.clone()), ("topic", topic.clone()), ("partition", partition.to_string())];
-            metrics::gauge!("thyme_emit_lag_records", &labels).set(*lag as f64);
+        let feeds = self.engine.feeds().into_iter();
+        let now = feeds.map(|feed| ((feed.dataset, feed.topic, feed.partition), feed.lag));
+        for (labels, lag) in shown(&self.rows_lags, now) {
+            metrics::gauge!("thyme_rows_lag_records", &labels).set(lag as f64);
         }
     }
 
     fn read_gauges(&self) -> thyme_core::Result<()> {
-        if let Some(behind) = self.freshness.behind() {
-            metrics::gauge!("thyme_follower_behind_seconds").set(behind.as_secs_f64());
-        }
-        self.read_emissions();
+        metrics::gauge!("thyme_owner").set(if self.controller.leads() { 1.0 } else { 0.0 });
+        // A gauge that was shown once stays, so who has become the owner shows 0.
+        metrics::gauge!("thyme_follower_behind_seconds").set(self.freshness.behind().unwrap_or_default().as_secs_f64());
+        self.read_row_lags();
         for shard in self.engine.status()? {
             let labels = [
                 ("dataset", shard.dataset.clone()),
@@ -93,6 +97,21 @@ impl ServerHealth {
     }
 }
 
+/// What there is now, and 0 for what this node does not fill any more: that is no lag of its.
+fn shown(
+    last: &Mutex<Lags>,
+    now: impl Iterator<Item = ((String, String, u16), u64)>,
+) -> Vec<([(&'static str, String); 3], u64)> {
+    let mut lags = last.lock();
+    lags.values_mut().for_each(|lag| *lag = 0);
+    lags.extend(now);
+    let labelled = |((dataset, topic, partition), lag): (&(String, String, u16), &u64)| {
+        let labels = [("dataset", dataset.clone()), ("topic", topic.clone()), ("partition", partition.to_string())];
+        (labels, *lag)
+    };
+    lags.iter().map(labelled).collect()
+}
+
 /// What each metric means, for `/metrics`.
 pub fn describe_metrics() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
@@ -106,14 +125,20 @@ pub fn describe_metrics() {
     describe_counter!("thyme_tick_records_total", "Log records worked off.");
     describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");
     describe_gauge!("thyme_lag_records", "Log records that wait to be applied.");
-    describe_gauge!("thyme_emit_lag_records", "Log records in state whose rows are not in the dataset's topic yet.");
+    describe_gauge!("thyme_emit_lag_records", "Log records in state whose rows are not in the topic yet.");
+    describe_gauge!(
+        "thyme_rows_lag_records",
+        "Log records in state that are not in the tables behind a log of rows yet."
+    );
     describe_counter!("thyme_checkpoints_total", "Checkpoints stored.");
     describe_counter!("thyme_checkpoint_uploaded_bytes_total", "Bytes sent to the checkpoint store.");
     describe_counter!("thyme_checkpoint_failures_total", "Checkpoints that could not be stored.");
+    describe_counter!("thyme_checkpoint_comparisons_total", "Checkpoints that this replica was compared with.");
     describe_counter!("thyme_checkpoint_divergences_total", "Times that a state at the same place had another digest.");
     describe_gauge!("thyme_checkpoint_age_seconds", "How long ago the state was as the newest checkpoint has it.");
     describe_gauge!("thyme_checkpoint_size_bytes", "Bytes of the newest checkpoint.");
     describe_gauge!("thyme_checkpoint_last_seconds", "How long it took to take and store the newest checkpoint.");
+    describe_gauge!("thyme_owner", "1 on the node that owns the work, 0 on a follower.");
     describe_gauge!("thyme_follower_behind_seconds", "Seconds since this follower was last at the end of the log.");
     describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
     describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");

@@ -15,7 +15,7 @@ use crate::{catalog, checkpoints, listen, telemetry};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use thyme_catalog::{Catalog, Severity, SqlCatalog};
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
 use thyme_core::time::Clock;
@@ -24,7 +24,7 @@ use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
 use thyme_ingest::Ingestor;
 use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
-use thyme_state::{OpenState, StateStore};
+use thyme_state::{Closing, StateStore};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -41,10 +41,10 @@ pub struct Server {
     node: JoinHandle<()>,
     taker: Option<RunningTaker>,
     engine: RunningEngine,
+    state: Closing,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqlCatalog>,
     log: Arc<dyn EventLog>,
-    state: OpenState,
     /// Held to the end: the lock is the last to go.
     data_dir: DataDir,
 }
@@ -103,7 +103,6 @@ impl Server {
         });
         let (state, engine, member) = opened.await?;
 
-        let open_state = state.is_open();
         let (run_log, run_writer) = if config.query.run_log {
             let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
             (Some(run_log), Some(writer))
@@ -167,6 +166,7 @@ impl Server {
             restore::drop_unknown(&controller, &engine.handle, &state).await?;
             tell(restored, catalog.as_ref(), &saved, clock.now()).await;
         }
+        let closing = state.closing();
         let taker = stored.zip(config.checkpoints.clone()).map(|(checkpoints, config)| {
             saved.update(|status| status.url.clone_from(&config.url));
             let (controller, catalog, board) = (controller.clone(), catalog.clone(), saved.clone());
@@ -182,6 +182,7 @@ impl Server {
             checkpoints: saved,
             clock,
             emit_lags: Default::default(),
+            rows_lags: Default::default(),
         });
         let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
@@ -200,10 +201,10 @@ impl Server {
             node,
             taker,
             engine,
+            state: closing,
             run_writer,
             catalog,
             log,
-            state: open_state,
             data_dir,
         })
     }
@@ -248,21 +249,14 @@ impl Server {
             tracing::warn!("the last query runs were not recorded");
         }
         self.catalog.close().await;
-        wait_closed(&self.state).await;
-        Ok(())
-    }
-}
-
-/// Waits until nothing has the state open any more, such as a checkpoint's copy that was under way: a server that is started next
-/// on the data directory would be refused.
-async fn wait_closed(state: &OpenState) {
-    let until = Instant::now() + GRACE;
-    while !state.is_closed() {
-        if Instant::now() > until {
-            tracing::warn!("the state is still in use");
-            return;
+        // A copy for a checkpoint, or an answer whose asker is gone, may still be under way on a thread of its own: whoever starts on the
+        // same directory next would be refused.
+        let state = self.state;
+        let closed = tokio::task::spawn_blocking(move || state.wait(GRACE)).await;
+        if !closed.is_ok_and(|is_closed| is_closed) {
+            tracing::warn!("the state was still being read after {} s", GRACE.as_secs());
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        Ok(())
     }
 }
 

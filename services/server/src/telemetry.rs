@@ -23,7 +23,9 @@ pub fn start_logging(config: &LoggingConfig) -> Result<()> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // It would say on stderr that stderr cannot be written, such as on a full disk, and panic over that.
+        .log_internal_errors(false);
     // An error means that logging was set up before, which stays.
     let _already_set =
         if config.json { builder.json().flatten_event(true).try_init() } else { builder.with_target(false).try_init() };

@@ -5,6 +5,7 @@
 //! typed tables, one file each ([`tables`]). All writes go through a [`Tick`], which becomes one atomic write; all reads go
 //! through a [`Snapshot`]. This crate is the only one that knows RocksDB.
 
+mod closing;
 mod codec;
 mod digest;
 mod kept;
@@ -17,9 +18,9 @@ mod tables;
 mod tick;
 mod trie;
 
+pub use closing::Closing;
 pub use digest::{Digest, StateDigest};
 pub use model::{Durability, Event, Options, Table, Visible};
-pub use rocks::OpenState;
 pub use snapshot::Snapshot;
 pub use store::StateStore;
 pub use tables::bitmap::{BITMAP_BITS, Bitmap};

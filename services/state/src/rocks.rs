@@ -1,5 +1,6 @@
 //! RocksDB: opening it, a snapshot that owns its database, and what its errors mean to the caller.
 
+use crate::closing::{Closing, Open};
 use crate::keys::Family;
 use crate::model::Options;
 use rocksdb::checkpoint::Checkpoint;
@@ -9,7 +10,7 @@ use rocksdb::{
 };
 use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use thyme_core::{Error, ErrorKind, Result};
 
 const BLOCK_BYTES: usize = 16 << 10;
@@ -19,22 +20,14 @@ const MEMTABLE_BLOOM: f64 = 0.05;
 /// A rarely flushed family must not keep old write-ahead logs alive for ever.
 const MAX_WAL_BYTES: u64 = 256 << 20;
 
+/// A step to the next row costs a fraction of a seek.
+const STEPS_BEFORE_SEEK: usize = 8;
+
 /// An open database with our column families.
 pub struct Rocks {
     db: DB,
     in_memory: bool,
-    /// Dropped after the database, so that whoever looks for it knows that the directory is free.
-    open: Arc<()>,
-}
-
-/// Whether a state is still open, for who waits until its directory may be opened again.
-pub struct OpenState(Weak<()>);
-
-impl OpenState {
-    /// All that had the state is gone, and so is the lock on its directory.
-    pub fn is_closed(&self) -> bool {
-        self.0.strong_count() == 0
-    }
+    open: Open,
 }
 
 impl Rocks {
@@ -48,7 +41,7 @@ impl Rocks {
         let (database, families) = database_options(options, None)?;
         let db = DB::open_cf_descriptors_read_only(&database, path, families, false)
             .map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: false, open: Arc::default() }))
+        Ok(Arc::new(Rocks { db, in_memory: false, open: Open::default() }))
     }
 
     pub fn in_memory(options: &Options) -> Result<Arc<Rocks>> {
@@ -59,15 +52,15 @@ impl Rocks {
     fn open_with(path: &Path, options: &Options, env: Option<&Env>) -> Result<Arc<Rocks>> {
         let (database, families) = database_options(options, env)?;
         let db = DB::open_cf_descriptors(&database, path, families).map_err(|error| open_error(error, path))?;
-        Ok(Arc::new(Rocks { db, in_memory: env.is_some(), open: Arc::default() }))
+        Ok(Arc::new(Rocks { db, in_memory: env.is_some(), open: Open::default() }))
     }
 
     pub fn db(&self) -> &DB {
         &self.db
     }
 
-    pub fn is_open(&self) -> OpenState {
-        OpenState(Arc::downgrade(&self.open))
+    pub fn closing(&self) -> Closing {
+        self.open.closing()
     }
 
     pub fn family(&self, family: Family) -> Result<&ColumnFamily> {
@@ -231,7 +224,7 @@ impl OwnedSnapshot {
         let mut rows = self.rows(family, from, to)?;
         while let Some(key) = rows.key() {
             match visit(key)? {
-                Some(next) => rows.seek(next),
+                Some(next) => go_on_at(&mut rows, &next),
                 None => rows.next(),
             }
         }
@@ -257,6 +250,17 @@ impl OwnedSnapshot {
     }
 }
 
+/// To the first row from `target` on, which lies ahead: step by step if it is near.
+fn go_on_at(rows: &mut DBRawIterator<'_>, target: &[u8]) {
+    for _ in 0..STEPS_BEFORE_SEEK {
+        rows.next();
+        if rows.key().is_none_or(|key| key >= target) {
+            return;
+        }
+    }
+    rows.seek(target);
+}
+
 /// What a RocksDB error means: its kind tells the caller what to do.
 pub fn translate(error: rocksdb::Error) -> Error {
     let kind = error.kind();
@@ -265,7 +269,14 @@ pub fn translate(error: rocksdb::Error) -> Error {
 
 fn meaning(kind: &rocksdb::ErrorKind, text: &str) -> Error {
     let lower = text.to_lowercase();
-    if lower.contains("no space left") || lower.contains("disk quota") || lower.contains("file too large") {
+    if lower.contains("file too large") {
+        return Error::new(
+            ErrorKind::ResourceExhausted,
+            format!("a file of the state reached a limit of size: {text}"),
+        )
+        .hint("raise the limit of file size (ulimit -f) and restart thyme; nothing acknowledged is lost");
+    }
+    if lower.contains("no space left") || lower.contains("disk quota") {
         return Error::new(ErrorKind::ResourceExhausted, format!("the disk of the state directory is full: {text}"))
             .hint("free at least 64 MB; the state goes on by itself then, and nothing acknowledged is lost");
     }
@@ -321,6 +332,7 @@ mod tests {
                 "IO error: No space left on deviceWhile appending to file: state/000009.log",
                 ErrorKind::ResourceExhausted,
             ),
+            ("IO error: While appending to file: state/000009.log: File too large", ErrorKind::ResourceExhausted),
             (
                 "IO error: While open a file for appending: state/LOG: Read-only file system",
                 ErrorKind::FailedPrecondition,
@@ -335,5 +347,32 @@ mod tests {
         }
         let damaged = meaning(&rocksdb::ErrorKind::Corruption, "Corruption: block checksum mismatch");
         assert_eq!(damaged.kind(), ErrorKind::DataLoss);
+    }
+
+    #[test]
+    fn a_leap_passes_what_it_should_however_many_rows_that_are() -> Result<()> {
+        let rocks = Rocks::in_memory(&Options::default())?;
+        let mut batch = WriteBatch::default();
+        let groups = [1u8, 7, 8, 9, 10, 40, 1, 9];
+        for (group, rows) in (0u8..).zip(groups) {
+            for row in 0..rows {
+                batch.put_cf(rocks.family(Family::Meta)?, [group, row], []);
+            }
+        }
+        rocks.write(batch, false)?;
+        let mut seen = Vec::new();
+        // Of every other group all rows, of the rest the first one.
+        let visit = |key: &[u8]| {
+            seen.push(key.to_vec());
+            Ok(key[0].is_multiple_of(2).then(|| vec![key[0] + 1]))
+        };
+        OwnedSnapshot::new(rocks).leap(Family::Meta, &[0], &[7], visit)?;
+        let visited = |(group, rows): (u8, u8)| {
+            let count = if group.is_multiple_of(2) { 1 } else { rows };
+            (0..count).map(move |row| vec![group, row])
+        };
+        let wanted: Vec<Vec<u8>> = (0u8..7).zip(groups).flat_map(visited).collect();
+        assert_eq!(seen, wanted);
+        Ok(())
     }
 }

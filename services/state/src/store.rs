@@ -1,9 +1,10 @@
 //! The store: opens the data directory, hands out ticks and snapshots.
 
+use crate::closing::Closing;
 use crate::digest::{Digest, digest_of};
 use crate::keys::Family;
 use crate::model::{Options, Table};
-use crate::rocks::{OpenState, OwnedSnapshot, Rocks};
+use crate::rocks::{OwnedSnapshot, Rocks};
 use crate::snapshot::Snapshot;
 use crate::tables::meta;
 use crate::tick::Tick;
@@ -51,9 +52,9 @@ impl StateStore {
         Ok(Arc::new(StateStore { rocks, blocks, row_cache, commits: Mutex::new(()), rows_read: AtomicU64::new(0) }))
     }
 
-    /// To wait for the end of all that has this state: snapshots, copies under way, whoever asks.
-    pub fn is_open(&self) -> OpenState {
-        self.rocks.is_open()
+    /// When its directory is free again: all who hold the store, or a snapshot of it, have let go.
+    pub fn closing(&self) -> Closing {
+        self.rocks.closing()
     }
 
     /// Begins a tick: changes that become visible and durable together.

@@ -270,51 +270,60 @@ fn column(pipeline: &CompiledPipeline, name: &str) -> usize {
     pipeline.plan.column_sources.iter().position(|source| source == name).unwrap()
 }
 
-fn check_table(
-    state: &Arc<StateStore>,
-    world: &Chained,
-    (pipeline, of): (&str, &str),
-    key: Value,
-    wanted: Vec<(i64, Position, Value)>,
-) {
-    let found = stored(state, &world.table(pipeline), &encode_key(std::slice::from_ref(&key)).unwrap());
-    assert_eq!(essence(&found, column(world.pipeline(pipeline), of)), wanted, "{pipeline} of {key:?}");
-}
+/// What was found and what must be there, and of what.
+type Compared<T> = (String, Vec<T>, Vec<T>);
 
-/// All tables of rows, given what must have been accepted.
-pub fn check_tables(state: &Arc<StateStore>, log: &Arc<dyn EventLog>, world: &Chained, kept: &[(Position, Sent)]) {
+/// All tables of rows, given what must have been accepted: (time, place, figure) of each row.
+pub fn compare_tables(
+    state: &Arc<StateStore>,
+    log: &Arc<dyn EventLog>,
+    world: &Chained,
+    kept: &[(Position, Sent)],
+) -> Vec<Compared<(i64, Position, Value)>> {
+    let mut all = Vec::new();
+    let mut compare = |(pipeline, of): (&str, &str), key: Value, wanted: Vec<(i64, Position, Value)>| {
+        let found = stored(state, &world.table(pipeline), &encode_key(std::slice::from_ref(&key)).unwrap());
+        let found = essence(&found, column(world.pipeline(pipeline), of));
+        all.push((format!("{of} in {pipeline} of {key:?}"), found, wanted));
+    };
     let users = rows_of_users(kept);
     for user in 0..6 {
         let user = format!("u{user}");
         let wanted = expected(&users, |row| row.key == user);
         let exact = wanted.iter().map(|(time, origin, figure)| (*time, *origin, decimal(figure))).collect();
-        check_table(state, world, ("UserPeaks.compute", "total"), Value::str(user.as_str()), wanted);
-        check_table(state, world, ("UserPeaks.compute", "total_exact"), Value::str(user.as_str()), exact);
+        compare(("UserPeaks.compute", "total"), Value::str(user.as_str()), wanted);
+        compare(("UserPeaks.compute", "total_exact"), Value::str(user.as_str()), exact);
     }
     let highest = users.iter().map(|row| row.n).max().unwrap_or_default();
     for level in 0..=highest + 1 {
         let wanted = expected(&users, |row| row.n == level && row.figure > 2.0);
-        check_table(state, world, ("Levels.compute", "total"), Value::Int(level), wanted);
+        compare(("Levels.compute", "total"), Value::Int(level), wanted);
     }
     let (cities, peaks) = rows_of_cities(log, world, kept);
     for city in 0..3 {
         let city = format!("c{city}");
         let wanted = expected(&cities, |row| row.key == city);
-        check_table(state, world, ("CityPeaks.compute", "biggest"), Value::str(city.as_str()), wanted);
+        compare(("CityPeaks.compute", "biggest"), Value::str(city.as_str()), wanted);
     }
-    check_table(state, world, ("Overall.compute", "peak"), Value::str("all"), expected(&peaks, |_| true));
+    compare(("Overall.compute", "peak"), Value::str("all"), expected(&peaks, |_| true));
+    all
 }
 
-/// Every row stands in each log that pipelines read once, and nothing else does.
-pub fn check_logs(log: &Arc<dyn EventLog>, world: &Chained, kept: &[(Position, Sent)]) {
+/// Every row stands in each log that pipelines read once, and nothing else does: (place, time) of each.
+pub fn compare_logs(
+    log: &Arc<dyn EventLog>,
+    world: &Chained,
+    kept: &[(Position, Sent)],
+) -> Vec<Compared<(Position, i64)>> {
     let users = rows_of_users(kept);
     let (cities, peaks) = rows_of_cities(log, world, kept);
-    for (reader, rows) in [
+    let logs = [
         ("UserPeaks.compute", &users),
         ("Levels.compute", &users),
         ("CityPeaks.compute", &cities),
         ("Overall.compute", &peaks),
-    ] {
+    ];
+    let compare = |(reader, rows): (&str, &Vec<Made>)| {
         let mut found: Vec<(Position, i64)> = Vec::new();
         for record in (0..PARTITIONS).flat_map(|partition| records(log, world.topic(reader), partition)) {
             if let Record::Routed { origin, event_time, .. } = Record::decode(&record.value).unwrap() {
@@ -324,7 +333,20 @@ pub fn check_logs(log: &Arc<dyn EventLog>, world: &Chained, kept: &[(Position, S
         found.sort();
         let mut wanted: Vec<(Position, i64)> = rows.iter().map(|row| (row.origin, row.time)).collect();
         wanted.sort();
-        assert_eq!(found, wanted, "rows for {reader}");
+        (format!("rows for {reader}"), found, wanted)
+    };
+    logs.into_iter().map(compare).collect()
+}
+
+pub fn check_tables(state: &Arc<StateStore>, log: &Arc<dyn EventLog>, world: &Chained, kept: &[(Position, Sent)]) {
+    for (what, found, wanted) in compare_tables(state, log, world, kept) {
+        assert_eq!(found, wanted, "{what}");
+    }
+}
+
+pub fn check_logs(log: &Arc<dyn EventLog>, world: &Chained, kept: &[(Position, Sent)]) {
+    for (what, found, wanted) in compare_logs(log, world, kept) {
+        assert_eq!(found, wanted, "{what}");
     }
 }
 

@@ -2,28 +2,25 @@
 //! it runs, loses the work and gets it back, loses a pipeline, takes checkpoints. What was last decided is in a file, as the catalog
 //! would have it; whoever starts again goes on from there.
 
-use crate::common::{DIRECT, ROUTED, World};
 use crate::diary::Diary;
+use crate::work::{Kind, OLD, Work};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_checkpoint::{Check, Checkpoints, Facts, Place, S3Options, open_store};
 use thyme_core::{Error, ErrorKind, Result};
-use thyme_engine::{Engine, EngineOptions, JobSpec, PipelineJob, Role};
+use thyme_engine::{Engine, EngineOptions, JobSpec, Role};
 use thyme_log::EventLog;
 use thyme_log::simulated::SimulatedLog;
-use thyme_state::{Options, StateStore, Table};
-
-/// The table of the pipeline that is dropped.
-pub const OLD: u32 = 6;
+use thyme_state::{Options, StateStore};
 
 /// What was decided last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Raw rows and a first pipeline.
+    /// What is there from the start, and a first pipeline.
     Early,
-    /// Two more, which are built from the start of the log.
+    /// More of them, which are built from the start of the log.
     Building,
     /// They have taken over; the first one goes.
     TakenOver,
@@ -40,10 +37,11 @@ pub struct Around {
     pub broker: Option<Arc<SimulatedLog>>,
     /// Of the checkpoints.
     pub store: PathBuf,
+    pub kind: Kind,
 }
 
 pub struct Machine {
-    pub world: World,
+    work: Work,
     pub state: Arc<StateStore>,
     directory: PathBuf,
     around: Around,
@@ -67,7 +65,7 @@ impl Machine {
     pub fn open(directory: &Path, around: &Around, tick_records: usize, tries_again: bool, prunes: bool) -> Machine {
         std::fs::create_dir_all(directory).unwrap();
         Machine {
-            world: World::emitting(),
+            work: Work::new(around.kind),
             state: StateStore::open(directory.join("state"), state_options()).unwrap(),
             directory: directory.to_path_buf(),
             around: around.clone(),
@@ -127,7 +125,7 @@ impl Machine {
     }
 
     fn is_built(&self, engine: &Engine) -> bool {
-        [DIRECT, ROUTED].into_iter().all(|table| engine.handle().build_progress(table).caught_up)
+        self.work.built().into_iter().all(|table| engine.handle().build_progress(table).caught_up)
     }
 
     fn step(&self, engine: &mut Engine) -> Result<usize> {
@@ -163,11 +161,9 @@ impl Machine {
     }
 
     fn spec(&self, phase: Phase) -> JobSpec {
-        let mut spec = self.world.spec(phase != Phase::Early);
+        let mut spec = if phase == Phase::Early { self.work.early() } else { self.work.spec() };
         if matches!(phase, Phase::Early | Phase::Building) {
-            let pipeline = self.world.compiled.pipelines["UserStats.compute"].clone();
-            let table = Table { id: OLD, ..self.world.direct.clone() };
-            spec.datasets[0].pipelines.push(PipelineJob { pipeline, table, emit: None, feeds: Vec::new() });
+            spec.datasets[0].pipelines.push(self.work.old());
         }
         spec
     }

@@ -1,5 +1,6 @@
 //! Crash points: at every named point of `thyme_core::failpoint`, a machine gets an error, is killed (SIGKILL, a process of its own),
-//! or stands still and comes back when another has done its work. Then states, repartition log, topics for other consumers,
+//! or stands still and comes back when another has done its work; with a dataset's own pipelines, and with pipelines on the rows of
+//! these. Then states, repartition log, topics for other consumers,
 //! checkpoints and answers must be what a brute force over the dataset's log says, and digests those of an engine that nothing
 //! happened to.
 //!
@@ -19,6 +20,7 @@ mod plan;
 mod runs;
 mod tally;
 mod truth;
+mod work;
 
 use diary::Diary;
 use runs::{Case, LogKind, Mode};
@@ -26,19 +28,25 @@ use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use tally::Tally;
 use thyme_core::failpoint::Point;
+use work::Kind;
+
+const KINDS: [Kind; 2] = [Kind::Plain, Kind::Chains];
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     plan::obey();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["life", directory, seed, tick_records, dies_at] => {
-            runs::life(Path::new(directory), seed.parse().unwrap(), tick_records.parse().unwrap(), dies_at);
+        ["life", directory, work, seed, tick_records, dies_at] => {
+            let work = KINDS.into_iter().find(|kind| format!("{kind:?}") == *work).unwrap();
+            runs::life(Path::new(directory), work, seed.parse().unwrap(), tick_records.parse().unwrap(), dies_at);
         }
         ["share", number, count, wanted] => {
             println!("{}", share(number.parse().unwrap(), count.parse().unwrap(), wanted).to_json());
         }
-        ["output", url, dataset, repartition, aggregated] => inspect::output(url, dataset, repartition, aggregated),
+        ["output", url, dataset, repartition, aggregated, feeds @ ..] => {
+            inspect::output(url, dataset, repartition, aggregated, feeds);
+        }
         _ => return all(chosen(&arguments)),
     }
     ExitCode::SUCCESS
@@ -66,7 +74,9 @@ fn cases(rounds: u64, wanted: &str) -> Vec<Case> {
     let mut cases = Vec::new();
     for seed in 0..rounds {
         for &point in Point::ALL {
-            cases.extend(modes.iter().map(|&(mode, log)| Case { mode, log, point, seed }));
+            for work in KINDS {
+                cases.extend(modes.iter().map(|&(mode, log)| Case { mode, log, work, point, seed }));
+            }
         }
     }
     cases.retain(|case| case.makes_sense() && format!("{case:?}").contains(wanted));

@@ -1,19 +1,22 @@
 //! What must be in the states, in the repartition log and in the topics for other consumers, from the dataset's log alone, and how
 //! what is found differs from it.
 
+use crate::common::chained::{Chained, PIPELINES, compare_logs, compare_tables};
 use crate::common::emitted::{Accepted, comparisons};
 use crate::common::{DIRECT, HOUR, PARTITIONS, RAW, ROUTED, Sent, World, erase, essence, expected, stored};
-use crate::machine::{Machine, OLD};
+use crate::machine::Machine;
 use crate::plan::Step;
+use crate::work::{Kind, OLD, Work};
 use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::aggregate::Outcome;
+use thyme_core::definition::Compiled;
 use thyme_core::key::encode_key;
 use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, decode_row};
-use thyme_engine::{Engine, EngineOptions};
+use thyme_engine::{Engine, EngineOptions, JobSpec};
 use thyme_log::chance::Chance;
 use thyme_log::{Batch, EmbeddedLog, EventLog, LogRecord, NewRecord};
 use thyme_state::{StateStore, Table, Visible};
@@ -21,16 +24,19 @@ use thyme_state::{StateStore, Table, Visible};
 pub const TOPIC: &str = "Order.v1";
 const START: i64 = 1_700_000_000_000_000;
 const EVENTS: u32 = 360;
+/// Each of them is a row in four more logs and tables.
+const EVENTS_OF_CHAINS: u32 = 150;
 const USERS: usize = 6;
 const CITIES: usize = 3;
 
 /// The events of a run: half of them of one user, so that leaves fill and split; some late, some far in the future, some twice;
-/// two keys are erased.
-pub fn batches(seed: u64) -> Vec<Batch> {
+/// two keys are erased, but for chains.
+pub fn batches(work: Kind, seed: u64) -> Vec<Batch> {
     let mut chance = Chance::new(seed ^ 0xeb37);
     let mut made = Vec::new();
-    for number in 0..EVENTS {
-        if number == EVENTS / 3 || number == EVENTS / 2 {
+    let events = if work == Kind::Chains { EVENTS_OF_CHAINS } else { EVENTS };
+    for number in 0..events {
+        if work != Kind::Chains && (number == events / 3 || number == events / 2) {
             made.push(erase(&format!("u{}", 1 + number % 4), START));
         }
         let around = i64::from(number) * 60_000_000;
@@ -103,8 +109,8 @@ struct Truth {
 }
 
 impl Truth {
-    fn of(world: &World, log: &dyn EventLog) -> Truth {
-        let types = &world.compiled.datasets["Order"].types;
+    fn of(compiled: &Compiled, log: &dyn EventLog) -> Truth {
+        let types = &compiled.datasets["Order"].types;
         let mut accepted: Vec<Accepted> = Vec::new();
         for partition in 0..PARTITIONS {
             let mut seen: HashSet<(Vec<u8>, EventId)> = HashSet::new();
@@ -147,39 +153,73 @@ impl Truth {
     }
 }
 
-/// Compares states, repartition log and topics with the truth.
-pub fn check(log: &Arc<dyn EventLog>, machines: &[&Machine]) -> Differences {
-    let world = World::emitting();
+/// Compares states, and logs and topics that were filled, with the truth.
+pub fn check(kind: Kind, log: &Arc<dyn EventLog>, machines: &[&Machine]) -> Differences {
     let mut found = Differences::default();
-    let truth = Truth::of(&world, log.as_ref());
-    let routed = check_outputs(&world, log.as_ref(), &truth, &mut found);
-    for (what, records, wanted) in comparisons(log, &world, &truth.accepted) {
+    match Work::new(kind) {
+        Work::Plain(world) => check_plain(&world, log, machines, &mut found),
+        Work::Chains(world) => check_chains(&world, log, machines, &mut found),
+    }
+    found
+}
+
+fn check_plain(world: &World, log: &Arc<dyn EventLog>, machines: &[&Machine], found: &mut Differences) {
+    let truth = Truth::of(&world.compiled, log.as_ref());
+    let routed = check_outputs(&world.compiled, log.as_ref(), &truth, found);
+    for (what, records, wanted) in comparisons(log, world, &truth.accepted) {
         found.compare(&what, &records, &wanted);
     }
-    let calm = uninterrupted(&world, log.as_ref());
+    let calm = uninterrupted(world, log.as_ref());
     // The repartition log is an input of its own: whoever reads it again gets the same rows.
     let again = StateStore::in_memory().unwrap();
-    run(&world, &again, log);
+    run(&world.spec(true), &again, log);
     for (which, machine) in machines.iter().enumerate() {
-        let snapshot = machine.state.snapshot();
-        let digests = snapshot.digest().unwrap();
+        let digests = machine.state.snapshot().digest().unwrap();
         for (table, other) in [(RAW, &calm), (DIRECT, &calm), (ROUTED, &again)] {
             let wanted = other.snapshot().digest().unwrap().table(table);
             let is_same = digests.table(table) == wanted;
             found.must(is_same, || format!("machine {which}: the digest of table {table} differs"));
         }
-        let is_gone = !digests.tables.contains_key(&OLD) && snapshot.progress(OLD, 0).unwrap().is_none();
-        found.must(is_gone, || format!("machine {which}: the dropped table is still there"));
-        check_rows(&world, &machine.state, &truth, &routed, &mut found);
-        check_answers(&world, &machine.state, &truth.kept(), &routed, &mut found);
+        check_dropped(which, machine, found);
+        check_rows(world, &machine.state, &truth, &routed, found);
+        check_answers(world, &machine.state, &truth.kept(), &routed, found);
     }
-    found
 }
 
-fn run(world: &World, state: &Arc<StateStore>, log: &Arc<dyn EventLog>) {
+/// Rows are in each log and each table once, of all stages; what reads the logs again has the same tables.
+fn check_chains(world: &Chained, log: &Arc<dyn EventLog>, machines: &[&Machine], found: &mut Differences) {
+    let truth = Truth::of(&world.compiled, log.as_ref());
+    check_outputs(&world.compiled, log.as_ref(), &truth, found);
+    let kept = truth.kept();
+    for (what, records, wanted) in compare_logs(log, world, &kept) {
+        found.compare(&what, &records, &wanted);
+    }
+    let again = StateStore::in_memory().unwrap();
+    run(&world.spec(), &again, log);
+    let wanted = again.snapshot().digest().unwrap();
+    for (which, machine) in machines.iter().enumerate() {
+        let digests = machine.state.snapshot().digest().unwrap();
+        for table in PIPELINES.map(|name| world.table(name).id).into_iter().chain([RAW]) {
+            let is_same = digests.table(table) == wanted.table(table);
+            found.must(is_same, || format!("machine {which}: the digest of table {table} differs"));
+        }
+        check_dropped(which, machine, found);
+        for (what, rows, wanted) in compare_tables(&machine.state, log, world, &kept) {
+            found.compare(&format!("machine {which}: {what}"), &rows, &wanted);
+        }
+    }
+}
+
+fn check_dropped(which: usize, machine: &Machine, found: &mut Differences) {
+    let snapshot = machine.state.snapshot();
+    let is_gone = !snapshot.digest().unwrap().tables.contains_key(&OLD) && snapshot.progress(OLD, 0).unwrap().is_none();
+    found.must(is_gone, || format!("machine {which}: the dropped table is still there"));
+}
+
+fn run(spec: &JobSpec, state: &Arc<StateStore>, log: &Arc<dyn EventLog>) {
     let options = EngineOptions { durable: false, ..EngineOptions::default() };
     let mut engine = Engine::open(state.clone(), log.clone(), options).unwrap();
-    engine.deploy(&world.spec(true)).unwrap();
+    engine.deploy(spec).unwrap();
     engine.run_to_end().unwrap();
 }
 
@@ -193,14 +233,19 @@ fn uninterrupted(world: &World, log: &dyn EventLog) -> Arc<StateStore> {
         crate::common::futures_block(copy.append(vec![batch])).unwrap();
     }
     let state = StateStore::in_memory().unwrap();
-    run(world, &state, &copy);
+    run(&world.spec(true), &state, &copy);
     state
 }
 
 /// Every accepted event that has a city stands in the repartition log once, those of a source partition in their order; one that is
 /// erased may have been passed on before. What stands there.
-fn check_outputs(world: &World, log: &dyn EventLog, truth: &Truth, found: &mut Differences) -> Vec<(Position, Sent)> {
-    let topic = &world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
+fn check_outputs(
+    compiled: &Compiled,
+    log: &dyn EventLog,
+    truth: &Truth,
+    found: &mut Differences,
+) -> Vec<(Position, Sent)> {
+    let topic = &compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
     let mut sent: Vec<Position> = Vec::new();
     for partition in 0..PARTITIONS {
         let mut last: BTreeMap<u16, u64> = BTreeMap::new();

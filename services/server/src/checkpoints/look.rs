@@ -7,7 +7,7 @@ use thyme_core::{Error, Result};
 use thyme_state::{Options, Snapshot, StateStore};
 
 /// The copy is read once from end to end: no blocks are kept.
-fn options() -> Options {
+pub fn options() -> Options {
     Options { block_cache_bytes: 8 << 20, row_cache_bytes: 1 << 20, ..Options::default() }
 }
 
@@ -17,10 +17,13 @@ fn open(directory: &Path) -> Result<Snapshot> {
 
 /// What the manifest of a copy says. Blocks; reads every row.
 pub fn facts_of(directory: &Path, commit: String, created_at: Micros) -> Result<Facts> {
-    let snapshot = open(directory)?;
+    facts_in(&open(directory)?, commit, created_at)
+}
+
+pub fn facts_in(snapshot: &Snapshot, commit: String, created_at: Micros) -> Result<Facts> {
     let log = snapshot.log_identity()?.ok_or_else(|| Error::internal("the state does not know its log"))?;
     let digest = snapshot.digest()?.total().to_string();
-    Ok(Facts { log, commit, created_at, digest, places: places_of(&snapshot)? })
+    Ok(Facts { log, commit, created_at, digest, places: places_of(snapshot)? })
 }
 
 /// How far everything is that reads a log.
@@ -29,9 +32,8 @@ pub fn places_of(snapshot: &Snapshot) -> Result<Vec<Place>> {
     Ok(snapshot.all_progress()?.into_iter().map(place).collect())
 }
 
-/// The places of logs and tables only: a follower has no routers.
-pub fn tables_of(places: Vec<Place>) -> Vec<Place> {
-    places.into_iter().filter(|place| !thyme_engine::is_router(place.consumer)).collect()
+pub fn places_in(directory: &Path) -> Result<Vec<Place>> {
+    places_of(&open(directory)?)
 }
 
 /// Whether a restored directory is what its manifest says; `DataLoss` if not. Blocks; reads every row.

@@ -1,7 +1,8 @@
 //! Checkpoints in the running server: taken while ticks go on ([`taker`]), and where a state comes from when there is none
-//! ([`restore`]). What they are is in `docs/decisions/0010-checkpoints.md`, how the server uses them in
+//! ([`restore`]); followers compare theirs with them ([`compare`]). What they are is in `docs/decisions/0010-checkpoints.md`, how the server uses them in
 //! `docs/decisions/0011-checkpoints-in-the-server.md`.
 
+mod compare;
 mod look;
 pub mod restore;
 pub mod taker;

@@ -1,6 +1,7 @@
-//! Takes checkpoints of the running state and stores them. Streaming never waits for it: the copy is hard links, and what the store
+//! Takes checkpoints of the running state and stores them; a follower compares its own state with them (`compare`). Streaming never waits for it: the copy is hard links, and what the store
 //! does or does not do is seen in the status, in metrics and in the event feed.
 
+use super::compare::Comparing;
 use super::{CATALOG, look, restore};
 use crate::config::CheckpointConfig;
 use std::path::PathBuf;
@@ -57,6 +58,7 @@ impl Taker {
 
     async fn run(self, mut stopping: watch::Receiver<bool>) {
         let mut retry = RETRY;
+        let mut comparing = Comparing::default();
         let mut pause = tokio::select! {
             pause = self.first_pause() => pause,
             _ = stopping.wait_for(|stop| *stop) => return,
@@ -67,11 +69,11 @@ impl Taker {
                 _ = stopping.wait_for(|stop| *stop) => return,
             }
             let taken = tokio::select! {
-                taken = self.take() => taken,
+                taken = self.take(&mut comparing) => taken,
                 _ = stopping.wait_for(|stop| *stop) => return,
             };
             // It would keep the space of files that the state has deleted since.
-            match taken.and(restore::remove(&self.directory)) {
+            match taken.and_then(|()| if comparing.holds() { Ok(()) } else { restore::remove(&self.directory) }) {
                 Ok(()) => {
                     pause = self.config.interval;
                     retry = RETRY;
@@ -102,10 +104,11 @@ impl Taker {
     }
 
     /// Takes one. Before the first commit there is nothing to take, and a follower leaves it to the owner.
-    async fn take(&self) -> Result<()> {
+    async fn take(&self, comparing: &mut Comparing) -> Result<()> {
         if !self.controller.leads() {
-            return self.compare().await;
+            return self.compare(comparing).await;
         }
+        *comparing = Comparing::default();
         let Some(live) = self.controller.serving().live.clone() else { return Ok(()) };
         let started = Instant::now();
         let facts = self.copy(live.commit_id.to_string()).await?;
@@ -148,28 +151,6 @@ impl Taker {
         Ok(())
     }
 
-    /// A follower that is just where the newest checkpoint is must hold the same.
-    async fn compare(&self) -> Result<()> {
-        let Some(newest) = self.checkpoints.newest().await? else { return Ok(()) };
-        self.board.update(|status| show(status, &newest));
-        self.recovered().await;
-        let live = self.controller.serving().live.clone();
-        let is_same = live.is_some_and(|live| *live.commit_id == *newest.facts.commit);
-        if !is_same
-            || look::tables_of(look::places_of(&self.state.snapshot())?) != look::tables_of(newest.facts.places.clone())
-        {
-            return Ok(());
-        }
-        let own = self.copy(newest.facts.commit.clone()).await?;
-        let is_there = look::tables_of(own.places) == look::tables_of(newest.facts.places.clone());
-        if is_there && own.digest != newest.facts.digest {
-            self.diverged(&newest).await;
-        } else if is_there {
-            self.board.update(|status| status.current_at = Some(own.created_at));
-        }
-        Ok(())
-    }
-
     /// A copy of the state and then of the catalog, which so knows every table in it.
     async fn copy(&self, commit: String) -> Result<Facts> {
         let (state, directory) = (self.state.clone(), self.directory.clone());
@@ -185,7 +166,8 @@ impl Taker {
     }
 
     async fn failed(&self, error: &Error) {
-        tracing::warn!(%error, "no checkpoint was stored; streaming goes on");
+        let done = if self.controller.leads() { "stored" } else { "compared" };
+        tracing::warn!(%error, "no checkpoint was {done}; streaming goes on");
         metrics::counter!("thyme_checkpoint_failures_total").increment(1);
         let mut is_first = false;
         self.board.update(|status| {
@@ -194,12 +176,12 @@ impl Taker {
             status.trouble = Some(error.to_string());
         });
         if is_first {
-            let message = format!("no checkpoint was stored, streaming goes on: {error}");
+            let message = format!("no checkpoint was {done}, streaming goes on: {error}");
             self.report("checkpoint.failed", Severity::Warning, message).await;
         }
     }
 
-    async fn recovered(&self) {
+    pub(super) async fn recovered(&self) {
         let mut had_failed = false;
         self.board.update(|status| had_failed = status.trouble.take().is_some());
         if had_failed {
@@ -207,7 +189,7 @@ impl Taker {
         }
     }
 
-    async fn diverged(&self, other: &Manifest) {
+    pub(super) async fn diverged(&self, other: &Manifest) {
         let message = format!(
             "the state and checkpoint {} are at the same place in the log and differ: one of them is wrong; run thyme rebuild",
             other.number
@@ -246,13 +228,13 @@ pub async fn report(catalog: &dyn Catalog, now: i64, event_type: &str, severity:
     }
 }
 
-fn show(status: &mut CheckpointStatus, newest: &Manifest) {
+pub(super) fn show(status: &mut CheckpointStatus, newest: &Manifest) {
     status.number = Some(newest.number);
     status.taken_at = Some(Time(newest.facts.created_at));
     status.current_at = Some(newest.facts.created_at);
     status.size_bytes = newest.size();
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
 }

@@ -2,6 +2,7 @@
 
 use crate::workload::{Random, apply, events, table};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use thyme_core::ErrorKind;
 use thyme_state::{Durability, Options, Snapshot, StateStore, Visible};
 
@@ -97,6 +98,19 @@ fn a_second_opener_is_told() {
     let error = StateStore::open(directory.path(), Options::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     assert!(error.message().contains("another process has the state directory open"), "{error}");
+}
+
+#[test]
+fn it_is_known_when_a_directory_is_free_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = StateStore::open(directory.path(), Options::default()).unwrap();
+    let (closing, snapshot) = (store.closing(), store.snapshot());
+    drop(store);
+    assert!(!closing.wait(Duration::ZERO));
+    let reader = std::thread::spawn(move || drop(snapshot));
+    assert!(closing.wait(Duration::from_secs(60)));
+    StateStore::open(directory.path(), Options::default()).unwrap();
+    reader.join().unwrap();
 }
 
 #[test]
