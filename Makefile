@@ -13,6 +13,8 @@ export CXX := clang++
 # RocksDB as four sources (tools/cxx); the name stays the same, so that cargo by hand compiles nothing anew.
 export PATH := $(CURDIR)/tools/cxx:$(PATH)
 export CARGO_TERM_PROGRESS_WHEN := never
+# Hundreds of commands and servers start in the tests: they find what Python has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 # KAFKA=off leaves out the tests that need a Kafka broker.
 KAFKA ?= on
 # The crates that link Python have Python tests; `cargo test` leaves them out.

@@ -11,7 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Server
+from kafka_broker import Broker
 from mounts import Mounts, ServerInside
+from postgres_server import Postgres
 from shop import SOURCE, rows
 
 # They wait the longest. In a parallel run whoever begins last ends last.
@@ -48,6 +50,35 @@ def shop(tmp_path_factory):
     server.counted = Counter(order["user"] for order in orders)
     yield server
     server.stop()
+
+
+# One broker and one database server for all tests of a process, each test under a prefix or in a database of its own:
+# to start one costs as much as a test.
+@pytest.fixture(scope="session")
+def one_broker():
+    running = Broker()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def one_postgres():
+    running = Postgres()
+    yield running
+    running.close()
+
+
+# Asked for before `make_server`, they are there until its servers have ended, which takes long without them.
+@pytest.fixture
+def broker(one_broker):
+    yield one_broker
+    one_broker.revive()
+
+
+@pytest.fixture
+def postgres(one_postgres):
+    yield one_postgres
+    one_postgres.revive()
 
 
 @pytest.fixture
