@@ -111,7 +111,6 @@ class Together:
 # Rows come up to an hour late, and more than that where one loader waits for its server and the other does not.
 DEFINITIONS = SOURCE.replace('max_lateness="6h"', 'max_lateness="400d"') + AGGREGATED
 TOPICS = ["Order.v1", "Order.v1.by.user", "UserCount.v1.compute.v1"]
-FEEDS = ["UserCount.v1.compute.v1.by.user", "UserSteps.v1.compute.v1.by.scope"]
 
 
 @dataclass(frozen=True)
@@ -315,8 +314,10 @@ class Storm:
     def _output(self) -> dict[str, Any]:
         """What a `read_committed` consumer sees, once there is a row for every event or no more come."""
         url, seen = f"kafka://{self.broker.address}/{PREFIX}", -1
+        feeds = [feed["topic"] for feed in self.servers[-1].data("status")["feeds"]]
+        assert len(feeds) == 2, feeds
         while True:
-            output = seen_by_a_consumer(url, *TOPICS, *FEEDS)
+            output = seen_by_a_consumer(url, *TOPICS, *feeds)
             missing = output["without_row"] + output["unfed"]
             if missing in (0, seen):
                 return output
