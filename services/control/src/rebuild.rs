@@ -118,7 +118,8 @@ impl Controller {
             copies.push(StateStore::open_read_only(&copy, small())?.snapshot());
             fresh.push(StateStore::open(workplace.0.join(format!("fresh-{slice}")), small())?);
         }
-        let (copies, fresh) = (Snapshots::new(copies), States::new(fresh));
+        let first = copies.remove(0);
+        let (copies, fresh) = (Snapshots::new(first, copies), States::new(fresh));
         let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
         let found = thyme_engine::rebuild(&copies, &fresh, &self.parts.log, &spec, &options, &mut progress)?;

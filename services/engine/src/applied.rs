@@ -118,12 +118,19 @@ impl Applied {
     }
 }
 
-/// All engines of a node, each at its last tick.
-pub struct Together<'a>(pub Vec<RwLockReadGuard<'a, Applied>>);
+/// All engines of a node, each at its last tick. Of one there is nothing to allocate: questions with `at_least` take this.
+pub struct Together<'a> {
+    first: Option<RwLockReadGuard<'a, Applied>>,
+    others: Vec<RwLockReadGuard<'a, Applied>>,
+}
 
-impl Together<'_> {
+impl<'a> Together<'a> {
+    pub fn new(mut engines: impl Iterator<Item = RwLockReadGuard<'a, Applied>>) -> Together<'a> {
+        Together { first: engines.next(), others: engines.collect() }
+    }
+
     fn all(&self) -> impl Iterator<Item = &Applied> {
-        self.0.iter().map(|applied| &**applied)
+        self.first.iter().chain(&self.others).map(|applied| &**applied)
     }
 
     pub fn covers(&self, position: &PositionSet) -> bool {

@@ -41,7 +41,9 @@ pub fn reader_of(log_id: u32) -> u32 {
 /// Those that the tables of a slice need.
 pub fn foreign_of(snapshot: &Snapshot, spec: &JobSpec, slice: Slice) -> Result<Vec<Foreign>> {
     let mut found = Vec::new();
-    for job in &spec.datasets {
+    // Where the slice has no partition it has no tables.
+    let is_here = |job: &&DatasetJob| !slice.partitions(job.dataset.partitions).is_empty();
+    for job in spec.datasets.iter().filter(is_here) {
         for (partition, below) in (0u16..).zip(places_of(job)) {
             if below == 0 || slice.holds(partition, job.dataset.partitions) {
                 continue;

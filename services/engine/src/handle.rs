@@ -145,7 +145,7 @@ impl EngineHandle {
     }
 
     fn together(&self) -> Together<'_> {
-        Together(self.shared.iter().map(|engine| engine.applied.read()).collect())
+        Together::new(self.shared.iter().map(|engine| engine.applied.read()))
     }
 
     /// Whether everything below `position` is in state, through repartition logs too.
@@ -155,6 +155,9 @@ impl EngineHandle {
 
     /// Waits until `position` is in state.
     pub async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
+        if self.is_applied(position) {
+            return Ok(());
+        }
         let mut versions: Vec<_> = self.shared.iter().map(|engine| engine.version.subscribe()).collect();
         let reached = async {
             while !self.is_applied(position) {

@@ -19,7 +19,8 @@ impl States {
 
     /// One after the other, so not of one moment: no row is in two of them.
     pub fn snapshot(&self) -> Snapshots {
-        Snapshots(self.0.iter().map(StateStore::snapshot).collect())
+        let (first, others) = (&self.0[0], &self.0[1..]);
+        Snapshots { first: first.snapshot(), others: others.iter().map(StateStore::snapshot).collect() }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Arc<StateStore>> {
@@ -39,43 +40,55 @@ impl From<Arc<StateStore>> for States {
     }
 }
 
-/// One snapshot of each slice.
-pub struct Snapshots(Vec<Snapshot>);
+/// One snapshot of each slice. Every question takes them: with one slice there is nothing to allocate and nothing to choose.
+pub struct Snapshots {
+    first: Snapshot,
+    others: Vec<Snapshot>,
+}
 
 impl Snapshots {
-    /// Of all slices, in their order; never none.
-    pub fn new(by_slice: Vec<Snapshot>) -> Snapshots {
-        Snapshots(by_slice)
+    /// Of the first slice and of the others, in their order.
+    pub fn new(first: Snapshot, others: Vec<Snapshot>) -> Snapshots {
+        Snapshots { first, others }
     }
 
     /// The one with a partition of a log that has so many.
     #[inline]
     pub fn of(&self, partition: u16, partitions: u16) -> &Snapshot {
-        &self.0[usize::from(slice_of(partition, partitions, self.slices()))]
+        if self.others.is_empty() {
+            return &self.first;
+        }
+        match slice_of(partition, partitions, self.slices()) {
+            0 => &self.first,
+            slice => &self.others[usize::from(slice) - 1],
+        }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Snapshot> {
-        self.0.iter()
+        std::iter::once(&self.first).chain(&self.others)
     }
 
     pub fn slices(&self) -> u16 {
-        self.0.len() as u16
+        1 + self.others.len() as u16
     }
 
     /// The digest of every table, as if all rows were in one state.
     pub fn digest(&self) -> Result<StateDigest> {
-        digest(self.0.iter().map(Snapshot::inner))
+        digest(self.iter().map(Snapshot::inner))
     }
 
     /// The greatest accepted event time in any of them.
     pub fn greatest_event_time(&self) -> Result<Option<i64>> {
-        let times: Result<Vec<Option<i64>>> = self.0.iter().map(Snapshot::greatest_event_time).collect();
-        Ok(times?.into_iter().max().flatten())
+        let mut greatest = None;
+        for snapshot in self.iter() {
+            greatest = greatest.max(snapshot.greatest_event_time()?);
+        }
+        Ok(greatest)
     }
 }
 
 impl From<Snapshot> for Snapshots {
     fn from(snapshot: Snapshot) -> Snapshots {
-        Snapshots(vec![snapshot])
+        Snapshots::new(snapshot, Vec::new())
     }
 }
