@@ -20,15 +20,19 @@ from shop import SOURCE, rows
 LONG_FILES = [
     "test_kafka_nodes",
     "test_kafka_full_disk",
-    "test_compose",
     "test_kafka_storm",
-    "test_kafka_source",
-    "test_emit",
-    "test_postgres",
-    "test_checkpoints",
+    "test_kafka_checkpoints",
     "test_kafka",
+    "test_emit",
+    "test_checkpoints",
+    "test_postgres",
+    "test_chain",
+    "test_kafka_source_tls",
+    "test_kafka_source",
+    "test_compose",
     "test_docs",
     "test_demo_short",
+    "test_history",
 ]
 
 

@@ -12,7 +12,7 @@ from shop import USERS, rows
 from thyme import positions
 
 # Without a rest, or with many rows at a time, a load takes a core, and a test waits for its turn most of the time.
-REST_S = 0 if SOAK else 0.02
+REST_S = 0 if SOAK else 0.05
 MOST = 300 if SOAK else 60
 
 

@@ -16,9 +16,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-JOBS = 4
+JOBS = 6
 # They take the longest, so they begin first.
-LONG = ["kafka", "thyme_sources", "crash_points", "simulation", "erases", "properties", "state", "history"]
+LONG = [
+    "thyme_sources", "kafka", "crash_points", "simulation", "properties", "history_points", "state", "history", "query",
+]  # fmt: skip
 
 
 @dataclass
