@@ -19,8 +19,16 @@ from pathlib import Path
 JOBS = 6
 # They take the longest, so they begin first.
 LONG = [
-    "simulation", "thyme_sources", "properties", "crash_points", "kafka", "state", "history", "history_points", "slices",
-]  # fmt: skip
+    "simulation",
+    "thyme_sources",
+    "properties",
+    "crash_points",
+    "kafka",
+    "state",
+    "history",
+    "history_points",
+    "slices",
+]
 
 
 @dataclass
