@@ -30,7 +30,7 @@ RUST_TESTS := --config tools/tests.toml --release $(RUST_CRATES)
 CLIPPY := $(if $(shell cargo clippy --version 2>/dev/null),RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tools/clippy/rustc)
 RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(RUST_TESTS) $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
-RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -n 6 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
 .PHONY: help deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
 
@@ -56,7 +56,8 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
-test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
+test: lint ## everything (KAFKA=off: without the tests that need a Kafka broker)
+	@$(MAKE) --no-print-directory -j 2 test-rust test-python
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint

@@ -413,7 +413,7 @@ fn rows_of_rows_are_what_a_brute_force_says() {
 
 /// Two machines with an engine for each slice: a run of several engines, so there are fewer.
 fn run_sliced(make: impl Fn(u64) -> Simulation) {
-    run_some(seeds().div_ceil(4), make);
+    run_some(seeds().div_ceil(8), make);
 }
 
 #[test]
