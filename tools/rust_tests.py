@@ -1,4 +1,4 @@
-"""rust_tests.py CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, some test programs at a time.
+"""rust_tests.py CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, two test programs at a time.
 
 Many of ours wait for a broker or a database; cargo runs one after the other. What a program prints is shown when
 it ends; the seconds each took, at the end.
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-JOBS = 3
+JOBS = 2
 # They take the longest, so they begin first.
 LONG = [
     "simulation",
