@@ -212,6 +212,13 @@ MUTANTS = [
         test=("slices", "--", "slices_leave_out_what_was_erased"),
     ),
     Mutant(
+        "an owner does not look at what its successor has noted",
+        f"{ENGINE}/notes.rs",
+        "if noted > self.number {",
+        "if noted > u64::MAX - 1 {",
+        test=("slices", "--", "an_owner_of_an_earlier_deployment_sends_nothing"),
+    ),
+    Mutant(
         "a position is applied where one slice has it",
         f"{ENGINE}/applied.rs",
         "shards.all(|covered|",

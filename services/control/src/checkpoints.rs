@@ -3,6 +3,7 @@
 use crate::model::Time;
 use parking_lot::Mutex;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use thyme_core::time::Micros;
 
 /// As JSON, the `checkpoints` of the status.
@@ -35,19 +36,41 @@ pub struct CheckpointStatus {
     pub current_at: Option<Micros>,
 }
 
+/// By slice.
 #[derive(Default)]
-pub struct CheckpointBoard(Mutex<Option<CheckpointStatus>>);
+pub struct CheckpointBoard(Mutex<BTreeMap<u16, CheckpointStatus>>);
 
 impl CheckpointBoard {
-    pub fn update(&self, change: impl FnOnce(&mut CheckpointStatus)) {
-        change(self.0.lock().get_or_insert_default());
+    pub fn update(&self, slice: u16, change: impl FnOnce(&mut CheckpointStatus)) {
+        change(self.0.lock().entry(slice).or_default());
     }
 
-    /// As of `now`; `None` where no checkpoints are taken.
+    /// Whether another state of the slice at the same place had another digest.
+    pub fn is_diverged(&self, slice: u16) -> bool {
+        self.0.lock().get(&slice).is_some_and(|status| status.diverged.is_some())
+    }
+
+    /// As of `now`, of all slices together: what could be restored is as old as the oldest. `None` where no checkpoints are taken.
     pub fn status(&self, now: Micros) -> Option<CheckpointStatus> {
-        let mut status = self.0.lock().clone()?;
+        let mut status = self.0.lock().values().cloned().reduce(with)?;
         let age = |at: Micros| now.saturating_sub(at).max(0) as f64 / 1e6;
         status.age_seconds = status.current_at.map(age);
         Some(status)
     }
+}
+
+fn with(mut all: CheckpointStatus, other: CheckpointStatus) -> CheckpointStatus {
+    let is_older = other.number.is_none() || other.current_at < all.current_at;
+    if all.number.is_some() && is_older {
+        (all.number, all.taken_at, all.current_at) = (other.number, other.taken_at, other.current_at);
+    }
+    all.size_bytes += other.size_bytes;
+    all.uploaded_bytes += other.uploaded_bytes;
+    all.duration_seconds = all.duration_seconds.max(other.duration_seconds);
+    all.failures += other.failures;
+    all.trouble = all.trouble.or(other.trouble);
+    all.restored = all.restored.min(other.restored);
+    all.unusable.extend(other.unusable);
+    all.diverged = all.diverged.or(other.diverged);
+    all
 }

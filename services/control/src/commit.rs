@@ -2,7 +2,7 @@
 
 use crate::controller::{Controller, Serving, load_extractors};
 use crate::sources::check_sources;
-use crate::version::{Version, identities, job_spec, topic_of};
+use crate::version::{Version, identities, topic_of};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,11 @@ impl Controller {
         request: &CommitRequest,
         candidate: Candidate,
     ) -> Result<()> {
-        if let Err(error) = self.begin(commit_id.clone(), request, candidate).await {
+        let begun = match self.wait_for_leftovers().await {
+            Ok(()) => self.begin(commit_id.clone(), request, candidate).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = begun {
             self.unload(commit_id).await;
             self.resume_or_later().await;
             return Err(error);
@@ -230,15 +234,21 @@ impl Controller {
             new_identities: new_identities.clone(),
         };
         self.parts.catalog.begin_commit(commit, request.supersede).await?;
+        let sequence = self.parts.catalog.commit(&commit_id).await?.map_or(0, |commit| commit.sequence);
         if let Some(superseded) = &serving.building {
             let id = superseded.commit_id.as_ref();
             let message = format!("commit {id} was superseded by {commit_id}");
             self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
             self.unload(superseded.commit_id.clone()).await;
         }
-        let version =
-            Version { commit_id: commit_id.clone(), compiled: candidate.compiled, ids, new_identities, goal: None };
-        let version = Arc::new(version);
+        let version = Arc::new(Version {
+            commit_id: commit_id.clone(),
+            sequence,
+            compiled: candidate.compiled,
+            ids,
+            new_identities,
+            goal: None,
+        });
         let detail = serde_json::json!({"built": version.builds().len()});
         let message = match request.message.as_str() {
             "" => format!("commit {commit_id} is being built"),
@@ -256,8 +266,7 @@ impl Controller {
     /// Stops a build that is superseded and drops what only it had, except the logs of datasets that the next commit has too:
     /// they may have taken events.
     async fn give_up(&self, serving: &Serving, superseded: &Version, next: &Candidate) -> Result<()> {
-        let live = Serving { live: serving.live.clone(), building: None };
-        self.parts.engine.deploy(job_spec(&live.versions())?).await?;
+        self.stop_build(&serving.live, superseded).await?;
         let is_kept = |identity: &String| {
             identity.strip_prefix("log:").is_some_and(|rest| {
                 let find = |compiled: &Compiled| {
@@ -290,12 +299,12 @@ impl Controller {
         tracing::info!(commit = %building.commit_id, "took over");
         self.report("commit.live", Severity::Info, &building.commit_id, message, serde_json::json!({})).await;
         // The old version's work stops only now, after the new one answers.
-        self.parts.engine.deploy(job_spec(&next.versions())?).await?;
+        self.run(&next).await?;
         if let Some(old) = &serving.live {
             let still_used = identities(&building.compiled);
             let dropped: Vec<String> =
                 identities(&old.compiled).into_iter().filter(|name| !still_used.contains(name)).collect();
-            self.drop_identities(&dropped).await?;
+            self.drop_once_left(dropped, building).await?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
 //! [`Controller`]: holds what serves and what is being built, and keeps engine, query side and ingest in step with it.
 
 use crate::checkpoints::CheckpointBoard;
+use crate::leftovers::Leftover;
 use crate::sources::SourceBoard;
 use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use thyme_catalog::{Catalog, Commit, NewActivityEvent, Severity};
@@ -66,8 +67,12 @@ impl Serving {
 pub struct Controller {
     pub(crate) parts: ControlParts,
     pub(crate) serving: ArcSwap<Serving>,
-    /// Whether this node owns the work (see `nodes.rs`).
+    /// Whether this node leads: it owns the first slice (see `nodes.rs`).
     pub(crate) leads: AtomicBool,
+    /// The slices whose work this node owns.
+    pub(crate) owned: watch::Sender<BTreeSet<u16>>,
+    /// What is to be deleted once no owner fills it any more (see `leftovers.rs`).
+    pub(crate) leftovers: parking_lot::Mutex<Vec<Leftover>>,
     /// Held while versions change: by a commit, and by a takeover.
     pub(crate) changing: Mutex<()>,
     pub(crate) datasets: watch::Sender<Arc<Vec<IngestDataset>>>,
@@ -77,13 +82,14 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Nothing serves yet: [`Controller::lead`] or [`Controller::follow`] brings back what the catalog says.
+    /// Nothing serves yet: [`Controller::own`] or [`Controller::follow`] brings back what the catalog says.
     pub fn new(parts: ControlParts) -> Arc<Controller> {
         let started_at = parts.clock.now();
         let datasets = watch::Sender::new(Arc::new(Vec::new()));
         let serving = ArcSwap::from_pointee(Serving::default());
         let (changing, rebuilding, leads) = (Mutex::new(()), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Controller { parts, serving, leads, changing, datasets, rebuilding, started_at })
+        let (owned, leftovers) = (watch::Sender::default(), Default::default());
+        Arc::new(Controller { parts, serving, leads, owned, leftovers, changing, datasets, rebuilding, started_at })
     }
 
     pub(crate) fn now(&self) -> Micros {
@@ -118,7 +124,8 @@ impl Controller {
         });
         new_identities.extend(renamed.map(|pipeline| pipeline.table_identity()));
         let commit_id = commit.id.as_str().into();
-        Ok(Version { commit_id, compiled: Arc::new(compiled), ids, new_identities, goal: None })
+        let sequence = commit.sequence;
+        Ok(Version { commit_id, sequence, compiled: Arc::new(compiled), ids, new_identities, goal: None })
     }
 
     /// A node that cannot load a module serves the rest.
@@ -137,11 +144,17 @@ impl Controller {
 
     /// Makes engine, query side and ingest equal to `serving`.
     pub(crate) async fn serve(&self, serving: Serving) -> Result<()> {
-        let spec = job_spec(&serving.versions())?;
-        self.parts.engine.deploy(spec).await?;
+        self.run(&serving).await?;
         let serving = Arc::new(serving);
         self.serving.store(serving.clone());
         self.publish(&serving)
+    }
+
+    /// Makes the engine's work equal to `serving`.
+    pub(crate) async fn run(&self, serving: &Serving) -> Result<()> {
+        let mut spec = job_spec(&serving.versions())?;
+        spec.number = self.number_of(serving).await?;
+        self.parts.engine.deploy(spec).await
     }
 
     /// The query side and ingest, in one go.

@@ -1,24 +1,59 @@
-//! Several nodes on one log and one catalog: the one that owns the work takes commits, lets builds take over and deletes what nobody
-//! needs any more; the others keep up with the catalog and change nothing there.
+//! Several nodes on one log and one catalog, which share the work by slices: the owner of the first slice leads, that is takes commits,
+//! lets builds take over and deletes what nobody needs any more; the others keep up with the catalog and change nothing there.
 
 use crate::controller::{Controller, Serving};
 use crate::version::Version;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thyme_catalog::Commit;
+use thyme_core::definition::CompiledDataset;
+use thyme_core::key::partition;
 use thyme_core::{Error, Result};
 use thyme_engine::Role;
+use tokio::sync::watch;
 
 impl Controller {
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// This node owns the work from now on, and so does its engine. Brings back what the catalog says.
-    pub async fn lead(self: &Arc<Self>) -> Result<()> {
+    /// The slices whose work this node owns; changes with [`Controller::own`].
+    pub fn owned(&self) -> watch::Receiver<BTreeSet<u16>> {
+        self.owned.subscribe()
+    }
+
+    /// This node owns the work on these slices from now on, and on no others, and so do its engines. Whoever owns the first leads: it
+    /// takes commits and lets builds take over, and brings back now what the catalog says.
+    pub async fn own(self: &Arc<Self>, slices: &BTreeSet<u16>) -> Result<()> {
+        if !slices.contains(&0) {
+            // What is under way ends as this node's; who leads reads the catalog and finds it done, or to be done.
+            self.leads.store(false, Ordering::Release);
+        }
         let _changing = self.changing.lock().await;
+        let before = self.owned.borrow().clone();
+        for lost in before.difference(slices) {
+            self.parts.engine.slice(*lost).set_role(Role::Follower).await?;
+            self.owned.send_if_modified(|owned| owned.remove(lost));
+        }
+        if !slices.contains(&0) {
+            self.leftovers.lock().clear();
+        }
+        if before.is_superset(slices) && (self.leads() || !slices.contains(&0)) {
+            return Ok(());
+        }
+        // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
+        for gained in slices.difference(&before) {
+            self.parts.engine.slice(*gained).fence().await?;
+        }
         self.let_go().await?;
-        self.parts.engine.set_role(Role::Owner).await?;
+        for gained in slices.difference(&before) {
+            self.parts.engine.slice(*gained).set_role(Role::Owner).await?;
+            self.owned.send_if_modified(|owned| owned.insert(*gained));
+        }
+        if !slices.contains(&0) || self.leads() {
+            return Ok(());
+        }
         self.leads.store(true, Ordering::Release);
         let resumed = self.clone().resume().await;
         if resumed.is_err() {
@@ -40,14 +75,6 @@ impl Controller {
             Some(live) => self.build_live(&live).await.map(|_| ()),
             None => self.serve(Serving::default()).await,
         }
-    }
-
-    /// Another node owns the work, or may: from now on this one only follows.
-    pub async fn stand_down(&self) -> Result<()> {
-        self.leads.store(false, Ordering::Release);
-        // What is under way ends as this node's; the owner reads the catalog and finds it done, or to be done.
-        let _changing = self.changing.lock().await;
-        self.parts.engine.set_role(Role::Follower).await
     }
 
     /// One look at the catalog, for a node that does not own the work: what is live there is built here and then served.
@@ -129,17 +156,35 @@ impl Controller {
         }
     }
 
-    /// Orders to sources too are the owner's, who polls them.
-    pub(crate) fn check_owns(&self) -> Result<()> {
-        if self.leads() {
+    fn check_owns(&self) -> Result<()> {
+        if self.leads() { Ok(()) } else { Err(self.not_the_owner("this server does not own the work on its log", 0)) }
+    }
+
+    /// Whether this node polls the source of a dataset: sources are shared like the rest of the work.
+    pub fn polls(&self, dataset: &CompiledDataset) -> bool {
+        self.owned.borrow().contains(&self.slice_of_source(dataset))
+    }
+
+    fn slice_of_source(&self, dataset: &CompiledDataset) -> u16 {
+        partition(dataset.identity().as_bytes(), self.parts.engine.slices())
+    }
+
+    /// Orders to a source are for whoever polls it.
+    pub(crate) fn check_polls(&self, dataset: &CompiledDataset) -> Result<()> {
+        if self.polls(dataset) {
             return Ok(());
         }
-        let owner = match self.parts.member.owner() {
+        let message = format!("this server does not poll the source of {}", dataset.name);
+        Err(self.not_the_owner(&message, self.slice_of_source(dataset)))
+    }
+
+    fn not_the_owner(&self, message: &str, slice: u16) -> Error {
+        let owner = match self.parts.member.owner(slice) {
             Ok(Some(url)) => format!("send it to the one that does: {url}"),
             Ok(None) => "no server does at the moment; try again in a few seconds".to_string(),
             Err(error) => format!("which one does could not be found out: {error}"),
         };
-        Err(Error::unavailable("this server does not own the work on its log").hint(owner))
+        Error::unavailable(message).hint(owner)
     }
 }
 

@@ -211,3 +211,51 @@ fn the_state_of_another_slice_is_refused() {
     let options = EngineOptions { slice: Slice { index: 0, of: 2 }, ..EngineOptions::default() };
     assert!(Engine::open(whole, log, options).is_err());
 }
+
+/// An owner that comes back as one of an earlier deployment than its successor has noted sends nothing: its logs may be deleted.
+#[test]
+fn an_owner_of_an_earlier_deployment_sends_nothing() {
+    let (world, log) = (World::new(), new_log());
+    let spec = |number: u64| JobSpec { number, ..world.spec(true) };
+    let engine = |index: u16| {
+        let slice = Slice { index, of: 2 };
+        let options = EngineOptions { slice, durable: false, ..EngineOptions::default() };
+        Engine::open(StateStore::in_memory().unwrap(), log.clone(), options).unwrap()
+    };
+    let (mut first, mut second) = (engine(0), engine(1));
+    first.deploy(&spec(4)).unwrap();
+    second.deploy(&spec(4)).unwrap();
+    first.run_to_end().unwrap();
+    assert_eq!(first.noted_by_all().unwrap(), 0, "the second has not said anything");
+    second.run_to_end().unwrap();
+    assert_eq!(first.noted_by_all().unwrap(), 4);
+    // Another owner of the second slice goes on to the next deployment.
+    let mut other = engine(1);
+    other.deploy(&spec(4)).unwrap();
+    other.deploy(&spec(5)).unwrap();
+    first.deploy(&spec(5)).unwrap();
+    other.run_to_end().unwrap();
+    first.run_to_end().unwrap();
+    assert_eq!(first.noted_by_all().unwrap(), 5);
+    let sent = |user: u32| Sent {
+        user: format!("u{user}"),
+        time: START,
+        amount: 1.0,
+        city: Some("c1".to_string()),
+        id: EventId::None,
+        append_time: START,
+    };
+    append(&log, (0..20).map(|user| sent(user).batch()).collect());
+    // It is fenced, makes a producer again, and finds the note.
+    let errors: Vec<_> = (0..5).filter_map(|_| second.step().err()).collect();
+    let refused = errors.last().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(refused.message().contains("own=4 noted=5"), "{refused}");
+    second.deploy(&spec(5)).unwrap();
+    second.run_to_end().unwrap();
+    first.run_to_end().unwrap();
+    let route = &world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
+    let routed = |partition: u16| log.read(route, partition, 0, 1_000, 1 << 20).unwrap();
+    let events = (0..PARTITIONS).flat_map(routed).filter(|record| !record.key.is_empty()).count();
+    assert_eq!(events, 20);
+}

@@ -16,7 +16,7 @@ mod worker;
 #[cfg(test)]
 mod settings_tests;
 
-use crate::membership::{Member, Node};
+use crate::membership::{Member, Node, WORK};
 use crate::{Appended, Batch, EventLog, LogRecord, Producer};
 use append::Appender;
 use async_trait::async_trait;
@@ -30,6 +30,7 @@ use reader::Reader;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use thyme_core::key::DEFAULT_PARTITIONS;
 use thyme_core::{Error, Result};
 use tokio::sync::watch;
 use topics::{ASK, Topics};
@@ -234,7 +235,13 @@ impl EventLog for KafkaLog {
         self.connection.changes.subscribe()
     }
 
+    /// The partitions of the group's topic, which is made with as many as a dataset has by default.
+    fn slices(&self) -> Result<u16> {
+        self.connection.topics.present_or_new(WORK, DEFAULT_PARTITIONS)
+    }
+
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
+        self.slices()?;
         Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
     }
 
