@@ -50,6 +50,11 @@ impl CheckpointBoard {
         self.0.lock().get(&slice).is_some_and(|status| status.diverged.is_some())
     }
 
+    /// Whether the slice's state was compared with this checkpoint.
+    pub fn is_compared(&self, slice: u16, number: u64) -> bool {
+        self.0.lock().get(&slice).is_some_and(|status| status.compared == Some(number))
+    }
+
     /// As of `now`, of all slices together: what could be restored is as old as the oldest. `None` where no checkpoints are taken.
     pub fn status(&self, now: Micros) -> Option<CheckpointStatus> {
         let mut status = self.0.lock().values().cloned().reduce(with)?;
@@ -71,6 +76,8 @@ fn with(mut all: CheckpointStatus, other: CheckpointStatus) -> CheckpointStatus 
     all.trouble = all.trouble.or(other.trouble);
     all.restored = all.restored.min(other.restored);
     all.unusable.extend(other.unusable);
+    // Slices that this node owns are compared elsewhere.
+    all.compared = [all.compared, other.compared].into_iter().flatten().min();
     all.diverged = all.diverged.or(other.diverged);
     all
 }

@@ -215,8 +215,13 @@ impl Controller {
     /// Records the commit and starts its build.
     async fn begin(&self, commit_id: Arc<str>, request: &CommitRequest, candidate: Candidate) -> Result<()> {
         let serving = self.serving();
-        if let Some(superseded) = &serving.building {
-            self.give_up(&serving, superseded, &candidate).await?;
+        match &serving.building {
+            _ if !self.is_alone() => {
+                let is_kept = |failed: &Compiled, identity: &String| is_kept(identity, failed, &candidate.compiled);
+                self.drop_failed(&serving, is_kept).await?;
+            }
+            Some(superseded) => self.give_up(&serving, superseded, &candidate).await?,
+            None => {}
         }
         let live = serving.live.clone();
         let wanted: Vec<String> = identities(&candidate.compiled).into_iter().collect();
@@ -263,21 +268,10 @@ impl Controller {
         Ok(())
     }
 
-    /// Stops a build that is superseded and drops what only it had, except the logs of datasets that the next commit has too:
-    /// they may have taken events.
+    /// Stops a build that is superseded and drops what only it had.
     async fn give_up(&self, serving: &Serving, superseded: &Version, next: &Candidate) -> Result<()> {
-        self.stop_build(&serving.live, superseded).await?;
-        let is_kept = |identity: &String| {
-            identity.strip_prefix("log:").is_some_and(|rest| {
-                let find = |compiled: &Compiled| {
-                    compiled.datasets.values().find(|dataset| dataset.identity() == rest).cloned()
-                };
-                match (find(&superseded.compiled), find(&next.compiled)) {
-                    (Some(old), Some(new)) => old.types == new.types && old.partitions == new.partitions,
-                    _ => false,
-                }
-            })
-        };
+        self.run(&Serving { live: serving.live.clone(), building: None }).await?;
+        let is_kept = |identity: &&String| is_kept(identity, &superseded.compiled, &next.compiled);
         let dropped: Vec<String> =
             superseded.new_identities.iter().filter(|identity| !is_kept(identity)).cloned().collect();
         self.drop_identities(&dropped).await
@@ -336,6 +330,10 @@ impl Controller {
                 if let Err(error) = moved {
                     tracing::error!(%error, "the takeover failed and will be tried again");
                     tokio::time::sleep(TELL_EVERY).await;
+                    if controller.serving().building.is_none() {
+                        // It is live, and what was left behind is still there.
+                        controller.resume_or_later().await;
+                    }
                 }
                 looks += 1;
                 let tells = TELL_EVERY.as_millis() / LOOK_EVERY.as_millis();
@@ -347,6 +345,14 @@ impl Controller {
             }
         });
     }
+}
+
+/// Of a build that is given up, the logs of datasets that the next commit has too: they may have taken events.
+fn is_kept(identity: &str, given_up: &Compiled, next: &Compiled) -> bool {
+    let Some(dataset) = identity.strip_prefix("log:") else { return false };
+    let find = |compiled: &Compiled| compiled.datasets.values().find(|one| one.identity() == dataset).cloned();
+    let both = find(given_up).zip(find(next));
+    both.is_some_and(|(old, new)| old.types == new.types && old.partitions == new.partitions)
 }
 
 /// As the catalog keeps them.

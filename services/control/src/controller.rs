@@ -105,15 +105,19 @@ impl Controller {
         self.datasets.subscribe()
     }
 
-    pub(crate) async fn load_version(&self, commit: &Commit) -> Result<Version> {
+    pub(crate) async fn compiled_of(&self, commit: &Commit) -> Result<Compiled> {
         let text = self.parts.catalog.definitions(&commit.id).await?;
         let definitions: Definitions = serde_json::from_str(&text).map_err(|error| {
             Error::data_loss(format!("the definitions of commit {} do not parse: {error}", commit.id))
         })?;
-        let compiled = compile(&definitions).map_err(|errors| {
+        compile(&definitions).map_err(|errors| {
             let first = errors.into_iter().next().unwrap_or_else(|| Error::internal("no reason given"));
             first.context(format!("the definitions of commit {} do not compile", commit.id))
-        })?;
+        })
+    }
+
+    pub(crate) async fn load_version(&self, commit: &Commit) -> Result<Version> {
+        let compiled = self.compiled_of(commit).await?;
         let wanted: Vec<String> = identities(&compiled).into_iter().collect();
         let ids = self.parts.catalog.allocate_ids(&wanted).await?;
         let mut new_identities = commit.new_identities.clone();

@@ -2,10 +2,10 @@
 //! they do not (`notes.rs` of the engine). Numbers of deployments: 2n while commit n is being built, 2n+1 once that is over, however it ended.
 
 use crate::controller::{Controller, Serving};
-use crate::version::Version;
-use std::sync::Arc;
+use crate::version::{Version, identities};
 use std::time::Duration;
 use thyme_catalog::CommitStatus;
+use thyme_core::definition::Compiled;
 use thyme_core::{Error, Result};
 
 /// How long a commit waits for what the one before left behind.
@@ -23,16 +23,21 @@ fn over(sequence: i64) -> u64 {
 }
 
 impl Controller {
+    /// Whether the work has one slice, and so one owner.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.parts.engine.slices() == 1
+    }
+
     /// Of what is deployed. Where a build is over that was not taken over, the catalog says so: it must be read after that.
     pub(crate) async fn number_of(&self, serving: &Serving) -> Result<u64> {
-        if self.parts.engine.slices() == 1 {
+        if self.is_alone() {
             return Ok(0);
         }
         let (mut only, building) = (serving.live.as_ref(), serving.building.as_ref());
         if let Some(building) = building {
-            // A live commit that this node is still building, beside nothing else, is all there is.
-            let is_all = only.is_none_or(|live| live.commit_id == building.commit_id);
-            if building.goal.is_none() || !is_all {
+            // Beside a live commit that this node still builds there may be one whose logs it has all: then it is all there is.
+            let is_all = building.goal.is_some() && only.is_none_or(|live| building.has_logs_of(live));
+            if !is_all {
                 return Ok(2 * building.sequence.unsigned_abs());
             }
             only = Some(building);
@@ -47,28 +52,23 @@ impl Controller {
         }
     }
 
-    fn owns_all(&self) -> bool {
-        self.owned.borrow().len() == usize::from(self.parts.engine.slices())
-    }
-
     /// Deletes what a version that has taken over has not, now or when all owners have come to it.
     pub(crate) async fn drop_once_left(&self, names: Vec<String>, version: &Version) -> Result<()> {
         let ids = self.parts.catalog.find_ids(&names).await?;
-        if ids.is_empty() || self.owns_all() {
+        if ids.is_empty() || self.is_alone() {
             return self.drop_identities(&names).await;
         }
         self.parts.engine.drop_state(ids.into_values().collect()).await?;
         self.leftovers.lock().push(Leftover { names, number: over(version.sequence) });
+        let owns_all = self.owned.borrow().len() == usize::from(self.parts.engine.slices());
+        if owns_all && let Err(error) = self.wait_for_leftovers().await {
+            tracing::warn!(%error, "what is not needed any more is deleted later");
+        }
         Ok(())
     }
 
-    /// Deletes what no owner fills any more. Called again and again by the node that leads.
-    pub async fn work_off_leftovers(&self) -> Result<()> {
-        let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
-        self.drop_left().await
-    }
-
-    async fn drop_left(&self) -> Result<()> {
+    /// Deletes what no owner fills any more. Call with `changing` held.
+    pub(crate) async fn drop_left(&self) -> Result<()> {
         if !self.leads() || self.leftovers.lock().is_empty() {
             return Ok(());
         }
@@ -99,22 +99,34 @@ impl Controller {
         }
     }
 
-    /// Stops a build that is given up, on all nodes: what only it has is deleted then, and may be made again at once.
-    pub(crate) async fn stop_build(&self, live: &Option<Arc<Version>>, given_up: &Version) -> Result<()> {
-        let only_live = Serving { live: live.clone(), building: None };
-        if self.owns_all() {
-            return self.run(&only_live).await;
+    /// Stops a build that is given up, on all nodes, and drops what only it has, now or with the next commit: what that defines may
+    /// have the same names, and must not find what is in the logs. `is_kept` is about identities.
+    pub(crate) async fn drop_failed(
+        &self,
+        serving: &Serving,
+        is_kept: impl Fn(&Compiled, &String) -> bool,
+    ) -> Result<()> {
+        if let Some(given_up) = &serving.building {
+            self.parts.catalog.fail_commit(&given_up.commit_id, self.now(), "another commit took its place").await?;
+            self.serve(Serving { live: serving.live.clone(), building: None }).await?;
         }
-        self.parts.catalog.fail_commit(&given_up.commit_id, self.now(), "another commit took its place").await?;
-        self.serve(only_live).await?;
+        let newest = self.parts.catalog.commits(1, None).await?.into_iter().next();
+        let Some(failed) = newest.filter(|commit| commit.status == CommitStatus::Failed) else { return Ok(()) };
+        let compiled = self.compiled_of(&failed).await?;
+        let live = serving.live.as_ref().map(|live| identities(&live.compiled)).unwrap_or_default();
+        let is_left = |name: &&String| !live.contains(*name) && !is_kept(&compiled, name);
+        let names: Vec<String> = failed.new_identities.iter().filter(is_left).cloned().collect();
+        if self.parts.catalog.find_ids(&names).await?.is_empty() {
+            return Ok(());
+        }
         let until = tokio::time::Instant::now() + LONGEST;
-        while self.parts.engine.noted_by_all().await? < over(given_up.sequence) {
+        while self.parts.engine.noted_by_all().await? < over(failed.sequence) {
             if tokio::time::Instant::now() > until {
                 return Err(others_are_behind());
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        Ok(())
+        self.drop_identities(&names).await
     }
 }
 

@@ -316,6 +316,8 @@ impl Controller {
                 (false, false) => vec!["ingest", "engine", "query"],
                 (false, true) => vec!["ingest", "query"],
             },
+            slices: self.parts.engine.slices(),
+            owned_slices: self.owned.borrow().iter().copied().collect(),
             trouble: trouble.map(|error| error.to_string()),
             checkpoints: self.parts.checkpoints.status(self.now()),
         })

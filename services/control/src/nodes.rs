@@ -24,44 +24,51 @@ impl Controller {
     }
 
     /// This node owns the work on these slices from now on, and on no others, and so do its engines. Whoever owns the first leads: it
-    /// takes commits and lets builds take over, and brings back now what the catalog says.
+    /// takes commits and lets builds take over, and brings back now what the catalog says. Called again after an error.
     pub async fn own(self: &Arc<Self>, slices: &BTreeSet<u16>) -> Result<()> {
-        if !slices.contains(&0) {
+        let may_lead = slices.contains(&0);
+        if !may_lead {
             // What is under way ends as this node's; who leads reads the catalog and finds it done, or to be done.
             self.leads.store(false, Ordering::Release);
         }
         let _changing = self.changing.lock().await;
         let before = self.owned.borrow().clone();
-        for lost in before.difference(slices) {
-            self.parts.engine.slice(*lost).set_role(Role::Follower).await?;
-            self.owned.send_if_modified(|owned| owned.remove(lost));
-        }
-        if !slices.contains(&0) {
+        self.give_back(before.difference(slices)).await?;
+        if !may_lead {
             self.leftovers.lock().clear();
         }
-        if before.is_superset(slices) && (self.leads() || !slices.contains(&0)) {
+        let gained: Vec<u16> = slices.difference(&before).copied().collect();
+        if gained.is_empty() && self.leads() == may_lead {
             return Ok(());
         }
         // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
-        for gained in slices.difference(&before) {
-            self.parts.engine.slice(*gained).fence().await?;
+        for slice in &gained {
+            self.parts.engine.slice(*slice).fence().await?;
         }
         self.let_go().await?;
-        for gained in slices.difference(&before) {
-            self.parts.engine.slice(*gained).set_role(Role::Owner).await?;
-            self.owned.send_if_modified(|owned| owned.insert(*gained));
+        for slice in gained {
+            self.parts.engine.slice(slice).set_role(Role::Owner).await?;
+            self.owned.send_if_modified(|owned| owned.insert(slice));
         }
-        if !slices.contains(&0) || self.leads() {
+        if self.leads() == may_lead {
             return Ok(());
         }
         self.leads.store(true, Ordering::Release);
         let resumed = self.clone().resume().await;
         if resumed.is_err() {
-            // It is tried again as long as this node may lead; until then the engine must not act as the owner.
+            // It is tried again as long as this node may lead; until then its engines must not act as owners.
             self.leads.store(false, Ordering::Release);
-            self.parts.engine.set_role(Role::Follower).await?;
+            self.give_back(slices.iter()).await?;
         }
         resumed
+    }
+
+    async fn give_back(&self, slices: impl Iterator<Item = &u16>) -> Result<()> {
+        for slice in slices {
+            self.parts.engine.slice(*slice).set_role(Role::Follower).await?;
+            self.owned.send_if_modified(|owned| owned.remove(slice));
+        }
+        Ok(())
     }
 
     /// A follower may run what the catalog knows no more. It stops doing so before it is the owner of the logs, and makes them.
@@ -69,7 +76,8 @@ impl Controller {
         let live = self.parts.catalog.live_commit().await?;
         let is_live = |version: &&Version| live.as_ref().is_some_and(|commit| *version.commit_id == *commit.id);
         if self.serving().versions().iter().all(is_live) {
-            return Ok(());
+            // What others have noted meanwhile this node has come to as well.
+            return if self.is_alone() { Ok(()) } else { self.run(&self.serving()).await };
         }
         match live {
             Some(live) => self.build_live(&live).await.map(|_| ()),
@@ -77,7 +85,28 @@ impl Controller {
         }
     }
 
-    /// One look at the catalog, for a node that does not own the work: what is live there is built here and then served.
+    /// One look at the catalog, for the node that leads: another may have led for a moment longer than it should. What that began or
+    /// finished is this node's now. What no owner fills any more is deleted.
+    pub async fn keep_up(self: &Arc<Self>) -> Result<()> {
+        let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
+        if !self.leads() {
+            return Ok(());
+        }
+        let live = self.parts.catalog.live_commit().await?.map(|commit| commit.id);
+        let building = self.parts.catalog.building_commit().await?.map(|commit| commit.id);
+        let serving = self.serving();
+        let id = |version: &Option<Arc<Version>>| version.as_ref().map(|version| version.commit_id.to_string());
+        let (served, built) = (id(&serving.live), id(&serving.building));
+        // A live commit that is being built here comes first.
+        let is_known = if live.is_some() && built == live { true } else { served == live && built == building };
+        if !is_known {
+            tracing::warn!(?live, ?building, "the catalog was changed by another node that led");
+            self.clone().resume().await?;
+        }
+        self.drop_left().await
+    }
+
+    /// One look at the catalog, for a node that does not lead: what is live there is built here and then served.
     pub async fn follow(&self) -> Result<()> {
         let _changing = self.changing.lock().await;
         if self.leads() {

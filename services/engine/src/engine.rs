@@ -106,8 +106,9 @@ impl Engine {
             }
         }
         pass(Point::Deploying)?;
-        let is_read = |topic: &str| shards.iter().any(|shard| shard.topic == topic);
-        self.shards.iter().filter(|old| !is_read(&old.topic)).for_each(|old| self.log.forget(&old.topic));
+        // One that was deleted and made again under its name has another id.
+        let is_read = |old: &Shard| shards.iter().any(|shard| shard.topic == old.topic && shard.log_id == old.log_id);
+        self.shards.iter().filter(|old| !is_read(old)).for_each(|old| self.log.forget(&old.topic));
         for shard in &shards {
             self.log.expect_reads(&shard.topic, shard.partition, shard.next);
         }

@@ -30,15 +30,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Notes what is deployed now, if it has not: nothing is sent any more that it does not have.
+    /// Notes what is deployed now, if it has not: nothing is sent any more that it does not have. That may be less than the owner before
+    /// noted, and then tells no more than that others wait a little longer.
     pub fn note(&mut self) -> Result<()> {
         if self.role != Role::Owner || !self.notes() || self.noted == self.number {
             return Ok(());
         }
         let (slice, number) = (self.options.slice.index, self.number);
         let producer = self.producer()?;
-        let is_noted = producer.committed(GROUP, WORK, slice)?.unwrap_or_default() >= number;
-        if !is_noted {
+        if producer.committed(GROUP, WORK, slice)? != Some(number) {
             let filled = producer.begin().and_then(|()| producer.send_offset(GROUP, WORK, slice, number));
             let outcome = filled.map_or_else(CommitOutcome::NotCommitted, |()| producer.commit());
             if let CommitOutcome::NotCommitted(error) | CommitOutcome::Unknown(error) = outcome {
@@ -52,6 +52,9 @@ impl Engine {
 
     /// The smallest number that the owners of all slices have noted.
     pub fn noted_by_all(&mut self) -> Result<u64> {
+        if self.role != Role::Owner {
+            return Err(Error::unavailable("the first slice is another node's"));
+        }
         let slices = self.options.slice.of;
         let producer = self.producer()?;
         let mut least = u64::MAX;

@@ -80,7 +80,7 @@ impl Node {
         if !controller.leads() {
             return controller.follow().await;
         }
-        controller.work_off_leftovers().await?;
+        controller.keep_up().await?;
         self.work_off_erases().await;
         Ok(())
     }

@@ -43,7 +43,8 @@ pub struct Server {
     node: JoinHandle<()>,
     takers: Vec<RunningTaker>,
     engine: RunningEngine,
-    state: Closing,
+    /// Of the states.
+    closing: Vec<Closing>,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqlCatalog>,
     log: Arc<dyn EventLog>,
@@ -187,8 +188,8 @@ impl Server {
         let mut takers = Vec::new();
         for ((slice, checkpoints), state) in stored.into_iter().zip(states.iter().cloned()) {
             let Some(config) = config.checkpoints.clone() else { continue };
-            let (directory, slice) = (data_dir.checkpoint(slice), slice.index);
-            saved.update(slice, |status| status.url.clone_from(&config.url));
+            let directory = data_dir.checkpoint(slice);
+            saved.update(slice.index, |status| status.url.clone_from(&config.url));
             let (controller, catalog, board, clock) =
                 (controller.clone(), catalog.clone(), saved.clone(), clock.clone());
             takers.push(
@@ -223,7 +224,7 @@ impl Server {
             node,
             takers,
             engine,
-            state: closing,
+            closing,
             run_writer,
             catalog,
             log,
@@ -273,8 +274,8 @@ impl Server {
         self.catalog.close().await;
         // A copy for a checkpoint, or an answer whose asker is gone, may still be under way on a thread of its own: whoever starts on the
         // same directory next would be refused.
-        let state = self.state;
-        let closed = tokio::task::spawn_blocking(move || state.wait(GRACE)).await;
+        let closing = self.closing;
+        let closed = tokio::task::spawn_blocking(move || closing.iter().all(|state| state.wait(GRACE))).await;
         if !closed.is_ok_and(|is_closed| is_closed) {
             tracing::warn!("the state was still being read after {} s", GRACE.as_secs());
         }

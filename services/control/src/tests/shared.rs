@@ -17,7 +17,7 @@ impl Looking {
                 loop {
                     // What fails is tried again.
                     let _ = match controller.leads() {
-                        true => controller.work_off_leftovers().await.and(controller.work_off_erases().await),
+                        true => controller.keep_up().await.and(controller.work_off_erases().await),
                         false => controller.follow().await,
                     };
                     tokio::time::sleep(Duration::from_millis(5)).await;
@@ -142,7 +142,7 @@ async fn logs_are_deleted_once_no_owner_fills_them() {
     until(async || second.controller.follow().await.is_ok() && second.controller.serving().building.is_some()).await;
     first.wait_live(&id).await;
     for _ in 0..20 {
-        first.controller.work_off_leftovers().await.unwrap();
+        first.controller.keep_up().await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(topics(&disk), [logs_of(1), logs_of(2)].concat(), "the second still fills them");
@@ -185,6 +185,73 @@ async fn a_build_is_given_up_on_all_nodes_before_the_next_begins() {
         assert_eq!(node.now("Counts", ("n", Value::Int(2))).await, Value::Int(0));
     }
     drop(looking);
+    first.stop();
+    second.stop();
+}
+
+/// A build that failed, on whichever node, may have filled logs under the names of the next one's.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_failed_build_has_left_is_not_taken_up() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    order_of_each(&disk, 2).await;
+    check_counts(&[&first, &second], 2).await;
+    let looking = Looking::at(&[&first, &second]);
+    disk.shut(true);
+    let failed = first.commit(&other_rows(2, "30m"), |_| ()).await.unwrap().commit.unwrap().id;
+    // It is built, but nobody lets it take over.
+    let changing = first.controller.changing.lock().await;
+    disk.shut(false);
+    until(async || {
+        let building = first.controller.serving().building.clone();
+        building.is_some_and(|version| version.is_built(&first.engine.handle))
+    })
+    .await;
+    disk.catalog.fail_commit(&failed, T0, "in a test").await.unwrap();
+    drop(changing);
+    for node in [&first, &second] {
+        until(async || node.controller.serving().building.is_none()).await;
+    }
+    assert_eq!(topics(&disk), [logs_of(1), logs_of(2)].concat(), "nobody has come to delete them yet");
+    let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    first.wait_live(&id).await;
+    until(async || second.query.commit_id().as_deref() == Some(id.as_str())).await;
+    for node in [&first, &second] {
+        node.all_applied().await;
+        assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(6), "five minutes, not thirty");
+        assert_eq!(node.now("Counts", ("n", Value::Int(2))).await, Value::Int(0));
+    }
+    drop(looking);
+    first.stop();
+    second.stop();
+}
+
+/// For a while both lead, and the one that should not any more begins a build.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_takes_up_what_another_has_begun() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    disk.shut(true);
+    second.own(&[0, 1, 2]).await.unwrap();
+    assert!(first.controller.leads() && second.controller.leads());
+    let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    let looking = Looking::at(&[&second]);
+    until(async || second.controller.serving().building.is_some()).await;
+    first.own(&[]).await.unwrap();
+    disk.shut(false);
+    second.wait_live(&id).await;
+    until(async || topics(&disk) == logs_of(2)).await;
+    order_of_each(&disk, 1).await;
+    drop(looking);
+    let _looking = Looking::at(&[&first, &second]);
+    until(async || first.query.commit_id().as_deref() == Some(id.as_str())).await;
+    for node in [&first, &second] {
+        node.all_applied().await;
+        assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(6), "the first and the last of each");
+    }
     first.stop();
     second.stop();
 }

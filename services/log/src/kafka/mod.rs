@@ -200,7 +200,9 @@ impl EventLog for KafkaLog {
     }
 
     fn topics(&self) -> Result<Vec<(String, u16)>> {
-        self.connection.topics.list()
+        let mut topics = self.connection.topics.list()?;
+        topics.retain(|(topic, _)| topic != WORK);
+        Ok(topics)
     }
 
     async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>> {
@@ -235,9 +237,11 @@ impl EventLog for KafkaLog {
         self.connection.changes.subscribe()
     }
 
-    /// The partitions of the group's topic, which is made with as many as a dataset has by default.
+    /// The partitions of the group's topic, which is made with as many as a dataset has by default; beside topics of before there was
+    /// such a group with one.
     fn slices(&self) -> Result<u16> {
-        self.connection.topics.present_or_new(WORK, DEFAULT_PARTITIONS)
+        let is_new = self.topics()?.is_empty();
+        self.connection.topics.present_or_new(WORK, if is_new { DEFAULT_PARTITIONS } else { 1 })
     }
 
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {

@@ -48,6 +48,17 @@ async fn one_node_owns_the_work_and_another_takes_over() {
     assert!(owned(second.as_ref()).contains(&0) && owned(first.as_ref()).is_empty(), "who takes over keeps it");
 }
 
+/// What is there belongs to one engine, so nobody else's state would fit.
+#[test]
+fn a_log_of_before_there_was_a_group_has_one_slice() {
+    let log = KafkaLog::open(settings(&BROKER, &own_prefix(), &[])).unwrap();
+    log.create_topic("Order.v1", 2).unwrap();
+    assert_eq!(log.slices().unwrap(), 1);
+    assert_eq!(log.topics().unwrap(), [("Order.v1".to_string(), 2)], "the group's topic is none of them");
+    log.create_topic("Click.v1", 2).unwrap();
+    assert_eq!(log.slices().unwrap(), 1);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_share_the_slices() {
     let settings = settings(&BROKER, &own_prefix(), &[("session.timeout.ms", "6000")]);
