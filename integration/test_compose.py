@@ -194,25 +194,32 @@ def answers(node, load) -> list[dict[str, object]]:
     return found.to_dicts()
 
 
-def test_nodes_on_kafka_answer_alike_and_outlive_their_owner(started):
-    wait_until(lambda: len(owners(started)) == 1)
+def slices(nodes) -> list[int]:
+    """How many slices each engine owns."""
+    return [int(nodes[name].metrics()["thyme_slices_owned"]) for name in ENGINES]
+
+
+def test_nodes_on_kafka_answer_alike_and_outlive_each_other(started):
+    wait_until(lambda: slices(started) == [2, 2] and len(owners(started)) == 1)
     (owner,) = owners(started)
     (other,) = [name for name in ENGINES if name != owner]
     lost, heir = started[owner], started[other]
+    assert all(started[name].metrics()["thyme_slices_owned"] == 0 for name in REPLICAS)
     refused = heir.commit(SOURCE)
     assert refused.returncode != 0 and f"send it to the one that does: http://{lost.control}" in refused.stderr
     done = lost.commit(SOURCE)
     assert done.returncode == 0, done.stderr
-    assert "work:     owns it" in lost.run("status").stdout
-    assert "work:     follows the owner" in heir.run("status").stdout
+    assert re.search(r"^work:     owns 2 of 4 slices \(\d, \d\), leads$", lost.run("status").stdout, re.MULTILINE)
+    assert re.search(r"^work:     owns 2 of 4 slices \(\d, \d\)$", heir.run("status").stdout, re.MULTILINE)
     wait_until(lambda: lost.data("status")["commit_id"] == heir.data("status")["commit_id"])
 
-    # Rows go in at the one that stands by, while the owner is killed and stays away.
+    # Rows go in at one, while the other, which leads, is killed and stays away.
     load = Load(heir, random.Random(11), retry_for=180)
     load.pause(1, 2)
     wait_until(lambda: lost.data("status")["checkpoints"]["number"] is not None)
     lost.kill()
-    wait_until(lambda: owners(started) == [other])
+    wait_until(lambda: owners(started) == [other] and heir.metrics()["thyme_slices_owned"] == 4)
+    assert "work:     owns it\n" in heir.run("status").stdout
     load.pause(1, 2)
     load.finish(timeout=300)
     check_rows(heir, load.sent, load.position)
@@ -221,10 +228,11 @@ def test_nodes_on_kafka_answer_alike_and_outlive_their_owner(started):
     for name in REPLICAS:
         assert answers(started[name], load) == truth, name
 
-    # Back again, without its disk, it follows.
+    # Back again, without its disk, it has a share again.
     shutil.rmtree(lost.directory / "data")
     lost.launch()
     lost.wait_ready()
-    assert owners(started) == [other]
     assert answers(lost, load) == truth
+    wait_until(lambda: slices(started) == [2, 2] and len(owners(started)) == 1)
+    assert answers(lost, load) == answers(heir, load) == truth
     assert lost.data("status")["checkpoints"]["restored"] is not None
