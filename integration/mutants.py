@@ -79,6 +79,7 @@ MUTANTS = [
         f"{ENGINE}/engine.rs",
         """            let mut producer = self.log.producer(&self.options.transactional_id())?;
             pass(Point::Fenced)?;
+            self.check_note(producer.as_mut())?;
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
             }

@@ -185,17 +185,6 @@ impl Engine {
         deployed
     }
 
-    /// Fences every earlier owner of the slice: a follower does so before it becomes the owner.
-    pub fn fence(&mut self) -> Result<()> {
-        if self.producer.as_ref().is_some_and(|producer| !producer.is_spent()) {
-            return Ok(());
-        }
-        self.producer = None;
-        self.producer = Some(self.log.producer(&self.options.transactional_id())?);
-        self.noted = 0;
-        Ok(())
-    }
-
     pub fn role(&self) -> Role {
         self.role
     }

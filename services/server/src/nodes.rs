@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_control::Controller;
-use thyme_core::Result;
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::EngineHandle;
 use thyme_log::Member;
 use tokio::sync::watch;
@@ -40,8 +40,8 @@ impl Node {
     /// Waits until somebody owns the work, then leads or follows. An owner that cannot bring back its definitions is an error.
     pub async fn start(parts: NodeParts, may_own: bool) -> Result<Node> {
         let mut owns = parts.member.owns();
+        let until = Instant::now() + DECIDE;
         if may_own {
-            let until = Instant::now() + DECIDE;
             while owns.borrow_and_update().is_empty() && Instant::now() < until && !has_owner(&parts.member).await {
                 if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
                     break;
@@ -49,8 +49,20 @@ impl Node {
             }
         }
         let mut node = Node { parts, owns, erases_from: None };
-        node.look().await?;
+        while let Err(error) = node.look().await {
+            if !node.may_pass(&error) || Instant::now() > until {
+                return Err(error);
+            }
+            tracing::warn!(%error, "this node has not come to its part in the work yet, and tries again");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         Ok(node)
+    }
+
+    /// While others start or stop, slices change hands, and whoever leads has not made all logs yet.
+    fn may_pass(&self, error: &Error) -> bool {
+        use ErrorKind::{FailedPrecondition, NotFound, Unavailable};
+        self.parts.engine.slices() > 1 && matches!(error.kind(), Unavailable | NotFound | FailedPrecondition)
     }
 
     /// Goes with what the group decides until the server stops.
