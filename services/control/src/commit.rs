@@ -81,11 +81,11 @@ impl Controller {
         request: &CommitRequest,
         candidate: Candidate,
     ) -> Result<()> {
-        let begun = match self.wait_for_leftovers().await {
-            Ok(()) => self.begin(commit_id.clone(), request, candidate).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = begun {
+        if let Err(error) = self.wait_for_leftovers().await {
+            self.unload(commit_id).await;
+            return Err(error);
+        }
+        if let Err(error) = self.begin(commit_id.clone(), request, candidate).await {
             self.unload(commit_id).await;
             self.resume_or_later().await;
             return Err(error);
