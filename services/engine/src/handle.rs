@@ -264,11 +264,7 @@ impl EngineHandle {
 
     /// What keeps an engine from going on, while it does.
     pub fn trouble(&self) -> Option<Error> {
-        let of_slice = |(index, engine): (usize, &Arc<Shared>)| {
-            let error = engine.trouble.read().clone()?;
-            Some(if self.shared.len() == 1 { error } else { error.context(format!("slice {index}")) })
-        };
-        self.shared.iter().enumerate().find_map(of_slice)
+        self.shared.iter().find_map(|engine| engine.trouble.read().clone())
     }
 
     /// Changes the running work (see `Engine::deploy`), on the engine's thread; done when it returns. After an error some slices may

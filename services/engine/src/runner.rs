@@ -85,7 +85,8 @@ impl Engine {
                     metrics::counter!("thyme_tick_records_total").increment(records as u64);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a tick failed and will be tried again");
+                    let slice = (!self.options.slice.is_whole()).then_some(self.options.slice.index);
+                    tracing::error!(slice, %error, "a tick failed and will be tried again");
                     *shared.trouble.write() = Some(error);
                     tokio::select! {
                         () = shared.wake.notified() => {}
