@@ -55,7 +55,7 @@ impl CheckpointBoard {
         self.0.lock().get(&slice).is_some_and(|status| status.compared == Some(number))
     }
 
-    /// As of `now`, of all slices together: what could be restored is as old as the oldest. `None` where no checkpoints are taken.
+    /// As of `now`, of all slices together: what could be restored is as old as the oldest newest. `None` where no checkpoints are taken.
     pub fn status(&self, now: Micros) -> Option<CheckpointStatus> {
         let mut status = self.0.lock().values().cloned().reduce(with)?;
         let age = |at: Micros| now.saturating_sub(at).max(0) as f64 / 1e6;
@@ -64,20 +64,20 @@ impl CheckpointBoard {
     }
 }
 
+/// Each slice counts its checkpoints for itself: the greatest number, if all have one, and the time of the oldest.
 fn with(mut all: CheckpointStatus, other: CheckpointStatus) -> CheckpointStatus {
-    let is_older = other.number.is_none() || other.current_at < all.current_at;
-    if all.number.is_some() && is_older {
-        (all.number, all.taken_at, all.current_at) = (other.number, other.taken_at, other.current_at);
-    }
+    all.number = all.number.zip(other.number).map(|(one, another)| one.max(another));
+    all.taken_at = all.taken_at.min(other.taken_at);
+    all.current_at = all.current_at.min(other.current_at);
     all.size_bytes += other.size_bytes;
     all.uploaded_bytes += other.uploaded_bytes;
     all.duration_seconds = all.duration_seconds.max(other.duration_seconds);
     all.failures += other.failures;
     all.trouble = all.trouble.or(other.trouble);
-    all.restored = all.restored.min(other.restored);
+    all.restored = all.restored.zip(other.restored).map(|(one, another)| one.max(another));
     all.unusable.extend(other.unusable);
     // Slices that this node owns are compared elsewhere.
-    all.compared = [all.compared, other.compared].into_iter().flatten().min();
+    all.compared = all.compared.max(other.compared);
     all.diverged = all.diverged.or(other.diverged);
     all
 }
