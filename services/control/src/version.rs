@@ -144,7 +144,9 @@ impl Version {
 
     /// Whether this node's state has all that this version needs to serve.
     pub fn is_built(&self, engine: &EngineHandle) -> bool {
-        let has_reached_goal = self.goal.as_ref().is_none_or(|goal| engine.is_applied(goal));
+        // What serves until then may have logs that its owners fill no more, since they have taken over.
+        let has_reached = |goal| engine.is_applied_in(goal, &self.ids.values().copied().collect());
+        let has_reached_goal = self.goal.as_ref().is_none_or(has_reached);
         has_reached_goal && self.builds().iter().all(|(_, id)| engine.build_progress(*id).caught_up)
     }
 
