@@ -314,6 +314,29 @@ async fn versions_go_along_the_chain_and_readers_come_and_go() {
     }
 }
 
+/// The owner fills no more what only the version before it reads, and a follower that is late cannot wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_takes_over_although_rows_have_come_since() {
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let owner = disk.start().await;
+        let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        nodes::until_it_serves(&follower, &first).await;
+        disk.order("u1", 30).await;
+        owner.all_applied().await;
+        let next = owner.commit(&shared::other_rows(2, "2m"), |_| ()).await.unwrap().commit.unwrap().id;
+        owner.wait_live(&next).await;
+        disk.order("u1", 20).await;
+        owner.all_applied().await;
+        nodes::until_it_serves(&follower, &next).await;
+        follower.all_applied().await;
+        assert_eq!(follower.now("Counts", ("n", Value::Int(1))).await, Value::Int(2));
+        owner.stop();
+        follower.stop();
+    }
+}
+
 /// A follower that does not look at the catalog while the owner builds anew what an erase reached, takes over, deletes the older logs and stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_is_promoted_that_serves_what_was_made_from_logs_that_are_deleted() {

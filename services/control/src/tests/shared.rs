@@ -66,7 +66,7 @@ fn logs_of(version: u32) -> [String; 2] {
 }
 
 /// [`chain`] with other rows of users, and so other logs.
-fn other_rows(version: u32, window: &str) -> Json {
+pub(super) fn other_rows(version: u32, window: &str) -> Json {
     let mut changed = chain();
     pipeline_of(&mut changed, "UserStats")["aggregates"][0]["window"] = json!(window);
     for dataset in ["UserStats", "Peaks", "Levels"] {
