@@ -112,11 +112,16 @@ impl Controller {
         }
         let newest = self.parts.catalog.commits(1, None).await?.into_iter().next();
         let Some(failed) = newest.filter(|commit| commit.status == CommitStatus::Failed) else { return Ok(()) };
-        let compiled = self.compiled_of(&failed).await?;
         let live = serving.live.as_ref().map(|live| identities(&live.compiled)).unwrap_or_default();
-        let is_left = |name: &&String| !live.contains(*name) && !is_kept(&compiled, name);
-        let names: Vec<String> = failed.new_identities.iter().filter(is_left).cloned().collect();
-        if self.parts.catalog.find_ids(&names).await?.is_empty() {
+        let only_its: Vec<String> =
+            failed.new_identities.iter().filter(|name| !live.contains(*name)).cloned().collect();
+        let left: Vec<String> = self.parts.catalog.find_ids(&only_its).await?.into_keys().collect();
+        if left.is_empty() {
+            return Ok(());
+        }
+        let compiled = self.compiled_of(&failed).await?;
+        let names: Vec<String> = left.into_iter().filter(|name| !is_kept(&compiled, name)).collect();
+        if names.is_empty() {
             return Ok(());
         }
         let until = tokio::time::Instant::now() + LONGEST;
