@@ -7,7 +7,7 @@ use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use thyme_catalog::{Catalog, Commit, NewActivityEvent, Severity};
 use thyme_core::definition::{Compiled, CompiledDataset, Definitions, compile};
 use thyme_core::time::{Clock, ClockMode, Micros};
@@ -71,6 +71,8 @@ pub struct Controller {
     pub(crate) leads: AtomicBool,
     /// The slices whose work this node owns.
     pub(crate) owned: watch::Sender<BTreeSet<u16>>,
+    /// Of what is deployed (see `leftovers.rs`).
+    pub(crate) number: AtomicU64,
     /// What is to be deleted once no owner fills it any more (see `leftovers.rs`).
     pub(crate) leftovers: parking_lot::Mutex<Vec<Leftover>>,
     /// Held while versions change: by a commit, and by a takeover.
@@ -88,8 +90,18 @@ impl Controller {
         let datasets = watch::Sender::new(Arc::new(Vec::new()));
         let serving = ArcSwap::from_pointee(Serving::default());
         let (changing, rebuilding, leads) = (Mutex::new(()), AtomicBool::new(false), AtomicBool::new(false));
-        let (owned, leftovers) = (watch::Sender::default(), Default::default());
-        Arc::new(Controller { parts, serving, leads, owned, leftovers, changing, datasets, rebuilding, started_at })
+        Arc::new(Controller {
+            parts,
+            serving,
+            leads,
+            owned: watch::Sender::default(),
+            number: AtomicU64::new(0),
+            leftovers: Default::default(),
+            changing,
+            datasets,
+            rebuilding,
+            started_at,
+        })
     }
 
     pub(crate) fn now(&self) -> Micros {
@@ -157,8 +169,11 @@ impl Controller {
     /// Makes the engine's work equal to `serving`.
     pub(crate) async fn run(&self, serving: &Serving) -> Result<()> {
         let mut spec = job_spec(&serving.versions())?;
-        spec.number = self.number_of(serving).await?;
-        self.parts.engine.deploy(spec).await
+        let number = self.number_of(serving).await?;
+        spec.number = number;
+        self.parts.engine.deploy(spec).await?;
+        self.number.store(number, Ordering::Release);
+        Ok(())
     }
 
     /// The query side and ingest, in one go.

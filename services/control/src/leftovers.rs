@@ -3,6 +3,7 @@
 
 use crate::controller::{Controller, Serving};
 use crate::version::{Version, identities};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use thyme_catalog::CommitStatus;
 use thyme_core::definition::Compiled;
@@ -50,6 +51,15 @@ impl Controller {
             Some(newest) if is_live && newest.status != CommitStatus::Building => Ok(own.max(over(newest.sequence))),
             _ => Ok(own),
         }
+    }
+
+    /// A build that is over before this node has seen it changes nothing here, but others wait to hear that.
+    pub(crate) async fn renumber(&self, serving: &Serving) -> Result<()> {
+        let is_owner = !self.is_alone() && !self.owned.borrow().is_empty();
+        if !is_owner || self.number_of(serving).await? == self.number.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.run(serving).await
     }
 
     /// Deletes what a version that has taken over has not, now or when all owners have come to it.
@@ -124,6 +134,7 @@ impl Controller {
         if names.is_empty() {
             return Ok(());
         }
+        self.renumber(&Serving { live: serving.live.clone(), building: None }).await?;
         let until = tokio::time::Instant::now() + LONGEST;
         while self.parts.engine.noted_by_all().await? < over(failed.sequence) {
             if tokio::time::Instant::now() > until {

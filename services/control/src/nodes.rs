@@ -124,7 +124,7 @@ impl Controller {
                     self.serve(Serving { live: serving.live.clone(), building: None }).await?;
                     self.drop_all_but(given_up, serving.live.as_deref()).await
                 }
-                None => Ok(()),
+                None => self.renumber(&serving).await,
             },
         }
     }

@@ -175,7 +175,16 @@ async fn a_build_is_given_up_on_all_nodes_before_the_next_begins() {
     disk.shut(true);
     first.commit(&other_rows(2, "30m"), |_| ()).await.unwrap();
     until(async || second.controller.serving().building.is_some()).await;
-    let id = first.commit(&other_rows(2, "5m"), |request| request.supersede = true).await.unwrap().commit.unwrap().id;
+    first.commit(&other_rows(2, "20m"), |request| request.supersede = true).await.unwrap();
+    drop(looking);
+    // The second has not seen this one when it is given up as well.
+    let looks_again = async {
+        until(async || disk.catalog.building_commit().await.unwrap().is_none()).await;
+        Looking::at(&[&first, &second])
+    };
+    let (done, looking) =
+        tokio::join!(first.commit(&other_rows(2, "5m"), |request| request.supersede = true), looks_again);
+    let id = done.unwrap().commit.unwrap().id;
     disk.shut(false);
     first.wait_live(&id).await;
     until(async || second.query.commit_id().as_deref() == Some(id.as_str())).await;
