@@ -13,6 +13,8 @@ export CXX := clang++
 # RocksDB as four sources (tools/cxx); the name stays the same, so that cargo by hand compiles nothing anew.
 export PATH := $(CURDIR)/tools/cxx:$(PATH)
 export CARGO_TERM_PROGRESS_WHEN := never
+# Hundreds of commands and servers start in the tests: they find what Python has compiled.
+export PYTHONDONTWRITEBYTECODE :=
 # KAFKA=off leaves out the tests that need a Kafka broker.
 KAFKA ?= on
 # The crates that link Python have Python tests; `cargo test` leaves them out.
@@ -54,7 +56,8 @@ kafka: deps ## a Kafka broker on a free port, in the foreground
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
-test: lint test-rust test-python ## everything (KAFKA=off: without the tests that need a Kafka broker)
+test: lint ## everything (KAFKA=off: without the tests that need a Kafka broker)
+	@$(MAKE) --no-print-directory -j 2 test-rust test-python
 	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
 
 lint: deps ## formatting, clippy, proto lint

@@ -11,22 +11,28 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from harness import Server
+from kafka_broker import Broker
 from mounts import Mounts, ServerInside
+from postgres_server import Postgres
 from shop import SOURCE, rows
 
 # They wait the longest. In a parallel run whoever begins last ends last.
 LONG_FILES = [
     "test_kafka_nodes",
     "test_kafka_full_disk",
-    "test_compose",
     "test_kafka_storm",
-    "test_kafka_source",
-    "test_emit",
-    "test_postgres",
-    "test_checkpoints",
+    "test_kafka_checkpoints",
     "test_kafka",
+    "test_emit",
+    "test_checkpoints",
+    "test_postgres",
+    "test_chain",
+    "test_kafka_source_tls",
+    "test_kafka_source",
+    "test_compose",
     "test_docs",
     "test_demo_short",
+    "test_history",
 ]
 
 
@@ -48,6 +54,35 @@ def shop(tmp_path_factory):
     server.counted = Counter(order["user"] for order in orders)
     yield server
     server.stop()
+
+
+# One broker and one database server for all tests of a process, each test under a prefix or in a database of its own:
+# to start one costs as much as a test.
+@pytest.fixture(scope="session")
+def one_broker():
+    running = Broker()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def one_postgres():
+    running = Postgres()
+    yield running
+    running.close()
+
+
+# Asked for before `make_server`, they are there until its servers have ended, which takes long without them.
+@pytest.fixture
+def broker(one_broker):
+    yield one_broker
+    one_broker.revive()
+
+
+@pytest.fixture
+def postgres(one_postgres):
+    yield one_postgres
+    one_postgres.revive()
 
 
 @pytest.fixture

@@ -13,12 +13,21 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from thyme.client import Client
 
 SOAK = "THYME_SOAK" in os.environ
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 60) -> None:
+    """Asks until it is so."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def ports() -> range:
@@ -116,6 +125,11 @@ class Server:
 
     def client(self, retry_for: float = 10.0) -> Client:
         return Client(f"http://{self.queries}", f"http://{self.control}", retry_for=retry_for)
+
+    def status(self) -> dict[str, Any]:
+        """What `thyme status` shows, without the command's start: for who asks again and again."""
+        with self.client() as client:
+            return client.status()
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A `thyme` command, in the server's directory."""

@@ -11,15 +11,16 @@ from harness import SOAK
 from shop import USERS, rows
 from thyme import positions
 
-# Without a rest a load takes a core, and a test waits for its turn most of the time.
-REST_S = 0 if SOAK else 0.02
+# Without a rest, or with many rows at a time, a load takes a core, and a test waits for its turn most of the time.
+REST_S = 0 if SOAK else 0.05
+MOST = 300 if SOAK else 60
 
 
 class Load:
     """Sends in the background, fewer than `most` rows at a time, until `finish`; `pause` lets it run."""
 
     def __init__(
-        self, server, chance: random.Random, retry_for: float, most: int = 300, rest_seconds: float = REST_S
+        self, server, chance: random.Random, retry_for: float, most: int = MOST, rest_seconds: float = REST_S
     ) -> None:
         self.server, self.chance, self.retry_for = server, chance, retry_for
         self.most, self.rest_seconds = most, rest_seconds

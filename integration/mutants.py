@@ -77,7 +77,7 @@ MUTANTS = [
     Mutant(
         "committed offsets are read before the fence",
         f"{ENGINE}/engine.rs",
-        """            let mut producer = self.log.producer(&self.options.producer_id)?;
+        """            let mut producer = self.log.producer(&self.options.transactional_id())?;
             pass(Point::Fenced)?;
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
@@ -89,7 +89,7 @@ MUTANTS = [
                 shard.learn_committed(self.log.as_ref(), unfenced.as_mut())?;
             }
             pass(Point::Fenced)?;
-            let producer = self.log.producer(&self.options.producer_id)?;
+            let producer = self.log.producer(&self.options.transactional_id())?;
             pass(Point::CommittedRead)?;
             self.producer = Some(producer);""",
         # It takes another engine between the two, which the simulation, one call after the other, never has there.
@@ -178,7 +178,7 @@ MUTANTS = [
     ),
     Mutant(
         "an emitter goes on from the note in its state",
-        f"{ENGINE}/engine.rs",
+        f"{ENGINE}/assembly.rs",
         "next: committed, kind: MemberKind::Emitter",
         "next, kind: MemberKind::Emitter",
     ),
@@ -203,6 +203,20 @@ MUTANTS = [
         "unread.next().is_some_and(|_| false)",
         # It takes a state that begins anew beside a repartition log with copies of what was erased.
         test=("erases", "--", "a_table_waits_until_the_erases_it_knows_were_read"),
+    ),
+    Mutant(
+        "a slice does not wait for the erases of others",
+        f"{ENGINE}/engine.rs",
+        "((foreign.log_id, foreign.partition), foreign.next)",
+        "((foreign.log_id, foreign.partition), foreign.next.max(u64::MAX))",
+        test=("slices", "--", "slices_leave_out_what_was_erased"),
+    ),
+    Mutant(
+        "a position is applied where one slice has it",
+        f"{ENGINE}/applied.rs",
+        "shards.all(|covered|",
+        "shards.any(|covered|",
+        test=("slices", "--", "slices_make_the_rows_of_rows_of_one_engine"),
     ),
     Mutant(
         "rows say how far their events' log is, not how far they are",

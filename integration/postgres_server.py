@@ -1,29 +1,22 @@
-"""A real PostgreSQL server for a test, from `tools/postgres.sh`: killed, started, paused; gone when the test is."""
+"""A real PostgreSQL server for tests, from `tools/postgres.sh`: killed, started, paused; `sql` is the superuser's."""
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
-SCRIPT = Path(__file__).parent.parent / "tools" / "postgres.sh"
+from script import TOOLS, Script
 
 
-class Postgres:
+class Postgres(Script):
     def __init__(self) -> None:
-        self.process = subprocess.Popen([SCRIPT, "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        answer = self.process.stdout.readline().strip()
-        assert answer.startswith("ready "), f"no PostgreSQL ({answer})"
-        self.address = answer.removeprefix("ready ")
+        super().__init__([TOOLS / "postgres.sh", "serve"], "no PostgreSQL")
+        self.port = int(self.address.rpartition(":")[2])
+        self.databases = 0
+
+    def fresh(self) -> str:
+        """The URL of a new database."""
+        self.databases += 1
+        name = f"fresh_{self.databases}"
+        self.tell(f"sql CREATE DATABASE {name}")
+        return self.url(name)
 
     def url(self, database: str = "thyme", user: str = "postgres:secret") -> str:
         return f"postgres://{user}@{self.address}/{database}"
-
-    def tell(self, command: str) -> None:
-        """`kill`, `start`, `pause`, `resume`, or `sql` and a statement for the superuser."""
-        print(command, file=self.process.stdin, flush=True)
-        done = "sql" if command.startswith("sql ") else command
-        assert self.process.stdout.readline().strip() == f"done {done}"
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=60)

@@ -314,7 +314,7 @@ class Storm:
     def _output(self) -> dict[str, Any]:
         """What a `read_committed` consumer sees, once there is a row for every event or no more come."""
         url, seen = f"kafka://{self.broker.address}/{PREFIX}", -1
-        feeds = [feed["topic"] for feed in self.servers[-1].data("status")["feeds"]]
+        feeds = [feed["topic"] for feed in self.servers[-1].status()["feeds"]]
         assert len(feeds) == 2, feeds
         while True:
             output = seen_by_a_consumer(url, *TOPICS, *feeds)

@@ -14,7 +14,7 @@ from harness import SOAK
 from shop import SOURCE, START, USERS, rows
 from thyme.sending import FEW_ROWS
 
-PIECES = 300 if SOAK else 40
+PIECES = 300 if SOAK else 24
 PIECE_ROWS = 20_000
 TIME = pa.timestamp("us", tz="UTC")
 

@@ -7,9 +7,8 @@ import random
 from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal, localcontext
 
-from kafka_broker import Broker
-from postgres_server import Postgres
-from test_kafka_nodes import owner_of, owns, wait_until
+from harness import wait_until
+from test_kafka_nodes import owner_of, owns
 from thyme import positions
 
 FEATURES = """
@@ -212,56 +211,51 @@ def test_answers_are_those_of_a_brute_force_over_both(make_server):
         check(client, sent, chance)
 
 
-def test_a_chain_goes_on_whichever_server_dies(make_server):
-    broker, postgres = Broker(), Postgres()
-    try:
-        env = {"THYME_LOG__URL": f"kafka://{broker.address}/chain", "THYME_CATALOG__URL": postgres.url()}
-        servers = [make_server(name, env=env).start() for name in ("first", "second")]
-        done = owner_of(servers).commit(FEATURES)
-        assert done.returncode == 0, done.stderr
-        chance = random.Random(23)
-        sent: list[dict[str, object]] = []
-        position = ""
-        for turn in range(3):
-            for server in servers:
-                with server.client(retry_for=180) as client:
-                    batch = trades(chance, 60)
-                    position = positions.merge([position, client.log("Trade", batch).position])
-                    sent.extend(batch)
-            owner = owner_of(servers)
-            owner.kill()
-            if turn == 1:
-                # Away for so long that the other takes over.
-                other = servers[1 - servers.index(owner)]
-                wait_until(lambda other=other: owns(other))
-            owner.start()
-            wait_until(lambda: any(owns(server) for server in servers))
-            for server in servers:
-                server.wait_ready()
-                with server.client(retry_for=180) as client:
-                    check(client, sent, chance, at_least=position)
-
-        # From the start of the log, with the rows that are there.
-        owner = owner_of(servers)
-        owner.stop()
-        for file in sorted((owner.directory / "data" / "state").rglob("*"), reverse=True):
-            file.rmdir() if file.is_dir() else file.unlink()
-        owner.start()
-        owner.wait_ready()
-        with owner.client(retry_for=180) as client:
-            check(client, sent, chance, at_least=position)
-
-        # An erase makes logs of rows anew; a follower takes over as the owner does.
-        with owner_of(servers).client(retry_for=180) as client:
-            position = positions.merge([position, client.erase("Trade", [USERS[0]]).position])
-        sent = [trade for trade in sent if trade["user"] != USERS[0]]
+def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server):
+    env = {**broker.log("chain"), "THYME_CATALOG__URL": postgres.fresh()}
+    servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    done = owner_of(servers).commit(FEATURES)
+    assert done.returncode == 0, done.stderr
+    chance = random.Random(23)
+    sent: list[dict[str, object]] = []
+    position = ""
+    for turn in range(3):
         for server in servers:
             with server.client(retry_for=180) as client:
-                wait_until(lambda client=client: not client.erase("Trade", []).pending)
-                check(client, sent, chance)
-    finally:
-        broker.close()
-        postgres.close()
+                batch = trades(chance, 60)
+                position = positions.merge([position, client.log("Trade", batch).position])
+                sent.extend(batch)
+        owner = owner_of(servers)
+        owner.kill()
+        if turn == 1:
+            # Away for so long that the other takes over.
+            other = servers[1 - servers.index(owner)]
+            wait_until(lambda other=other: owns(other))
+        owner.start()
+        wait_until(lambda: any(owns(server) for server in servers))
+        for server in servers:
+            server.wait_ready()
+            with server.client(retry_for=180) as client:
+                check(client, sent, chance, at_least=position)
+
+    # From the start of the log, with the rows that are there.
+    owner = owner_of(servers)
+    owner.stop()
+    for file in sorted((owner.directory / "data" / "state").rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    owner.start()
+    owner.wait_ready()
+    with owner.client(retry_for=180) as client:
+        check(client, sent, chance, at_least=position)
+
+    # An erase makes logs of rows anew; a follower takes over as the owner does.
+    with owner_of(servers).client(retry_for=180) as client:
+        position = positions.merge([position, client.erase("Trade", [USERS[0]]).position])
+    sent = [trade for trade in sent if trade["user"] != USERS[0]]
+    for server in servers:
+        with server.client(retry_for=180) as client:
+            wait_until(lambda client=client: not client.erase("Trade", []).pending)
+            check(client, sent, chance)
 
 
 def test_what_is_refused_says_the_way(make_server):

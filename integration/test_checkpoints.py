@@ -48,7 +48,7 @@ def storing(make_server, store):
 
 
 def status(server):
-    return server.data("status")["checkpoints"]
+    return server.status()["checkpoints"]
 
 
 def wait_for(server, is_so, seconds=60):

@@ -6,15 +6,13 @@ import random
 import re
 import shutil
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 
-from harness import Server
-from kafka_broker import Broker
+from harness import Server, wait_until
 from load import Load, check_rows
 from postgres_server import Postgres
 from s3_server import S3
@@ -140,9 +138,9 @@ class Node(Server):
 
 
 @pytest.fixture
-def started(tmp_path):
+def started(broker, tmp_path):
     """The nodes of the file, by name, beside a real broker, a real PostgreSQL and the tests' S3 server."""
-    broker, postgres, store, nodes = Broker(), Postgres(), S3(), {}
+    postgres, store, nodes = Postgres(), S3(), {}
     user, name = (environment("postgres")[key] for key in ("POSTGRES_USER", "POSTGRES_DB"))
     # What the image does.
     postgres.tell(f"sql CREATE ROLE {user} SUPERUSER LOGIN PASSWORD 'chosen'")
@@ -171,16 +169,8 @@ def started(tmp_path):
     finally:
         for node in nodes.values():
             node.stop()
-        broker.close()
         postgres.close()
         store.close()
-
-
-def wait_until(condition, timeout: float = 60) -> None:
-    until = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.2)
 
 
 def owners(nodes) -> list[str]:
@@ -205,12 +195,12 @@ def test_nodes_on_kafka_answer_alike_and_outlive_their_owner(started):
     assert done.returncode == 0, done.stderr
     assert "work:     owns it" in lost.run("status").stdout
     assert "work:     follows the owner" in heir.run("status").stdout
-    wait_until(lambda: lost.data("status")["commit_id"] == heir.data("status")["commit_id"])
+    wait_until(lambda: lost.status()["commit_id"] == heir.status()["commit_id"])
 
     # Rows go in at the one that stands by, while the owner is killed and stays away.
     load = Load(heir, random.Random(11), retry_for=180)
     load.pause(1, 2)
-    wait_until(lambda: lost.data("status")["checkpoints"]["number"] is not None)
+    wait_until(lambda: lost.status()["checkpoints"]["number"] is not None)
     lost.kill()
     wait_until(lambda: owners(started) == [other])
     load.pause(1, 2)
@@ -227,4 +217,4 @@ def test_nodes_on_kafka_answer_alike_and_outlive_their_owner(started):
     lost.wait_ready()
     assert owners(started) == [other]
     assert answers(lost, load) == truth
-    assert lost.data("status")["checkpoints"]["restored"] is not None
+    assert lost.status()["checkpoints"]["restored"] is not None

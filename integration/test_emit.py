@@ -13,23 +13,15 @@ from datetime import datetime, timedelta
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from kafka_broker import Broker
+from harness import wait_until
 from load import Load, check_rows
-from postgres_server import Postgres
 from shop import SOURCE
-from test_kafka_nodes import owner_of, owns, wait_until
+from test_kafka_nodes import owner_of, owns
 
 EMITTING = SOURCE.replace(
     "@dataset(index=True, version=1)\nclass UserStats", "@dataset(index=True, version=1, emit=True)\nclass UserStats"
 )
 TOPIC = "UserStats.v1.compute.v1"
-
-
-@pytest.fixture
-def broker():
-    running = Broker()
-    yield running
-    running.close()
 
 
 def read_all(address: str, topic: str) -> list[list[dict[str, object]]]:
@@ -92,52 +84,48 @@ def check(partitions, sent) -> None:
     assert there == sorted(amounts), "an event without a row, or with two"
 
 
-def test_each_row_is_there_once_whichever_server_dies(make_server, broker):
-    postgres = Postgres()
-    try:
-        env = {"THYME_LOG__URL": f"kafka://{broker.address}/shop", "THYME_CATALOG__URL": postgres.url()}
-        servers = [make_server(name, env=env).start() for name in ("first", "second")]
-        done = owner_of(servers).commit(EMITTING)
-        assert done.returncode == 0, done.stderr
-        # A few rows at a time, so that a brute force over all of them is soon done.
-        load = Load(servers[1], random.Random(5), retry_for=180, most=30, rest_seconds=0.1)
-        # One is lost and back at once; then one is lost for so long that the other takes over.
-        for stays_away in (False, True):
-            time.sleep(1)
-            owner = owner_of(servers)
-            if stays_away and owner is servers[1]:
-                # The one that takes the rows must stay: it stands down by a restart of its own.
-                owner.kill()
-                wait_until(lambda: owns(servers[0]))
-                owner.start()
-                owner = servers[0]
-            owner.kill()
-            if stays_away:
-                wait_until(lambda: owns(servers[1]))
-            owner.start()
+def test_each_row_is_there_once_whichever_server_dies(broker, postgres, make_server):
+    env = {**broker.log("emitted"), "THYME_CATALOG__URL": postgres.fresh()}
+    servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    done = owner_of(servers).commit(EMITTING)
+    assert done.returncode == 0, done.stderr
+    # A few rows at a time, so that a brute force over all of them is soon done.
+    load = Load(servers[1], random.Random(5), retry_for=180, most=30, rest_seconds=0.1)
+    # One is lost and back at once; then one is lost for so long that the other takes over.
+    for stays_away in (False, True):
         time.sleep(1)
-        load.finish(timeout=300)
-        load.check()
-
-        topic = f"shop.{TOPIC}"
-        wait_until(lambda: sum(map(len, read_all(broker.address, topic))) >= len(load.sent))
-        check(read_all(broker.address, topic), load.sent)
-
-        # Nothing is written again by who builds its state from the start of the log.
         owner = owner_of(servers)
-        owner.stop()
-        for file in sorted((owner.directory / "data" / "state").rglob("*"), reverse=True):
-            file.rmdir() if file.is_dir() else file.unlink()
+        if stays_away and owner is servers[1]:
+            # The one that takes the rows must stay: it stands down by a restart of its own.
+            owner.kill()
+            wait_until(lambda: owns(servers[0]))
+            owner.start()
+            owner = servers[0]
+        owner.kill()
+        if stays_away:
+            wait_until(lambda: owns(servers[1]))
         owner.start()
-        wait_until(lambda: any(owns(server) for server in servers))
-        check_rows(servers[1], load.sent, load.position)
-        check(read_all(broker.address, topic), load.sent)
-    finally:
-        postgres.close()
+    time.sleep(1)
+    load.finish(timeout=300)
+    load.check()
+
+    topic = f"emitted.{TOPIC}"
+    wait_until(lambda: sum(map(len, read_all(broker.address, topic))) >= len(load.sent))
+    check(read_all(broker.address, topic), load.sent)
+
+    # Nothing is written again by who builds its state from the start of the log.
+    owner = owner_of(servers)
+    owner.stop()
+    for file in sorted((owner.directory / "data" / "state").rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    owner.start()
+    wait_until(lambda: any(owns(server) for server in servers))
+    check_rows(servers[1], load.sent, load.position)
+    check(read_all(broker.address, topic), load.sent)
 
 
-def test_the_plan_shows_the_topic_which_comes_and_goes_with_emit(make_server, broker):
-    server = make_server(env={"THYME_LOG__URL": f"kafka://{broker.address}/plans"}).start()
+def test_the_plan_shows_the_topic_which_comes_and_goes_with_emit(broker, make_server):
+    server = make_server(env=broker.log("plans")).start()
     done = server.commit(SOURCE)
     assert done.returncode == 0 and TOPIC not in done.stdout, done
     sent = [

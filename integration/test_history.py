@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 import urllib.error
 import urllib.request
 from datetime import UTC, datetime, timedelta
@@ -13,6 +12,7 @@ import pyarrow as pa
 import pyarrow.flight as flight
 import pytest
 
+from harness import wait_until
 from thyme.errors import OutOfRangeError
 
 FEATURES = """
@@ -111,13 +111,6 @@ def test_answers_end_at_the_horizon(make_server):
         check(client, 6)
 
 
-def wait_until(condition, timeout: float = 60) -> None:
-    until = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
 def with_history(history: str | None) -> str:
     return FEATURES.replace(', history="2d"', f', history="{history}"' if history else "")
 
@@ -135,11 +128,11 @@ def test_a_checkpoint_of_another_history_is_no_shorter_state(make_server, before
     server.env["THYME_CHECKPOINTS__INTERVAL_S"] = "1"
     server.start()
     assert server.commit(with_history(before)).returncode == 0
-    older = server.data("status")["checkpoints"]["number"] or 0
+    older = server.status()["checkpoints"]["number"] or 0
     with server.client() as client:
         sent = client.log("Reading", readings(range(HOURS - 24)))
         client.query("Device", "a", at_least=sent.position)
-    wait_until(lambda: (server.data("status")["checkpoints"]["number"] or 0) > older)
+    wait_until(lambda: (server.status()["checkpoints"]["number"] or 0) > older)
     server.stop()
     # Perhaps one more was taken meanwhile.
     number = max(int(manifest.stem) for manifest in (server.directory / "store" / "manifests").iterdir())
@@ -155,7 +148,7 @@ def test_a_checkpoint_of_another_history_is_no_shorter_state(make_server, before
     server.start()
     with server.client(retry_for=60) as client:
         assert client.query("Device", "a", at_least=sent.position).to_dicts() == [truth(HOURS - 1)]
-        assert server.data("status")["checkpoints"]["restored"] == number
+        assert server.status()["checkpoints"]["restored"] == number
         if after is None:
             for hour in (0, 30, HOURS - 1):
                 assert client.query("Device", "a", ts=at(hour)).to_dicts() == [truth(hour)]

@@ -9,89 +9,79 @@ import shutil
 import time
 import urllib.request
 
-from kafka_broker import Broker
+from harness import wait_until
 from load import Load
-from postgres_server import Postgres
 from shop import SOURCE
 from test_emit import EMITTING
-from test_kafka_nodes import owns, wait_until
+from test_kafka_nodes import owns
 
 
-def test_another_machine_goes_on_where_the_first_one_ended(make_server, tmp_path):
-    broker = Broker()
-    try:
-        env = {
-            "THYME_LOG__URL": f"kafka://{broker.address}/shop",
-            "THYME_CHECKPOINTS__URL": f"file://{tmp_path / 'store'}",
-            "THYME_CHECKPOINTS__INTERVAL_S": "1",
-        }
-        server = make_server(env=env).start()
-        assert server.commit(SOURCE).returncode == 0
-        load = Load(server, random.Random(3), retry_for=180)
-        for _ in range(2):
-            load.pause(3.0, 4.0)
-            server.kill()
-            # State and catalog: all that there was.
-            shutil.rmtree(server.directory / "data")
-            server.start()
-            # Its name is a new one, so that it owns the work only when the broker has given up the old one.
-            server.wait_ready()
-            assert server.data("status")["checkpoints"]["restored"] is not None
-        load.pause(1.0, 1.0)
-        load.finish(timeout=300)
-        load.check()
-        time.sleep(3)
-        assert server.data("rebuild")["equal"]
-        server.stop()
-        # Beside another prefix the checkpoints are of another log.
+def test_another_machine_goes_on_where_the_first_one_ended(broker, make_server, tmp_path):
+    env = {
+        **broker.log("machine"),
+        "THYME_CHECKPOINTS__URL": f"file://{tmp_path / 'store'}",
+        "THYME_CHECKPOINTS__INTERVAL_S": "1",
+    }
+    server = make_server(env=env).start()
+    assert server.commit(SOURCE).returncode == 0
+    load = Load(server, random.Random(3), retry_for=180)
+    for _ in range(2):
+        load.pause(3.0, 4.0)
+        server.kill()
+        # State and catalog: all that there was.
         shutil.rmtree(server.directory / "data")
-        server.env["THYME_LOG__URL"] = f"kafka://{broker.address}/other"
-        refused = server.serve_to_end()
-        assert refused.returncode == 1 and "checkpoints of another log" in refused.stderr, refused.stderr
-        server.stop()
-    finally:
-        broker.close()
+        server.start()
+        # Its name is a new one, so that it owns the work only when the broker has given up the old one.
+        server.wait_ready()
+        assert server.status()["checkpoints"]["restored"] is not None
+    load.pause(1.0, 1.0)
+    load.finish(timeout=300)
+    load.check()
+    time.sleep(3)
+    assert server.data("rebuild")["equal"]
+    server.stop()
+    # Beside another prefix the checkpoints are of another log.
+    shutil.rmtree(server.directory / "data")
+    server.env |= broker.log("other")
+    refused = server.serve_to_end()
+    assert refused.returncode == 1 and "checkpoints of another log" in refused.stderr, refused.stderr
+    server.stop()
 
 
-def test_a_follower_is_compared_with_the_checkpoints_of_the_owner(make_server, tmp_path):
-    broker, postgres = Broker(), Postgres()
+def test_a_follower_is_compared_with_the_checkpoints_of_the_owner(broker, postgres, make_server, tmp_path):
     store = tmp_path / "store"
     env = {
-        "THYME_LOG__URL": f"kafka://{broker.address}/shop",
-        "THYME_CATALOG__URL": postgres.url(),
+        **broker.log("compared"),
+        "THYME_CATALOG__URL": postgres.fresh(),
         "THYME_CHECKPOINTS__URL": f"file://{store}",
         "THYME_CHECKPOINTS__INTERVAL_S": "1",
     }
 
     def found():
-        return follower.data("status")["checkpoints"]
+        return follower.status()["checkpoints"]
 
-    try:
-        owner, follower = make_server("owner", env=env).start(), make_server("follower", env=env).start()
-        assert owner.commit(EMITTING).returncode == 0
-        # While rows come in, it is never where a checkpoint was taken.
-        load = Load(owner, random.Random(7), retry_for=180)
-        wait_until(lambda: found() is not None and found()["compared"] is not None)
-        first = found()["compared"]
-        wait_until(lambda: found()["compared"] > first)
-        assert not owns(follower) and found()["diverged"] is None, found()
-        assert "compared:" in follower.run("status").stdout
-        load.finish(timeout=300)
-        load.check()
+    owner, follower = make_server("owner", env=env).start(), make_server("follower", env=env).start()
+    assert owner.commit(EMITTING).returncode == 0
+    # While rows come in, it is never where a checkpoint was taken.
+    load = Load(owner, random.Random(7), retry_for=180)
+    wait_until(lambda: found() is not None and found()["compared"] is not None)
+    first = found()["compared"]
+    wait_until(lambda: found()["compared"] > first)
+    assert not owns(follower) and found()["diverged"] is None, found()
+    assert "compared:" in follower.run("status").stdout
+    load.finish(timeout=300)
+    load.check()
 
-        # One that says of the follower's place what the follower's state is not.
-        wait_until(lambda: found()["compared"] == found()["number"] and found()["age_seconds"] < 2)
-        follower.stop()
-        owner.stop()
-        newest = max((store / "manifests").iterdir())
-        body = newest.read_text(encoding="utf-8").strip().rsplit("\n", 1)[0]
-        wrong = body.replace(json.loads(body)["digest"], "0" * 32)
-        newest.write_text(f"{wrong}\n{hashlib.sha256(wrong.encode()).hexdigest()}\n", encoding="utf-8")
-        follower.start("--role", "query")
-        wait_until(lambda: "thyme_checkpoint_divergences_total" in metrics(follower))
-    finally:
-        broker.close()
-        postgres.close()
+    # One that says of the follower's place what the follower's state is not.
+    wait_until(lambda: found()["compared"] == found()["number"] and found()["age_seconds"] < 2)
+    follower.stop()
+    owner.stop()
+    newest = max((store / "manifests").iterdir())
+    body = newest.read_text(encoding="utf-8").strip().rsplit("\n", 1)[0]
+    wrong = body.replace(json.loads(body)["digest"], "0" * 32)
+    newest.write_text(f"{wrong}\n{hashlib.sha256(wrong.encode()).hexdigest()}\n", encoding="utf-8")
+    follower.start("--role", "query")
+    wait_until(lambda: "thyme_checkpoint_divergences_total" in metrics(follower))
 
 
 def metrics(server) -> str:

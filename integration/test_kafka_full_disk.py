@@ -4,11 +4,11 @@ says what is wrong; with space again everything counts, once."""
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 
 import pytest
 
+from harness import wait_until
 from kafka_broker import Broker
 from load import Load
 from shop import SOURCE, USERS, rows
@@ -16,23 +16,11 @@ from surfaces import http
 from thyme import errors
 
 
-def wait_until(condition, timeout: float = 60) -> None:
-    until = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
 @pytest.fixture
-def shop_inside(server_inside):
+def shop_inside(broker, server_inside, request):
     """A server whose log is on a real broker, not started yet."""
-    broker = Broker()
-    server_inside.env["THYME_LOG__URL"] = f"kafka://{broker.address}/shop"
-    server_inside.broker = broker
-    yield server_inside
-    # A server without its broker takes long to end.
-    server_inside.kill()
-    broker.close()
+    server_inside.env |= broker.log(request.function.__name__)
+    return server_inside
 
 
 def counts(server, position: str = "") -> dict[str, int]:
@@ -97,19 +85,19 @@ def test_checkpoints_without_space_hold_nothing_up(shop_inside, mounts):
     server.start()
     assert server.commit(SOURCE).returncode == 0
     load = Load(server, random.Random(4), retry_for=60, most=100, rest_seconds=0.1)
-    wait_until(lambda: server.data("status")["checkpoints"]["number"] is not None)
+    wait_until(lambda: server.status()["checkpoints"]["number"] is not None)
     disk.fill()
-    wait_until(lambda: server.data("status")["checkpoints"]["trouble"] is not None)
+    wait_until(lambda: server.status()["checkpoints"]["trouble"] is not None)
     status = server.run("status").stdout
     assert "state:    ready" in status and server.not_ready() is None
     assert "No space left on device" in status and "make room where checkpoints.url points" in status, status
-    before = server.data("status")["checkpoints"]["number"]
+    before = server.status()["checkpoints"]["number"]
     sent = len(load.sent)
     # Rows go on being taken and counted. (How many exactly is checked when no more come.)
     wait_until(lambda: sum(counts(server).values()) > sent + 1000)
     disk.free()
-    wait_until(lambda: server.data("status")["checkpoints"]["number"] > before)
-    assert server.data("status")["checkpoints"]["trouble"] is None
+    wait_until(lambda: server.status()["checkpoints"]["number"] > before)
+    assert server.status()["checkpoints"]["trouble"] is None
     load.finish(timeout=60)
     load.check()
     # Nothing is left of files that did not fit.
@@ -120,7 +108,7 @@ def test_a_broker_without_space_refuses_rows_and_loses_none(make_server, mounts,
     """The broker ends over it, and has to be started again once there is space."""
     disk = mounts.disk(tmp_path / "broker", 400)
     broker = Broker(f"log.dirs={tmp_path}/broker", inside=mounts.inside())
-    server = make_server(env={"THYME_LOG__URL": f"kafka://{broker.address}/shop"}).start()
+    server = make_server(env=broker.log("shop")).start()
     try:
         assert server.commit(SOURCE).returncode == 0
         calls = [rows(500, number, number * 500) for number in range(200)]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import random
 import shutil
-import time
 
 import pytest
 
-from harness import SOAK
-from kafka_broker import Broker
+from harness import SOAK, wait_until
 from load import Load, check_rows
-from postgres_server import Postgres
 from shop import SOURCE, USERS, rows
 from thyme import errors
 from thyme.client import Client
@@ -23,29 +20,11 @@ CHANGED = SOURCE.replace('n_1h=Count(window="1h")', 'n_1h=Count(window="90m")').
 )
 
 
-class System:
-    """A broker, a database, and servers that share them."""
-
-    def __init__(self, make_server) -> None:
-        self.broker, self.postgres, self.make_server = Broker(), Postgres(), make_server
-
-    def server(self, name: str):
-        env = {
-            "THYME_LOG__URL": f"kafka://{self.broker.address}/shop",
-            "THYME_CATALOG__URL": self.postgres.url(),
-        }
-        return self.make_server(name, env=env)
-
-    def close(self) -> None:
-        self.broker.close()
-        self.postgres.close()
-
-
 @pytest.fixture
-def system(make_server):
-    running = System(make_server)
-    yield running
-    running.close()
+def make_node(broker, postgres, make_server, request):
+    """Servers that share a log and a catalog, not started yet."""
+    env = {**broker.log(request.function.__name__), "THYME_CATALOG__URL": postgres.fresh()}
+    return lambda name: make_server(name, env=env)
 
 
 def asking(replica, other, retry_for: float = 30) -> Client:
@@ -56,13 +35,6 @@ def asking(replica, other, retry_for: float = 30) -> Client:
 def owns(server) -> bool:
     with server.client() as client:
         return "engine" in client.status()["roles"]
-
-
-def wait_until(condition, timeout: float = 60) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def owner_of(servers):
@@ -77,8 +49,8 @@ def commit_of(server) -> str:
         return client.query("UserFeatures", USERS[0]).commit_id
 
 
-def test_one_owns_the_work_and_the_others_answer_alike(system):
-    first, second, replica = system.server("first"), system.server("second"), system.server("replica")
+def test_one_owns_the_work_and_the_others_answer_alike(make_node):
+    first, second, replica = make_node("first"), make_node("second"), make_node("replica")
     first.start()
     assert owns(first)
     second.start()
@@ -124,8 +96,8 @@ def test_one_owns_the_work_and_the_others_answer_alike(system):
         assert asked == other.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
 
 
-def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(system):
-    servers = [system.server("first").start(), system.server("second").start()]
+def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(make_node):
+    servers = [make_node("first").start(), make_node("second").start()]
     assert servers[0].commit(SOURCE).returncode == 0
     wait_until(lambda: _answers(servers[1]))
     load = Load(servers[1], random.Random(5), retry_for=180)
@@ -150,19 +122,19 @@ def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(system):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_follower_says_when_it_is_behind(system):
-    first, replica = system.server("first").start(), system.server("replica")
+def test_a_follower_says_when_it_is_behind(make_node, broker):
+    first, replica = make_node("first").start(), make_node("replica")
     assert first.commit(SOURCE).returncode == 0
     with first.client() as client:
         position = client.log("Order", rows(100, 1)).position
     replica.start("--role", "query")
     with asking(replica, first) as client:
         client.query("UserFeatures", USERS[0], at_least=position)
-    system.broker.tell("kill")
+    broker.tell("kill")
     wait_until(lambda: "log cannot be asked" in (replica.not_ready() or ""))
     with asking(replica, first) as client:
         assert client.query("UserFeatures", USERS[0])["n_all"][0] >= 1
-    system.broker.tell("start")
+    broker.tell("start")
     replica.wait_ready()
 
 

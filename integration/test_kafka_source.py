@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import time
 
-import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
-from kafka_broker import Broker
 from test_sources import accepted, wait_accepted
 
 TOPIC = """
@@ -26,13 +24,6 @@ class Ride:
     ts: datetime = field(timestamp=True)
     fare: Optional[float]
 """
-
-
-@pytest.fixture(scope="module")
-def broker():
-    running = Broker()
-    yield running
-    running.close()
 
 
 def make_topic(broker, name, partitions=1):
@@ -66,7 +57,7 @@ def wait_for(found, what):
         time.sleep(0.05)
 
 
-def test_a_topic_is_tested_paused_and_reset_and_what_is_none_goes_to_the_dead_letters(make_server, broker):
+def test_a_topic_is_tested_paused_and_reset_and_what_is_none_goes_to_the_dead_letters(broker, make_server):
     make_topic(broker, "rides", 2)
     send(broker, "rides", [ride(1), ride(2)])
     running = make_server(clock="wall")
@@ -105,38 +96,34 @@ def test_a_topic_is_tested_paused_and_reset_and_what_is_none_goes_to_the_dead_le
     assert refused.returncode != 0 and "property 'group.id' cannot be set" in refused.stderr, refused.stderr
 
 
-def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(make_server):
-    broker = Broker()
-    try:
-        make_topic(broker, "many", 4)
-        send(broker, "many", [ride(number) for number in range(20_000)])
-        running = make_server(clock="wall")
-        running.start()
-        done = running.commit(TOPIC.format(arguments=f'"many", bootstrap_servers="{broker.address}"'))
-        assert done.returncode == 0, done.stderr
-        for round in range(3):
-            send(broker, "many", [ride(20_000 + 20_000 * round + number) for number in range(20_000)])
-            with running.client() as client:
-                # In the midst of it, and once at its end.
-                least = min(accepted(client, "Ride") + 1, 40_000 + 20_000 * round)
-                wait_for(lambda least=least: accepted(client, "Ride") >= least, lambda: source_of(client))
-            running.kill()
-            if round == 1:
-                broker.tell("kill")
-                running.start()
-                with running.client() as client:
-                    wait_for(lambda: source_of(client)["state"] == "failed", lambda: source_of(client))
-                broker.tell("start")
-            else:
-                running.start()
+def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(broker, make_server):
+    make_topic(broker, "many", 4)
+    send(broker, "many", [ride(number) for number in range(20_000)])
+    running = make_server(clock="wall")
+    running.start()
+    done = running.commit(TOPIC.format(arguments=f'"many", bootstrap_servers="{broker.address}"'))
+    assert done.returncode == 0, done.stderr
+    for round in range(3):
+        send(broker, "many", [ride(20_000 + 20_000 * round + number) for number in range(20_000)])
         with running.client() as client:
-            wait_accepted(client, "Ride", 80_000)
-            assert not source_of(client)["error"]
-        # Nobody waits for a broker that hangs: neither an order nor the end of the server.
-        broker.tell("pause")
-        time.sleep(1)
-        assert running.run("sources", "pause", "Ride").returncode == 0
-        assert running.stop() == 0
-        broker.tell("resume")
-    finally:
-        broker.close()
+            # In the midst of it, and once at its end.
+            least = min(accepted(client, "Ride") + 1, 40_000 + 20_000 * round)
+            wait_for(lambda least=least: accepted(client, "Ride") >= least, lambda: source_of(client))
+        running.kill()
+        if round == 1:
+            broker.tell("kill")
+            running.start()
+            with running.client() as client:
+                wait_for(lambda: source_of(client)["state"] == "failed", lambda: source_of(client))
+            broker.tell("start")
+        else:
+            running.start()
+    with running.client() as client:
+        wait_accepted(client, "Ride", 80_000)
+        assert not source_of(client)["error"]
+    # Nobody waits for a broker that hangs: neither an order nor the end of the server.
+    broker.tell("pause")
+    time.sleep(1)
+    assert running.run("sources", "pause", "Ride").returncode == 0
+    assert running.stop() == 0
+    broker.tell("resume")

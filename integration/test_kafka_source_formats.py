@@ -18,7 +18,6 @@ from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2, wrappers_pb2  # noqa: F401
 
-from kafka_broker import Broker
 from test_kafka_source import make_topic, source_of, wait_for
 from test_sources import accepted, wait_accepted
 
@@ -100,13 +99,6 @@ class Handler(BaseHTTPRequestHandler):
                 self.answer(200, {"subject": subject, "version": int(version), "id": number, **found})
             case _:
                 self.answer(404, {"error_code": 40403, "message": "Schema not found"})
-
-
-@pytest.fixture(scope="module")
-def broker():
-    running = Broker()
-    yield running
-    running.close()
 
 
 @pytest.fixture
@@ -217,7 +209,7 @@ def normal(row):
     return {name: utc(value) if name in ("ts", "day") and value is not None else value for name, value in row.items()}
 
 
-def test_avro_is_read_with_its_logical_types_and_later_schemas(make_server, broker, registry, monkeypatch):
+def test_avro_is_read_with_its_logical_types_and_later_schemas(broker, make_server, registry, monkeypatch):
     monkeypatch.setenv("RIDES_REGISTRY", PASSWORD)
     monkeypatch.setenv("WRONG_REGISTRY", "wrong-horse-registry")
     make_topic(broker, "avro")
@@ -331,7 +323,7 @@ message Outer {
 """
 
 
-def test_protobuf_is_read_by_the_text_of_its_schema(make_server, broker, registry, monkeypatch):
+def test_protobuf_is_read_by_the_text_of_its_schema(broker, make_server, registry, monkeypatch):
     monkeypatch.setenv("RIDES_REGISTRY", PASSWORD)
     make_topic(broker, "protobuf")
     Ride = proto_class()
@@ -382,7 +374,7 @@ def test_protobuf_is_read_by_the_text_of_its_schema(make_server, broker, registr
         assert source_of(api)["rejected"] == 0, source_of(api)
 
 
-def test_json_with_the_header_of_its_serializer_needs_no_registry(make_server, broker, registry, monkeypatch):
+def test_json_with_the_header_of_its_serializer_needs_no_registry(broker, make_server, registry, monkeypatch):
     make_topic(broker, "json")
     schema = {"type": "object", "title": "Ride", "properties": {"id": {"type": "integer"}, "ts": {"type": "string"}}}
     serializer = JSONSerializer(json.dumps(schema), registry.client())
@@ -400,7 +392,7 @@ def test_json_with_the_header_of_its_serializer_needs_no_registry(make_server, b
     assert registry.reads == reads
 
 
-def test_the_servers_own_password_goes_to_its_own_registry_only(make_server, broker, registry, monkeypatch):
+def test_the_servers_own_password_goes_to_its_own_registry_only(broker, make_server, registry, monkeypatch):
     make_topic(broker, "own")
     serializer = AvroSerializer(registry.client(), json.dumps(AVRO))
     send(broker, "own", [serializer(avro_ride(1), context("own"))])

@@ -6,7 +6,7 @@ from storm import Goal, run
 
 
 def test_two_servers_and_a_broker_killed_under_load():
-    found = run(Goal(events=20_000, kills=3, broker_kills=1, pauses=1))
+    found = run(Goal(events=10_000, kills=3, broker_kills=1, pauses=1))
     assert found["faults"] == []
     assert (found["lost"], found["doubled"]) == (0, 0)
-    assert (found["events"], found["sigkills"], found["broker_kills"], found["pauses"]) == (20_000, 3, 1, 1)
+    assert (found["events"], found["sigkills"], found["broker_kills"], found["pauses"]) == (10_000, 3, 1, 1)

@@ -12,7 +12,6 @@ import pytest
 
 from harness import SOAK
 from load import Load, check_rows
-from postgres_server import Postgres
 from shop import SOURCE, USERS, rows
 from thyme import errors
 
@@ -26,13 +25,6 @@ def changed(version: int) -> str:
 
 
 CHANGED = changed(2)
-
-
-@pytest.fixture(scope="module")
-def postgres():
-    running = Postgres()
-    yield running
-    running.close()
 
 
 def on(postgres, database):
@@ -60,7 +52,7 @@ def recorded_runs(server, expected: int) -> int:
     return len(found)
 
 
-def test_what_is_committed_is_there_after_a_kill(make_server, postgres):
+def test_what_is_committed_is_there_after_a_kill(postgres, make_server):
     postgres.tell("sql CREATE DATABASE kept")
     server = make_server(clock="wall", env=on(postgres, "kept")).start()
     assert server.commit(SOURCE).returncode == 0
@@ -106,7 +98,7 @@ def test_what_is_committed_is_there_after_a_kill(make_server, postgres):
     server.stop()
 
 
-def test_a_data_directory_with_a_catalog_of_its_own_is_refused(make_server, postgres):
+def test_a_data_directory_with_a_catalog_of_its_own_is_refused(postgres, make_server):
     server = make_server(env={"THYME_CATALOG__URL": "sqlite:"}).start()
     assert server.commit(SOURCE).returncode == 0
     server.stop()
@@ -116,66 +108,58 @@ def test_a_data_directory_with_a_catalog_of_its_own_is_refused(make_server, post
 
 
 @pytest.mark.parametrize(("stop", "go"), [("kill", "start"), ("pause", "resume")])
-def test_while_postgres_is_away_rows_and_questions_go_on(make_server, stop, go):
-    postgres = Postgres()
-    try:
-        server = make_server(env=on(postgres, "thyme")).start()
-        assert server.commit(SOURCE).returncode == 0
-        load = Load(server, random.Random(5), retry_for=0)
-        asked = 0
-        load.pause(0.2, 0.5)
-        postgres.tell(stop)
-        with server.client(retry_for=0) as client:
-            until = time.monotonic() + 3
-            while time.monotonic() < until:
-                client.query("UserFeatures", USERS[asked % len(USERS)])
-                asked += 1
-            assert client.status()["state"]
-            with pytest.raises(errors.UnavailableError) as listed:
-                client.runs()
-            assert postgres.address in str(listed.value)
-        refused = server.commit(CHANGED)
-        told = refused.stdout + refused.stderr
-        assert refused.returncode == 7, told
-        assert postgres.address in told and "PostgreSQL runs there" in told and "secret" not in told, told
-        postgres.tell(go)
-        assert recorded_runs(server, asked) == asked
-        done = server.commit(CHANGED)
+def test_while_postgres_is_away_rows_and_questions_go_on(postgres, make_server, stop, go):
+    server = make_server(env={"THYME_CATALOG__URL": postgres.fresh()}).start()
+    assert server.commit(SOURCE).returncode == 0
+    load = Load(server, random.Random(5), retry_for=0)
+    asked = 0
+    load.pause(0.2, 0.5)
+    postgres.tell(stop)
+    with server.client(retry_for=0) as client:
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            client.query("UserFeatures", USERS[asked % len(USERS)])
+            asked += 1
+        assert client.status()["state"]
+        with pytest.raises(errors.UnavailableError) as listed:
+            client.runs()
+        assert postgres.address in str(listed.value)
+    refused = server.commit(CHANGED)
+    told = refused.stdout + refused.stderr
+    assert refused.returncode == 7, told
+    assert postgres.address in told and "PostgreSQL runs there" in told and "secret" not in told, told
+    postgres.tell(go)
+    assert recorded_runs(server, asked) == asked
+    done = server.commit(CHANGED)
+    assert done.returncode == 0, done.stderr
+    load.finish(timeout=120)
+    load.check()
+    server.stop()
+    log = server.log_file.read_text(encoding="utf-8")
+    assert "query runs wait for the catalog" in log and "were not recorded" not in log
+    assert "panicked" not in log and "secret" not in log
+
+
+def test_killed_together_with_postgres_it_comes_back(postgres, make_server):
+    server = make_server(env={"THYME_CATALOG__URL": postgres.fresh()}).start()
+    chance = random.Random(3)
+    assert server.commit(SOURCE).returncode == 0
+    load = Load(server, chance, retry_for=180)
+    for number in range(ROUNDS):
+        load.pause(0.3, 0.6)
+        # The commit meets both ends at some moment; whatever comes of it, the next start is whole.
+        (server.directory / "features.py").write_text(changed(number + 2), encoding="utf-8")
+        postgres.tell("kill")
+        server.kill()
+        refused = server.serve_to_end()
+        assert refused.returncode != 0 and postgres.address in refused.stderr, refused.stderr
+        postgres.tell("start")
+        server.start()
+        done = server.run("commit", "features.py")
         assert done.returncode == 0, done.stderr
-        load.finish(timeout=120)
-        load.check()
-        server.stop()
-        log = server.log_file.read_text(encoding="utf-8")
-        assert "query runs wait for the catalog" in log and "were not recorded" not in log
-        assert "panicked" not in log and "secret" not in log
-    finally:
-        postgres.close()
-
-
-def test_killed_together_with_postgres_it_comes_back(make_server):
-    postgres = Postgres()
-    try:
-        server = make_server(env=on(postgres, "thyme")).start()
-        chance = random.Random(3)
-        assert server.commit(SOURCE).returncode == 0
-        load = Load(server, chance, retry_for=180)
-        for number in range(ROUNDS):
-            load.pause(0.3, 0.6)
-            # The commit meets both ends at some moment; whatever comes of it, the next start is whole.
-            (server.directory / "features.py").write_text(changed(number + 2), encoding="utf-8")
-            postgres.tell("kill")
-            server.kill()
-            refused = server.serve_to_end()
-            assert refused.returncode != 0 and postgres.address in refused.stderr, refused.stderr
-            postgres.tell("start")
-            server.start()
-            done = server.run("commit", "features.py")
-            assert done.returncode == 0, done.stderr
-        load.finish(timeout=180)
-        load.check()
-        server.stop()
-    finally:
-        postgres.close()
+    load.finish(timeout=180)
+    load.check()
+    server.stop()
 
 
 def refusal(make_server, name, url, *parts):
@@ -187,7 +171,7 @@ def refusal(make_server, name, url, *parts):
     assert "Traceback" not in refused.stderr
 
 
-def test_what_cannot_work_is_refused_at_the_start_with_the_fix(make_server, postgres):
+def test_what_cannot_work_is_refused_at_the_start_with_the_fix(postgres, make_server):
     refusal(
         make_server, "password", postgres.url(user="postgres:secret2"), "authentication failed", "correct the password"
     )
@@ -201,16 +185,12 @@ def test_what_cannot_work_is_refused_at_the_start_with_the_fix(make_server, post
     refusal(make_server, "tls", postgres.url() + "?sslmode=require", "TLS", "sslmode")
 
 
-def test_a_catalog_of_a_newer_version_is_refused_with_both_named(make_server):
-    postgres = Postgres()
-    try:
-        server = make_server(env=on(postgres, "thyme")).start()
-        server.stop()
-        columns = "version, description, success, checksum, execution_time"
-        postgres.tell(f"sql INSERT INTO _sqlx_migrations ({columns}) VALUES (99, 'later', true, '', 0)")
-        refused = server.serve_to_end()
-        assert refused.returncode != 0
-        assert "schema version 99" in refused.stderr and "knows 1 to 1" in refused.stderr, refused.stderr
-        assert "run the version of thyme that wrote it" in refused.stderr
-    finally:
-        postgres.close()
+def test_a_catalog_of_a_newer_version_is_refused_with_both_named(postgres, make_server):
+    server = make_server(env=on(postgres, "thyme")).start()
+    server.stop()
+    columns = "version, description, success, checksum, execution_time"
+    postgres.tell(f"sql INSERT INTO _sqlx_migrations ({columns}) VALUES (99, 'later', true, '', 0)")
+    refused = server.serve_to_end()
+    assert refused.returncode != 0
+    assert "schema version 99" in refused.stderr and "knows 1 to 1" in refused.stderr, refused.stderr
+    assert "run the version of thyme that wrote it" in refused.stderr

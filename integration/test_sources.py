@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
-from pathlib import Path
 
-import pytest
-
-TOOLS = Path(__file__).parent.parent / "tools"
 FILE = """
 from datetime import datetime
 
@@ -93,34 +88,6 @@ def test_a_file_is_tested_paused_and_reset(make_server):
     assert unfit.returncode == 1 and "line 1 does not fit: not valid JSON" in unfit.stderr, unfit.stderr
 
 
-class Postgres:
-    """A server of a test's own, told by lines what to do."""
-
-    def __init__(self):
-        self.script = subprocess.Popen(
-            [str(TOOLS / "postgres.sh"), "serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        ready = self.script.stdout.readline().split()
-        assert ready[:1] == ["ready"], ready
-        self.port = ready[1].split(":")[1]
-
-    def tell(self, line):
-        self.script.stdin.write(line + "\n")
-        self.script.stdin.flush()
-        assert self.script.stdout.readline().startswith("done"), line
-
-    def close(self):
-        self.script.stdin.close()
-        self.script.wait(60)
-
-
-@pytest.fixture
-def postgres():
-    running = Postgres()
-    yield running
-    running.close()
-
-
 PASSWORD = "correct-horse-battery"
 WRONG = "wrong-horse-staple"
 
@@ -130,7 +97,7 @@ def files_with(folder, text):
     return [path for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
 
 
-def test_a_table_is_followed_over_kills_and_the_password_shows_nowhere(make_server, postgres, monkeypatch):
+def test_a_table_is_followed_over_kills_and_the_password_shows_nowhere(postgres, make_server, monkeypatch):
     monkeypatch.setenv("PAYMENTS_PASSWORD", PASSWORD)
     monkeypatch.setenv("WRONG_PASSWORD", WRONG)
     postgres.tell(f"sql CREATE ROLE reader LOGIN PASSWORD '{PASSWORD}'")

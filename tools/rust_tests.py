@@ -1,4 +1,4 @@
-"""rust_tests.py CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, some test programs at a time.
+"""rust_tests.py CARGO-ARGUMENTS… [-- TEST-ARGUMENTS…]: `cargo test`, two test programs at a time.
 
 Many of ours wait for a broker or a database; cargo runs one after the other. What a program prints is shown when
 it ends; the seconds each took, at the end.
@@ -16,9 +16,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-JOBS = 4
+JOBS = 2
 # They take the longest, so they begin first.
-LONG = ["kafka", "thyme_sources", "crash_points", "simulation", "erases", "properties", "state", "history"]
+LONG = [
+    "simulation",
+    "thyme_sources",
+    "properties",
+    "crash_points",
+    "kafka",
+    "state",
+    "history",
+    "history_points",
+    "slices",
+]
 
 
 @dataclass

@@ -10,6 +10,7 @@ from fake_server import FakeServer, Refusal
 
 import thyme
 from thyme import _proto, errors, positions
+from thyme.channel import pauses
 from thyme.client import Client
 from thyme.values import to_fields, to_value
 
@@ -321,3 +322,15 @@ def test_the_descriptor_is_current():
         return {file.name: file for file in files.file if not file.name.startswith("google/protobuf/")}
 
     assert own(fresh) == own(ours), "run python python/tools/generate_proto.py"
+
+
+def test_what_the_tries_take_counts_as_retrying(monkeypatch):
+    now = 0.0
+    monkeypatch.setattr("thyme.channel.time.monotonic", lambda: now)
+    assert list(pauses(0)) == []
+    waits = pauses(2)
+    assert 0 < next(waits) < 0.1
+    now = 1.99
+    assert next(waits) == pytest.approx(0.01)
+    now = 5.0
+    assert next(waits, None) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -77,21 +78,21 @@ def address(url: str, what: str) -> Address:
 
 
 def channel_options() -> list[tuple[str, int]]:
-    """Large answers are taken; a server that restarts is found again quickly."""
+    """Large answers are taken; a server that restarts is found again quickly. To gRPC the least backoff is also what a
+    connection may take: enough for one over an ocean, or to a machine that is busy."""
     return [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.initial_reconnect_backoff_ms", 50),
-        ("grpc.min_reconnect_backoff_ms", 50),
+        ("grpc.min_reconnect_backoff_ms", 5000),
         ("grpc.max_reconnect_backoff_ms", 1000),
     ]
 
 
 def pauses(retry_for: float) -> Iterator[float]:
-    """Seconds to wait before each further try, growing, with jitter, `retry_for` in all."""
-    pause, left = _FIRST_PAUSE, retry_for
-    while left > 0:
-        jittered = min(pause * random.uniform(0.5, 1.5), left)
-        left -= jittered
-        yield jittered
+    """Seconds to wait before each further try, growing, with jitter, until `retry_for` seconds after the first failure,
+    which is when the first is asked for. What the tries themselves take counts."""
+    pause, end = _FIRST_PAUSE, time.monotonic() + retry_for
+    while (left := end - time.monotonic()) > 0:
+        yield min(pause * random.uniform(0.5, 1.5), left)
         pause = min(pause * 2, _LONGEST_PAUSE)

@@ -43,7 +43,7 @@ impl World {
         let ingestor = Ingestor::new(log, clock.clone());
         ingestor.deploy(Targets::new(&version.compiled, |identity| id_of(&version.ids, identity))?);
         let query = QueryEngine::new(QueryParts {
-            state: state.clone(),
+            states: state.clone().into(),
             extractors,
             clock: clock.clone(),
             runs: Arc::new(NoRuns),

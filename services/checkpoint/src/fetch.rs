@@ -4,9 +4,10 @@ use crate::checkpoints::{Checkpoints, FILES_AT_ONCE};
 use crate::failure::disk_failed;
 use crate::files::download;
 use crate::manifest::Manifest;
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::StreamExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::{Error, ErrorKind, Result};
 
@@ -57,17 +58,26 @@ impl Checkpoints {
     async fn restore_one(&self, number: u64, log: &str, directory: &Path, check: Check) -> Result<Manifest> {
         let manifest = self.manifest(number).await?;
         manifest.must_be_of(log)?;
+        let has_failed = Arc::new(AtomicBool::new(false));
         let downloads = futures::stream::iter(manifest.files.clone().into_iter().map(|entry| {
-            let (store, directory) = (self.store.clone(), directory.to_path_buf());
+            let (store, directory, has_failed) = (self.store.clone(), directory.to_path_buf(), has_failed.clone());
             async move {
+                if has_failed.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
                 let done = download(store.as_ref(), &entry, &directory).await;
                 if done.as_ref().is_err_and(|error| error.kind() == ErrorKind::DataLoss) {
                     self.damaged.lock().files.insert(entry.path());
                 }
-                done.and_then(|()| pass(Point::FileRestored))
+                let done = done.and_then(|()| pass(Point::FileRestored));
+                has_failed.fetch_or(done.is_err(), Ordering::Relaxed);
+                done
             }
         }));
-        downloads.buffer_unordered(FILES_AT_ONCE).try_collect::<Vec<()>>().await?;
+        // What has begun is waited for, also after one has failed: a file that a thread makes a little later would be in the way of the
+        // next checkpoint's.
+        let ended: Vec<Result<()>> = downloads.buffer_unordered(FILES_AT_ONCE).collect().await;
+        ended.into_iter().collect::<Result<()>>()?;
         let (path, checked) = (directory.to_path_buf(), manifest.clone());
         let outcome = tokio::task::spawn_blocking(move || {
             check(&path, &checked)?;

@@ -14,7 +14,7 @@ use thyme_core::{Error, Result};
 use thyme_engine::EngineHandle;
 use thyme_log::{EventLog, Member};
 use thyme_query::{Deployment, QueryEngine};
-use thyme_state::StateStore;
+use thyme_state::States;
 use tokio::sync::{Mutex, watch};
 
 /// A raw dataset that takes events.
@@ -33,7 +33,8 @@ pub trait IngestTarget: Send + Sync {
 pub struct ControlParts {
     pub catalog: Arc<dyn Catalog>,
     pub log: Arc<dyn EventLog>,
-    pub state: Arc<StateStore>,
+    /// Of all slices.
+    pub states: States,
     pub engine: EngineHandle,
     /// Tells who owns the work where this node does not.
     pub member: Arc<dyn Member>,

@@ -281,7 +281,7 @@ impl Controller {
         let trouble = self.parts.engine.trouble();
         let now = match self.parts.clock_mode {
             ClockMode::Wall => self.now(),
-            ClockMode::Event => self.parts.state.snapshot().greatest_event_time()?.unwrap_or(0),
+            ClockMode::Event => self.parts.states.snapshot().greatest_event_time()?.unwrap_or(0),
         };
         let dataset = |(name, state): (&&str, &LogState)| DatasetStatus {
             name: name.to_string(),

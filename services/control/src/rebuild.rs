@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use thyme_catalog::Severity;
 use thyme_core::{Error, Result};
 use thyme_engine::{Comparison, EngineOptions};
-use thyme_state::{Options, StateStore};
+use thyme_state::{Options, Snapshots, StateStore, States};
 
 /// Both digests of one table, by the name of its identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +111,18 @@ impl Controller {
         let live = self.serving().live.clone().ok_or_else(nothing)?;
         let workplace = Workplace::new(Path::new(&self.parts.data_dir).join("rebuild"))?;
         let small = || Options { block_cache_bytes: 32 << 20, row_cache_bytes: 16 << 20, ..Options::default() };
-        let copy = workplace.0.join("copy");
-        self.parts.state.checkpoint(&copy)?;
-        let state = StateStore::open_read_only(&copy, small())?.snapshot();
-        let fresh = StateStore::open(workplace.0.join("fresh"), small())?;
+        let (mut copies, mut fresh) = (Vec::new(), Vec::new());
+        for (slice, state) in self.parts.states.iter().enumerate() {
+            let copy = workplace.0.join(format!("copy-{slice}"));
+            state.checkpoint(&copy)?;
+            copies.push(StateStore::open_read_only(&copy, small())?.snapshot());
+            fresh.push(StateStore::open(workplace.0.join(format!("fresh-{slice}")), small())?);
+        }
+        let first = copies.remove(0);
+        let (copies, fresh) = (Snapshots::new(first, copies), States::new(fresh));
         let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
-        let found = thyme_engine::rebuild(&state, &fresh, &self.parts.log, &spec, &options, &mut progress)?;
+        let found = thyme_engine::rebuild(&copies, &fresh, &self.parts.log, &spec, &options, &mut progress)?;
         Ok(named(&found, &live.ids))
     }
 }

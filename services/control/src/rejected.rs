@@ -32,13 +32,19 @@ impl Controller {
             .field("dataset"));
         }
         let log = version.log_id(dataset)?;
-        let snapshot = self.parts.state.snapshot();
-        let mut dead = snapshot.dead_letters(log, None, limit)?;
-        for route in version.route_logs(dataset)? {
-            dead.extend(snapshot.dead_letters(route, None, limit)?);
+        let snapshots = self.parts.states.snapshot();
+        // Slices are in order of partition.
+        let (mut dead, mut late) = (Vec::new(), Vec::new());
+        for log in std::iter::once(log).chain(version.route_logs(dataset)?) {
+            for state in snapshots.iter() {
+                dead.extend(state.dead_letters(log, None, limit)?);
+            }
+        }
+        for state in snapshots.iter() {
+            late.extend(state.late_samples(log, None, limit)?);
         }
         dead.truncate(limit);
-        let late = snapshot.late_samples(log, None, limit)?;
+        late.truncate(limit);
         let dead = dead.into_iter().map(|row| view("dead_letter", row, dataset));
         Ok(dead.chain(late.into_iter().map(|row| view("late", row, dataset))).collect())
     }

@@ -88,11 +88,12 @@ impl Controller {
             return Ok(goal);
         }
         let goes_on = served.is_none() && !self.parts.state_is_new;
-        let snapshot = self.parts.state.snapshot();
+        let snapshots = self.parts.states.snapshot();
         for dataset in version.compiled.datasets.values().filter(|dataset| dataset.is_raw()) {
             let log_id = version.log_id(dataset)?;
             for partition in 0..dataset.partitions {
-                if goes_on && snapshot.progress(log_id, partition)?.is_some() {
+                let state = snapshots.of(partition, dataset.partitions);
+                if goes_on && state.progress(log_id, partition)?.is_some() {
                     continue;
                 }
                 // A topic that could not be made yet holds nothing.

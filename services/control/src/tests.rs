@@ -16,12 +16,13 @@ use std::time::Duration;
 use thyme_catalog::{Catalog, SqlCatalog};
 use thyme_core::definition::Compiled;
 use thyme_core::record::{EventId, Record, encode_row};
+use thyme_core::slice::Slice;
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{ErrorKind, Result, Value, key};
 use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
 use thyme_log::{Alone, Appended, Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
 use thyme_query::{AlwaysApplied, Given, NoExtractors, NoRuns, QueryEngine, QueryOptions, QueryParts, Question};
-use thyme_state::StateStore;
+use thyme_state::{StateStore, States};
 use tokio::sync::watch;
 
 const T0: Micros = 1_705_320_000_000_000;
@@ -90,7 +91,7 @@ impl IngestTarget for ToldIngest {
 struct Disk {
     catalog: Arc<SqlCatalog>,
     log: Arc<GatedLog>,
-    state: Arc<StateStore>,
+    states: States,
 }
 
 struct Node {
@@ -100,11 +101,29 @@ struct Node {
     engine: RunningEngine,
 }
 
+/// How many engines share the work.
+const SLICES: [u16; 2] = [1, 3];
+
+/// Empty ones.
+fn states_of(slices: u16) -> States {
+    States::new((0..slices).map(|_| StateStore::in_memory().unwrap()).collect())
+}
+
 impl Disk {
     async fn new() -> Disk {
+        Disk::sliced(1).await
+    }
+
+    /// With so many states, of an engine each.
+    async fn sliced(slices: u16) -> Disk {
         let log = GatedLog { log: EmbeddedLog::in_memory().unwrap(), shut: AtomicBool::new(false) };
         let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
-        Disk { catalog, log: Arc::new(log), state: StateStore::in_memory().unwrap() }
+        Disk { catalog, log: Arc::new(log), states: states_of(slices) }
+    }
+
+    /// As many, but empty.
+    fn no_states(&self) -> States {
+        states_of(self.states.slices())
     }
 
     fn shut(&self, shut: bool) {
@@ -112,17 +131,21 @@ impl Disk {
     }
 
     async fn start(&self) -> Node {
-        let node = self.open(self.state.clone(), Role::Owner);
+        let node = self.open(self.states.clone(), Role::Owner);
         node.controller.lead().await.unwrap();
         node
     }
 
     /// A node that neither leads nor follows yet.
-    fn open(&self, state: Arc<StateStore>, role: Role) -> Node {
-        let options = EngineOptions { durable: false, role, ..EngineOptions::default() };
-        let engine = Engine::open(state.clone(), self.log.clone(), options).unwrap().spawn().unwrap();
+    fn open(&self, states: States, role: Role) -> Node {
+        let engine = |(slice, state): (Slice, &Arc<StateStore>)| {
+            let options = EngineOptions { durable: false, role, slice, ..EngineOptions::default() };
+            Engine::open(state.clone(), self.log.clone(), options).unwrap()
+        };
+        let engines = Slice::all(states.slices()).zip(states.iter()).map(engine).collect();
+        let engine = RunningEngine::spawn(engines).unwrap();
         let query = Arc::new(QueryEngine::new(QueryParts {
-            state: state.clone(),
+            states: states.clone(),
             extractors: Arc::new(NoExtractors),
             clock: Arc::new(FixedClock),
             runs: Arc::new(NoRuns),
@@ -133,7 +156,7 @@ impl Disk {
         let controller = Controller::new(ControlParts {
             catalog: self.catalog.clone(),
             log: self.log.clone(),
-            state,
+            states,
             engine: engine.handle.clone(),
             query: query.clone(),
             ingest: ingest.clone(),
@@ -189,6 +212,12 @@ impl Node {
         question.features = Some(vec![feature.to_string()]);
         let answer = self.query.answer(question).await?;
         Ok(answer.columns[0].values[0].value.clone())
+    }
+
+    /// Of all slices.
+    fn all_progress(&self) -> Vec<(u32, u16, u64)> {
+        let snapshots = self.controller.parts.states.snapshot();
+        snapshots.iter().flat_map(|state| state.all_progress().unwrap()).collect()
     }
 
     fn stop(self) {

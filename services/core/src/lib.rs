@@ -13,6 +13,7 @@ pub mod key;
 pub mod position;
 pub mod record;
 pub mod schema;
+pub mod slice;
 pub mod suggest;
 pub mod time;
 pub mod value;

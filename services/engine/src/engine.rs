@@ -2,47 +2,47 @@
 //! one transaction of the log, and only then writes one atomic tick of the state: log first, state second. A crash between the
 //! two leaves the state behind the log's committed offsets; the gap is worked off again without sending.
 
-use crate::consume::{Member, MemberKind, ROUTER_BIT};
-use crate::derived::Filling;
-use crate::emit::Emitter;
-use crate::erased::LeftOut;
-use crate::handle::{Applied, EngineHandle, Shared};
-use crate::offsets::{Filler, OutputPlace, check_identity};
+use crate::applied::Applied;
+use crate::foreign::{Foreign, foreign_of};
+use crate::handle::{EngineHandle, Shared};
+use crate::offsets::check_identity;
 use crate::shard::{Advance, Shard};
-use crate::spec::{DatasetJob, Derived, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
+use crate::spec::{EngineOptions, JobSpec, Role};
 use std::collections::HashMap;
 use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 use thyme_log::{CommitOutcome, EventLog, Producer};
-use thyme_state::{CounterScope, Durability, Snapshot, StateStore};
+use thyme_state::{Durability, StateStore};
 
 /// (group, topic, partition, next offset)
 type Offset = (String, String, u16, u64);
 
 pub struct Engine {
     state: Arc<StateStore>,
-    log: Arc<dyn EventLog>,
-    options: EngineOptions,
-    role: Role,
+    pub(crate) log: Arc<dyn EventLog>,
+    pub(crate) options: EngineOptions,
+    pub(crate) role: Role,
     producer: Option<Box<dyn Producer>>,
     /// What was deployed last.
     spec: JobSpec,
     shards: Vec<Shard>,
+    /// Partitions of other slices whose erases are needed.
+    foreign: Vec<Foreign>,
     targets: PositionSet,
     greatest_event_time: Option<i64>,
     shared: Arc<Shared>,
 }
 
 impl Engine {
-    /// An engine without work; [`Engine::deploy`] gives it some. An owner fences every earlier one on the same log first. Refuses
-    /// a state that was made from another log.
+    /// An engine without work; [`Engine::deploy`] gives it some. An owner fences every earlier one on the same log and slice first.
+    /// Refuses a state that was made from another log, or is another slice's.
     pub fn open(state: Arc<StateStore>, log: Arc<dyn EventLog>, options: EngineOptions) -> Result<Engine> {
-        check_identity(&state, log.as_ref())?;
+        check_identity(&state, log.as_ref(), options.slice)?;
         let role = options.role;
         let producer = match role {
-            Role::Owner => Some(log.producer(&options.producer_id)?),
+            Role::Owner => Some(log.producer(&options.transactional_id())?),
             Role::Follower => None,
         };
         if producer.is_some() {
@@ -58,6 +58,7 @@ impl Engine {
             producer,
             spec: JobSpec::default(),
             shards: Vec::new(),
+            foreign: Vec::new(),
             targets: PositionSet::default(),
             greatest_event_time,
             shared,
@@ -78,7 +79,7 @@ impl Engine {
             if self.role == Role::Owner {
                 self.create_topics(job)?;
             }
-            for partition in 0..job.dataset.partitions {
+            for partition in self.options.slice.partitions(job.dataset.partitions) {
                 shards.push(self.own_shard(&snapshot, job, partition)?);
                 for derived in job.derived() {
                     shards.push(self.derived_shard(&snapshot, job, derived, partition)?);
@@ -95,6 +96,9 @@ impl Engine {
         for shard in shards.iter().filter(|shard: &&Shard| !shard.is_repartition) {
             self.targets.set(shard.log_id, shard.partition, shard.next);
         }
+        let foreign = foreign_of(&snapshot, spec, self.options.slice)?;
+        foreign.iter().for_each(|foreign| foreign.expect_reads(self.log.as_ref()));
+        self.foreign = foreign;
         self.shards = shards;
         self.spec = spec.clone();
         self.learn_erased()?;
@@ -109,7 +113,9 @@ impl Engine {
             return Ok(false);
         }
         let own = self.shards.iter().filter(|shard| !shard.is_repartition);
-        let read: HashMap<(u32, u16), u64> = own.map(|shard| ((shard.log_id, shard.partition), shard.next)).collect();
+        let own = own.map(|shard| ((shard.log_id, shard.partition), shard.next));
+        let foreign = self.foreign.iter().map(|foreign| ((foreign.log_id, foreign.partition), foreign.next));
+        let read: HashMap<(u32, u16), u64> = own.chain(foreign).collect();
         let snapshot = self.state.snapshot();
         let mut known = HashMap::new();
         let mut have_learnt = false;
@@ -138,7 +144,7 @@ impl Engine {
     }
 
     fn lead(&mut self) -> Result<()> {
-        self.producer = Some(self.log.producer(&self.options.producer_id)?);
+        self.producer = Some(self.log.producer(&self.options.transactional_id())?);
         pass(Point::Assigned)?;
         self.role = Role::Owner;
         let spec = self.spec.clone();
@@ -153,155 +159,12 @@ impl Engine {
         self.role
     }
 
-    fn create_topics(&self, job: &DatasetJob) -> Result<()> {
-        self.log.create_topic(&job.dataset.topic(), job.dataset.partitions)?;
-        for derived in job.derived() {
-            self.log.create_topic(&derived.route.route.topic, job.dataset.partitions)?;
-        }
-        for emit in job.emits() {
-            self.log.create_topic(&emit.emission.topic(), job.dataset.partitions)?;
-        }
-        Ok(())
-    }
-
-    fn own_shard(&mut self, snapshot: &Snapshot, job: &DatasetJob, partition: u16) -> Result<Shard> {
-        let mut members = Vec::new();
-        let erased = last_erases(snapshot, job.log_id, partition)?;
-        if let Some(table) = &job.raw_table {
-            let kind = MemberKind::Raw { table: table.clone() };
-            members.push(Member::resume(snapshot, table.id, partition, kind)?);
-        }
-        for pipeline in &job.pipelines {
-            members.push(pipeline_member(snapshot, pipeline, partition)?);
-        }
-        let next = snapshot.progress(job.log_id, partition)?.unwrap_or_default();
-        // A follower has no outputs; how far they are it learns when it becomes the owner.
-        if self.role == Role::Owner {
-            for route in &job.routes {
-                members.push(self.router(snapshot, job, route, partition, next)?);
-            }
-            self.add_emitters(snapshot, &job.pipelines, &job.dataset.topic(), partition, &mut members)?;
-        }
-        Ok(Shard {
-            dataset: job.dataset.clone(),
-            log_id: job.log_id,
-            topic: job.dataset.topic(),
-            partition,
-            follows: self.role == Role::Follower,
-            is_repartition: false,
-            filling: Filling::default(),
-            root: job.dataset.name.clone(),
-            own_log: job.log_id,
-            next,
-            before: next,
-            acceptance: snapshot.acceptance(job.log_id, partition)?.unwrap_or_default(),
-            counters: snapshot.counters(CounterScope::Log(job.log_id), partition)?,
-            erased_below: erased.values().max().map_or(0, |offset| offset + 1),
-            erased,
-            sources: Default::default(),
-            members,
-        })
-    }
-
-    /// A shard of a log that is filled from another one.
-    fn derived_shard(
-        &mut self,
-        snapshot: &Snapshot,
-        job: &DatasetJob,
-        derived: Derived<'_>,
-        partition: u16,
-    ) -> Result<Shard> {
-        let Derived { route, dataset, of_aligned, is_feed } = derived;
-        let mut members = Vec::new();
-        for pipeline in &route.pipelines {
-            members.push(pipeline_member(snapshot, pipeline, partition)?);
-        }
-        if self.role == Role::Owner {
-            self.add_emitters(snapshot, &route.pipelines, &route.route.topic, partition, &mut members)?;
-        }
-        let next = snapshot.progress(route.log_id, partition)?.unwrap_or_default();
-        Ok(Shard {
-            dataset: dataset.clone(),
-            log_id: route.log_id,
-            topic: route.route.topic.clone(),
-            partition,
-            follows: self.role == Role::Follower,
-            is_repartition: true,
-            filling: Filling { is_feed, is_aligned: route.route.is_aligned, of_aligned },
-            root: job.dataset.name.clone(),
-            own_log: job.log_id,
-            next,
-            before: next,
-            acceptance: Default::default(),
-            counters: snapshot.counters(CounterScope::Log(route.log_id), partition)?,
-            erased: Default::default(),
-            erased_below: 0,
-            sources: snapshot.routed_sources(route.log_id, partition)?.into_iter().collect(),
-            members,
-        })
-    }
-
-    fn router(
-        &mut self,
-        snapshot: &Snapshot,
-        job: &DatasetJob,
-        route: &RouteJob,
-        partition: u16,
-        shard_next: u64,
-    ) -> Result<Member> {
-        let topic = job.dataset.topic();
-        // By id, not by name: a route that was dropped and is added again starts anew.
-        let group = format!("thyme-router-{}", route.log_id);
-        let consumer = route.log_id | ROUTER_BIT;
-        let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
-        let log = self.log.clone();
-        let output = &route.route.topic;
-        let place = OutputPlace { filler: Filler::Router, group: &group, topic: &topic, partition, output, next };
-        let committed = place.committed(log.as_ref(), self.producer()?.as_mut())?;
-        pass(Point::CommittedRead)?;
-        let kind = MemberKind::Router {
-            job: Arc::new(route.clone()),
-            partitions: job.dataset.partitions,
-            group: group.clone(),
-            committed,
-        };
-        // A crash between the log and the state leaves a gap of a tick, which is worked off again for the counters. What is wider was
-        // sent by others while this state only followed.
-        let sent = committed.min(shard_next);
-        let is_own_gap = sent <= next + self.options.tick_records as u64;
-        Ok(Member { consumer, next: if is_own_gap { next } else { sent }, kind })
-    }
-
-    /// The emitters of pipelines that have some. Where its outputs end each begins, whatever the state says: whoever was owner
-    /// meanwhile has sent them.
-    fn add_emitters(
-        &mut self,
-        snapshot: &Snapshot,
-        pipelines: &[PipelineJob],
-        topic: &str,
-        partition: u16,
-        members: &mut Vec<Member>,
-    ) -> Result<()> {
-        let log = self.log.clone();
-        for emitter in pipelines.iter().flat_map(Emitter::all_of) {
-            let (consumer, output, group) = (emitter.consumer, emitter.topic(), emitter.group());
-            let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
-            let filler = Filler::of(&emitter.output);
-            let place = OutputPlace { filler, group: &group, topic, partition, output: &output, next };
-            let committed = place.committed(log.as_ref(), self.producer()?.as_mut())?;
-            pass(Point::CommittedRead)?;
-            let emitter = Arc::new(emitter);
-            members.push(Member { consumer, next: committed, kind: MemberKind::Emitter { emitter, group } });
-        }
-        Ok(())
-    }
-
     /// The producer; a new one if the last must not be used any more. A new one first fences the old, then every router and
     /// emitter learns what the log has of its outputs: whatever became of the last transaction, nothing is sent twice.
-    fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
+    pub(crate) fn producer(&mut self) -> Result<&mut Box<dyn Producer>> {
         if self.producer.as_ref().is_none_or(|producer| producer.is_spent()) {
             self.producer = None;
-            let mut producer = self.log.producer(&self.options.producer_id)?;
+            let mut producer = self.log.producer(&self.options.transactional_id())?;
             pass(Point::Fenced)?;
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
@@ -328,7 +191,12 @@ impl Engine {
         for shard in &self.shards {
             advances.push(shard.work(&snapshot, &mut tick, self.log.as_ref(), &self.options)?);
         }
-        let records: usize = advances.iter().map(|advance| advance.records).sum();
+        let mut read_elsewhere = Vec::with_capacity(self.foreign.len());
+        for foreign in &self.foreign {
+            read_elsewhere.push(foreign.read(&snapshot, &mut tick, self.log.as_ref(), &self.options)?);
+        }
+        let own: usize = advances.iter().map(|advance| advance.records).sum();
+        let records = own + read_elsewhere.iter().map(|read| read.records).sum::<usize>();
         if records == 0 {
             return Ok(0);
         }
@@ -347,6 +215,9 @@ impl Engine {
         self.greatest_event_time = self.greatest_event_time.max(greatest);
         for (shard, advance) in self.shards.iter_mut().zip(advances) {
             shard.settle(advance);
+        }
+        for (foreign, read) in self.foreign.iter_mut().zip(read_elsewhere) {
+            foreign.next = read.next;
         }
         self.publish();
         pass(Point::Published)?;
@@ -445,24 +316,5 @@ impl Engine {
             applied.add_shard(shard);
         }
         self.shared.publish(applied);
-    }
-}
-
-fn pipeline_member(snapshot: &Snapshot, job: &PipelineJob, partition: u16) -> Result<Member> {
-    let left_out = LeftOut::of(&job.pipeline.erased);
-    let kind = MemberKind::Pipeline { table: job.table.clone(), pipeline: job.pipeline.clone(), left_out };
-    Member::resume(snapshot, job.table.id, partition, kind)
-}
-
-/// Erased keys of a partition with the offset of the last erase of each.
-fn last_erases(snapshot: &Snapshot, log_id: u32, partition: u16) -> Result<HashMap<Vec<u8>, u64>> {
-    let all = snapshot.all_erased(log_id, partition)?.into_iter();
-    Ok(all.filter_map(|(key, offsets)| offsets.last().map(|offset| (key, *offset))).collect())
-}
-
-impl Member {
-    fn resume(snapshot: &Snapshot, consumer: u32, partition: u16, kind: MemberKind) -> Result<Member> {
-        let next = snapshot.progress(consumer, partition)?.unwrap_or_default();
-        Ok(Member { consumer, next, kind })
     }
 }

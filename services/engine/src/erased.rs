@@ -93,7 +93,8 @@ impl Shard {
         let mut has_learnt = false;
         for member in &mut self.members {
             let MemberKind::Pipeline { table, pipeline, left_out } = &mut member.kind else { continue };
-            let places = (0u16..).zip(&pipeline.erased);
+            // Where there is nothing to know nobody reads, if it is another slice's.
+            let places = (0u16..).zip(&pipeline.erased).filter(|(_, place)| **place > 0);
             let mut unread =
                 places.filter(|(partition, place)| read.get(&(own_log, *partition)).is_none_or(|next| next < *place));
             if !matches!(left_out, LeftOut::Unknown) || unread.next().is_some() {

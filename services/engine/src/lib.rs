@@ -4,12 +4,15 @@
 //! unit is the shard, one partition of one log. See `docs/decisions/0004-engine.md`.
 
 mod accept;
+mod applied;
+mod assembly;
 mod consume;
 mod dedup;
 mod derived;
 mod emit;
 mod engine;
 mod erased;
+mod foreign;
 mod handle;
 mod offsets;
 mod poison;

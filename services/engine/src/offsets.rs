@@ -4,6 +4,7 @@
 use crate::emit::{Output, next_offset_of};
 use std::sync::Arc;
 use thyme_core::record::Record;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, Result};
 use thyme_log::{EventLog, Producer};
 use thyme_state::{Durability, StateStore};
@@ -148,25 +149,30 @@ impl OutputPlace<'_> {
 /// What the log beside the state was called before it had an id of its own; a state that has no note is of that one.
 const BESIDE: &str = "embedded";
 
-/// Refuses a state that was made from another log; notes the log in a new one.
-pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog) -> Result<()> {
+/// What a state notes of where it was made from: the log and, if there are several, the slice.
+pub fn identity_of(log: &str, slice: Slice) -> String {
+    if slice.is_whole() { log.to_string() } else { format!("{log} ({slice})") }
+}
+
+/// Refuses a state that was made from another log or is of another slice; notes both in a new one.
+pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog, slice: Slice) -> Result<()> {
+    let identity = identity_of(log.identity(), slice);
     let snapshot = state.snapshot();
     let noted = snapshot.log_identity()?;
     let is_new = noted.is_none() && snapshot.all_progress()?.is_empty();
     let made_from = noted.as_deref().unwrap_or(BESIDE);
-    if made_from == log.identity() {
+    if made_from == identity {
         return Ok(());
     }
-    let has_an_id_now =
-        made_from == BESIDE && log.identity().strip_prefix(BESIDE).is_some_and(|id| id.starts_with(':'));
+    let is_beside = identity.strip_prefix(BESIDE).is_some_and(|id| id.starts_with(':'));
+    let has_an_id_now = made_from == BESIDE && is_beside && slice.is_whole();
     if !is_new && !has_an_id_now {
         return Err(Error::precondition(format!(
-            "the state was made from another log: state={made_from} log={}",
-            log.identity()
+            "the state was made from another log: state={made_from} log={identity}"
         ))
         .hint("set log.url to the log it was made from, or choose another data directory to build it anew"));
     }
     let mut tick = state.tick();
-    tick.put_log_identity(log.identity())?;
+    tick.put_log_identity(&identity)?;
     tick.commit(Durability::Synced)
 }

@@ -1,18 +1,20 @@
-//! The state once more, from the start of the log, to be compared with the one that answers: both must have the same digests. And a
-//! state of before, worked off up to the place of another one.
+//! The state once more, from the start of the log, to be compared with the one that answers: both must have the same digests.
 //!
 //! The log is only read. Nothing is created, sent or fenced, so that this runs beside the engine; and nothing is read beyond the
 //! place of the state that is compared.
 
+use crate::consume::is_router;
 use crate::engine::Engine;
+use crate::foreign::reader_of;
 use crate::spec::{EngineOptions, JobSpec, Role};
 use async_trait::async_trait;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thyme_core::position::PositionSet;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, Result};
 use thyme_log::{Appended, Batch, CommitOutcome, EventLog, LogRecord, Producer};
-use thyme_state::{Snapshot, StateDigest, StateStore};
+use thyme_state::{Snapshot, Snapshots, StateDigest, StateStore, States};
 use tokio::sync::watch;
 
 /// The digests of all tables of a job: of the state that was given, and of the one that was built anew.
@@ -38,32 +40,40 @@ struct Stretch {
     end: u64,
 }
 
-/// Fills `fresh`, which must be empty, from the start of the log up to the place of `state`, which must stand still, and compares the
-/// tables of `spec`. `progress` is told how many records were read of how many, and says whether to go on.
+/// Fills `fresh`, which must be empty, from the start of the log up to the place of `states`, which must stand still, slice by slice, and
+/// compares the tables of `spec`. `progress` is told how many records were read of how many, and says whether to go on.
 pub fn rebuild(
-    state: &Snapshot,
-    fresh: &Arc<StateStore>,
+    states: &Snapshots,
+    fresh: &States,
     log: &Arc<dyn EventLog>,
     spec: &JobSpec,
     options: &EngineOptions,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Comparison> {
-    let stretches = stretches_of(spec, |log_id, partition| state.progress(log_id, partition))?;
-    let total: u64 = stretches.iter().map(|stretch| stretch.end).sum();
-    let options = EngineOptions { durable: false, ..options.clone() };
-    let mut engine = Engine::open(fresh.clone(), up_to(log, &stretches), options)?;
-    engine.deploy(spec)?;
-    loop {
-        let records = engine.step()?;
-        let done = done_of(&fresh.snapshot(), &stretches)?;
-        if !progress(done, total) {
-            return Err(Error::unavailable("the rebuild was given up on"));
-        }
-        if records == 0 {
-            break;
+    let of_slice = |(slice, state): (Slice, &Snapshot)| {
+        stretches_of(slice, spec, |log_id, partition| state.progress(log_id, partition))
+    };
+    let stretches: Vec<Vec<Stretch>> =
+        Slice::all(states.slices()).zip(states.iter()).map(of_slice).collect::<Result<_>>()?;
+    let total: u64 = stretches.iter().flatten().map(|stretch| stretch.end).sum();
+    let mut done_before = 0;
+    for ((slice, fresh), stretches) in Slice::all(states.slices()).zip(fresh.iter()).zip(&stretches) {
+        let options = EngineOptions { durable: false, slice, ..options.clone() };
+        let mut engine = Engine::open(fresh.clone(), up_to(log, stretches), options)?;
+        engine.deploy(spec)?;
+        loop {
+            let records = engine.step()?;
+            let done = done_of(&fresh.snapshot(), stretches)?;
+            if !progress(done_before + done, total) {
+                return Err(Error::unavailable("the rebuild was given up on"));
+            }
+            if records == 0 {
+                done_before += done;
+                break;
+            }
         }
     }
-    compare(state, &fresh.snapshot(), spec, &stretches)
+    compare(states, &fresh.snapshot(), spec, &stretches)
 }
 
 /// Works `state`, which is nobody else's, off up to places of the logs of `spec`, as a follower does: (log id, partition) -> next offset.
@@ -76,7 +86,8 @@ pub fn catch_up(
     options: &EngineOptions,
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<()> {
-    let stretches = stretches_of(spec, |log_id, partition| Ok(places.get(&(log_id, partition)).copied()))?;
+    let stretches =
+        stretches_of(options.slice, spec, |log_id, partition| Ok(places.get(&(log_id, partition)).copied()))?;
     let options = EngineOptions { durable: false, role: Role::Follower, ..options.clone() };
     let mut engine = Engine::open(state.clone(), up_to(log, &stretches), options)?;
     engine.deploy(spec)?;
@@ -93,17 +104,26 @@ fn up_to(log: &Arc<dyn EventLog>, stretches: &[Stretch]) -> Arc<dyn EventLog> {
     Arc::new(UpTo { log: log.clone(), ends })
 }
 
-/// All that the logs of `spec` hold up to `end`, by log id and partition.
-fn stretches_of(spec: &JobSpec, end: impl Fn(u32, u16) -> Result<Option<u64>>) -> Result<Vec<Stretch>> {
+/// All that a slice reads of the logs of `spec`, up to `end`, by log id and partition.
+fn stretches_of(slice: Slice, spec: &JobSpec, end: impl Fn(u32, u16) -> Result<Option<u64>>) -> Result<Vec<Stretch>> {
     let mut found = Vec::new();
+    let mut add = |log_id: u32, topic: &str, partition: u16| {
+        let end = end(log_id, partition)?.unwrap_or_default();
+        found.push(Stretch { log_id, topic: topic.to_string(), partition, end });
+        Ok::<(), Error>(())
+    };
     for job in &spec.datasets {
+        let partitions = job.dataset.partitions;
         let own = std::iter::once((job.log_id, job.dataset.topic()));
         let derived = job.derived().into_iter().map(|log| (log.route.log_id, log.route.route.topic.clone()));
         for (log_id, topic) in own.chain(derived) {
-            for partition in 0..job.dataset.partitions {
-                let end = end(log_id, partition)?.unwrap_or_default();
-                found.push(Stretch { log_id, topic: topic.clone(), partition, end });
+            for partition in slice.partitions(partitions) {
+                add(log_id, &topic, partition)?;
             }
+        }
+        // Other slices' partitions, of which it knows the erases.
+        for partition in (0..partitions).filter(|partition| !slice.holds(*partition, partitions)) {
+            add(reader_of(job.log_id), &job.dataset.topic(), partition)?;
         }
     }
     Ok(found)
@@ -117,15 +137,17 @@ fn done_of(fresh: &Snapshot, stretches: &[Stretch]) -> Result<u64> {
     Ok(done)
 }
 
-fn compare(state: &Snapshot, rebuilt: &Snapshot, spec: &JobSpec, stretches: &[Stretch]) -> Result<Comparison> {
+fn compare(state: &Snapshots, rebuilt: &Snapshots, spec: &JobSpec, stretches: &[Vec<Stretch>]) -> Result<Comparison> {
     let mut position = PositionSet::default();
-    for stretch in stretches {
+    for stretch in stretches.iter().flatten().filter(|stretch| !is_router(stretch.log_id)) {
         position.set(stretch.log_id, stretch.partition, stretch.end);
     }
     let tables = tables_of(spec);
     for (table, partitions) in &tables {
         for partition in 0..*partitions {
-            let place = |snapshot: &Snapshot| snapshot.progress(*table, partition).map(Option::unwrap_or_default);
+            let place = |snapshots: &Snapshots| {
+                snapshots.of(partition, *partitions).progress(*table, partition).map(Option::unwrap_or_default)
+            };
             let (is, should) = (place(state)?, place(rebuilt)?);
             if is != should {
                 return Err(Error::unavailable(format!(

@@ -1,4 +1,4 @@
-//! The engine's thread: rounds while there is work, commands between them, sleep otherwise.
+//! An engine's thread: rounds while there is work, commands between them, sleep otherwise.
 
 use crate::engine::Engine;
 use crate::handle::EngineHandle;
@@ -19,18 +19,27 @@ pub(crate) enum Command {
 /// After a failed round, wait this long, doubling up to the second figure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
-/// The running engine; `stop` and `join` end it.
+/// The running engine, or those of all slices; `stop` ends them.
 pub struct RunningEngine {
     pub handle: EngineHandle,
-    thread: JoinHandle<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl RunningEngine {
-    /// Asks the thread to end and waits for it.
+    /// The engines of all slices, in their order, each on a thread of its own from now on.
+    pub fn spawn(engines: Vec<Engine>) -> Result<RunningEngine> {
+        let handle = EngineHandle::of_all(engines.iter().map(Engine::handle));
+        let threads: Result<Vec<JoinHandle<()>>> = engines.into_iter().map(Engine::on_a_thread).collect();
+        Ok(RunningEngine { threads: threads.inspect_err(|_| handle.stop())?, handle })
+    }
+
+    /// Asks the threads to end and waits for them.
     pub fn stop(self) {
         self.handle.stop();
-        if self.thread.join().is_err() {
-            tracing::error!("the engine's thread panicked");
+        for thread in self.threads {
+            if thread.join().is_err() {
+                tracing::error!("the engine's thread panicked");
+            }
         }
     }
 }
@@ -38,16 +47,18 @@ impl RunningEngine {
 impl Engine {
     /// Runs on a thread of its own from now on.
     pub fn spawn(self) -> Result<RunningEngine> {
-        let handle = self.handle();
+        RunningEngine::spawn(vec![self])
+    }
+
+    fn on_a_thread(self) -> Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
             .map_err(|error| Error::internal(format!("starting the engine's thread: {error}")))?;
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("thyme-engine".to_string())
             .spawn(move || runtime.block_on(self.run()))
-            .map_err(|error| Error::internal(format!("starting the engine's thread: {error}")))?;
-        Ok(RunningEngine { handle, thread })
+            .map_err(|error| Error::internal(format!("starting the engine's thread: {error}")))
     }
 
     async fn run(mut self) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use thyme_core::definition::{CompiledDataset, CompiledPipeline, Emission, Route};
+use thyme_core::slice::Slice;
 use thyme_core::time::ClockMode;
 use thyme_state::Table;
 
@@ -127,10 +128,19 @@ pub struct EngineOptions {
     pub tick_records: usize,
     /// Whether a tick is synced to disk before it becomes visible (off only in memory).
     pub durable: bool,
-    /// Name of the transactional producer: one per log, so that one owner fences another.
+    /// Name of the transactional producer: one per log and slice, so that one owner fences another.
     pub producer_id: String,
+    /// The share of all logs that is worked on.
+    pub slice: Slice,
     /// What the engine begins as.
     pub role: Role,
+}
+
+impl EngineOptions {
+    /// Of the slice.
+    pub(crate) fn transactional_id(&self) -> String {
+        self.slice.name(&self.producer_id)
+    }
 }
 
 impl Default for EngineOptions {
@@ -140,6 +150,7 @@ impl Default for EngineOptions {
             tick_records: 8192,
             durable: true,
             producer_id: "thyme-engine".to_string(),
+            slice: Slice::WHOLE,
             role: Role::Owner,
         }
     }

@@ -7,12 +7,13 @@ mod common;
 
 use common::chained::*;
 use common::emitted::records;
+use common::said::Said;
 use common::*;
 use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::key::encode_key;
-use thyme_core::position::{Position, PositionSet};
+use thyme_core::position::PositionSet;
 use thyme_core::record::{EventId, Record};
 use thyme_engine::{Engine, JobSpec, Role};
 use thyme_log::model::FaultyLog;
@@ -21,7 +22,6 @@ use thyme_state::StateStore;
 
 const START: i64 = 1_700_000_000_000_000;
 const MINUTE: i64 = HOUR / 60;
-const OF_ROWS: [&str; 4] = ["UserPeaks.compute", "Levels.compute", "CityPeaks.compute", "Overall.compute"];
 
 fn event() -> impl Strategy<Value = Sent> {
     let id = prop_oneof![1 => (0u8..60).prop_map(|name| EventId::Given(vec![name].into())), 3 => Just(EventId::None)];
@@ -154,15 +154,15 @@ proptest! {
             let mut engine = world.engine(&state, &bad, *size);
             for _ in 0..8 {
                 let _ = engine.step();
-                said.push(Said::now(&world, &state, &log, &engine));
+                said.push(Said::now(&world, &state, &log, &engine.handle()));
             }
         }
         faulty.heal();
         let mut engine = world.engine(&state, &log, 7);
         while engine.step().unwrap() > 0 {
-            said.push(Said::now(&world, &state, &log, &engine));
+            said.push(Said::now(&world, &state, &log, &engine.handle()));
         }
-        let last = Said::now(&world, &state, &log, &engine);
+        let last = Said::now(&world, &state, &log, &engine.handle());
         for said in &said {
             said.check(&last);
         }
@@ -203,69 +203,6 @@ proptest! {
     }
 }
 
-/// What a state says of the tables of rows, and what is in them.
-struct Said {
-    /// For each table and partition, below what time no row is to come any more.
-    watermarks: Vec<Vec<Option<i64>>>,
-    /// For each table, the partition of the key, time and place of each row.
-    rows: Vec<Vec<(u16, i64, Position)>>,
-    /// For each partition of the dataset's own log, below what offset everything is in state.
-    applied: Vec<u64>,
-}
-
-impl Said {
-    fn now(world: &Chained, state: &Arc<StateStore>, log: &Arc<dyn EventLog>, engine: &Engine) -> Said {
-        let snapshot = state.snapshot();
-        let watermark = |name: &str, partition: u16| {
-            let sources = snapshot.routed_sources(world.log_id(name).unwrap(), partition).unwrap();
-            let is_aligned = world.pipeline(name).route.as_ref().unwrap().is_aligned;
-            let is_whole = sources.len() == if is_aligned { 1 } else { usize::from(PARTITIONS) };
-            let slowest = sources.iter().map(|(_, progress)| progress.greatest_event_time).min().flatten();
-            slowest.filter(|_| is_whole).map(|greatest| greatest - 2 * HOUR)
-        };
-        let names = |start: &str, count: u8| (0..count).map(|number| Value::str(format!("{start}{number}"))).collect();
-        let keys: [Vec<Value>; 4] =
-            [names("u", 4), (1..80).map(Value::Int).collect(), names("c", 3), vec![Value::str("all")]];
-        let rows_of = |name: &str, keys: &[Value]| {
-            let mut rows = Vec::new();
-            for key in keys.iter().map(|key| encode_key(std::slice::from_ref(key)).unwrap()) {
-                let partition = thyme_core::key::partition(&key, PARTITIONS);
-                let events = stored(state, &world.table(name), &key);
-                rows.extend(events.iter().map(|event| (partition, event.time, event.origin)));
-            }
-            rows.sort();
-            rows
-        };
-        let applied = |partition: u16| {
-            let end = log.end_offset("Order.v1", partition).unwrap();
-            let is_applied = |next: &u64| {
-                let mut position = PositionSet::default();
-                position.set(LOG, partition, *next);
-                engine.handle().is_applied(&position)
-            };
-            (0..=end).rev().find(is_applied).unwrap_or_default()
-        };
-        let of_partitions = |name: &&str| (0..PARTITIONS).map(|partition| watermark(name, partition)).collect();
-        Said {
-            watermarks: OF_ROWS.iter().map(of_partitions).collect(),
-            rows: OF_ROWS.iter().zip(&keys).map(|(name, keys)| rows_of(name, keys)).collect(),
-            applied: (0..PARTITIONS).map(applied).collect(),
-        }
-    }
-
-    fn check(&self, last: &Said) {
-        for (index, name) in OF_ROWS.iter().enumerate() {
-            for row in &last.rows[index] {
-                let (partition, time, origin) = row;
-                let watermark = self.watermarks[index][usize::from(*partition)];
-                let is_said = watermark.is_some_and(|watermark| *time < watermark)
-                    || origin.offset < self.applied[usize::from(origin.partition)];
-                assert!(!is_said || self.rows[index].contains(row), "{name} lacks {row:?}");
-            }
-        }
-    }
-}
-
 /// Emitters that read less at once than the engine before them are several rounds behind.
 #[test]
 fn what_is_said_of_rows_is_true_of_emitters_that_are_behind() {
@@ -275,9 +212,9 @@ fn what_is_said_of_rows_is_true_of_emitters_that_are_behind() {
     let mut engine = world.engine(&state, &log, 1);
     let mut said = Vec::new();
     while engine.step().unwrap() > 0 {
-        said.push(Said::now(&world, &state, &log, &engine));
+        said.push(Said::now(&world, &state, &log, &engine.handle()));
     }
-    let last = Said::now(&world, &state, &log, &engine);
+    let last = Said::now(&world, &state, &log, &engine.handle());
     assert!(last.watermarks[0].contains(&Some(START + 780 * MINUTE)), "that of the last event");
     said.iter().for_each(|said| said.check(&last));
 }

@@ -40,7 +40,8 @@ fn rebuilt(world: &World, state: &Arc<StateStore>, log: &Arc<dyn EventLog>) -> (
         told.push((done, total));
         true
     };
-    let outcome = rebuild(&state.snapshot(), &fresh, log, &world.spec(true), &options, &mut progress);
+    let outcome =
+        rebuild(&state.snapshot().into(), &fresh.clone().into(), log, &world.spec(true), &options, &mut progress);
     (outcome, told)
 }
 
@@ -159,6 +160,7 @@ fn it_ends_when_nobody_wants_it_any_more() {
     world.engine(&state, &log, 64).run_to_end().unwrap();
     let fresh = StateStore::in_memory().unwrap();
     let options = EngineOptions { tick_records: 10, ..EngineOptions::default() };
-    let outcome = rebuild(&state.snapshot(), &fresh, &log, &world.spec(true), &options, &mut |done, _| done < 50);
+    let outcome =
+        rebuild(&state.snapshot().into(), &fresh.into(), &log, &world.spec(true), &options, &mut |done, _| done < 50);
     assert!(outcome.unwrap_err().message().contains("given up"));
 }

@@ -16,16 +16,19 @@ use thyme_core::Value;
 use thyme_core::key::{encode_key, partition};
 use thyme_core::position::Position;
 use thyme_core::record::{EventId, Record, decode_row};
+use thyme_core::slice::Slice;
 use thyme_engine::{Engine, EngineOptions, JobSpec, Role};
 use thyme_log::chance::Chance;
 use thyme_log::simulated::{Faults, SimulatedLog};
 use thyme_log::{EventLog, LogRecord};
-use thyme_state::StateStore;
+use thyme_state::{StateStore, States, Table};
 
 const TOPIC: &str = "Order.v1";
 const START: i64 = 1_700_000_000_000_000;
 const MINUTE: i64 = HOUR / 60;
 const MACHINES: usize = 2;
+/// Of each machine, where it has several engines.
+const SLICES: u16 = 2;
 const ACTIONS: usize = 150;
 /// Many times what it takes to work off what is left.
 const MOST_ROUNDS: usize = 10_000;
@@ -34,7 +37,9 @@ fn seeds() -> u64 {
     std::env::var("SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(200)
 }
 
+/// An engine on a slice of the log, with its disk.
 struct Machine {
+    slice: Slice,
     state: Arc<StateStore>,
     /// None while it is down.
     engine: Option<Engine>,
@@ -47,6 +52,7 @@ struct Simulation {
     broker: Arc<SimulatedLog>,
     log: Arc<dyn EventLog>,
     chance: Chance,
+    /// Those of all slices, twice.
     machines: Vec<Machine>,
     sent: u32,
     /// How far event time moves on with each event.
@@ -70,9 +76,13 @@ impl Simulation {
         Simulation { chained: Some(Chained::new()), ..Simulation::of(World::new(), seed, MINUTE) }
     }
 
+    /// The same on engines that share the work.
+    fn sliced(self) -> Simulation {
+        Simulation { machines: machines(SLICES), ..self }
+    }
+
     fn of(world: World, seed: u64, pace: i64) -> Simulation {
         let broker = Arc::new(SimulatedLog::new(seed, Faults::STORM));
-        let machine = || Machine { state: StateStore::in_memory().unwrap(), engine: None };
         broker.create_topic(TOPIC, PARTITIONS).unwrap();
         Simulation {
             world,
@@ -80,7 +90,7 @@ impl Simulation {
             log: broker.clone(),
             broker,
             chance: Chance::new(seed ^ 0x5eed),
-            machines: (0..MACHINES).map(|_| machine()).collect(),
+            machines: machines(1),
             sent: 0,
             pace,
             trace: Vec::new(),
@@ -90,7 +100,7 @@ impl Simulation {
     fn run(&mut self) {
         for _ in 0..ACTIONS {
             self.broker.pass_time();
-            let which = self.chance.below(MACHINES);
+            let which = self.chance.below(self.machines.len());
             let done = match self.chance.below(100) {
                 0..20 => self.send(),
                 20..91 if self.machines[which].engine.is_some() => self.step(which),
@@ -169,7 +179,8 @@ impl Simulation {
         let spec = self.spec();
         let machine = &mut self.machines[which];
         machine.engine = None;
-        let options = EngineOptions { tick_records, durable: false, role, ..EngineOptions::default() };
+        let options =
+            EngineOptions { tick_records, durable: false, role, slice: machine.slice, ..EngineOptions::default() };
         let opened = Engine::open(machine.state.clone(), self.log.clone(), options)
             .and_then(|mut engine| engine.deploy(&spec).map(|()| engine));
         match opened {
@@ -200,27 +211,33 @@ impl Simulation {
     }
 
     fn lose_disk(&mut self, which: usize) -> String {
-        self.machines[which] = Machine { state: StateStore::in_memory().unwrap(), engine: None };
+        let slice = self.machines[which].slice;
+        self.machines[which] = Machine { slice, state: StateStore::in_memory().unwrap(), engine: None };
         format!("{which} lost its disk")
     }
 
-    /// No more faults; every machine in turn works off what is left, alone.
+    /// No more faults; one machine for each slice and then the other work off what is left.
     fn settle(&mut self) {
         self.broker.heal();
-        for which in 0..MACHINES {
+        for which in 0..self.machines.len() {
             self.crash(which);
         }
-        for which in 0..MACHINES {
-            // The first sends what is left; the second may do no more than follow.
-            let follows = which > 0 && self.chance.below(2) == 0;
-            let started = self.start_as(which, if follows { Role::Follower } else { Role::Owner });
-            let engine = self.machines[which].engine.as_mut().unwrap_or_else(|| panic!("{started}"));
-            let mut rounds = 0;
-            while engine.step().unwrap() > 0 {
-                rounds += 1;
-                assert!(rounds < MOST_ROUNDS, "machine {which} does not come to its end");
+        let slices = self.machines.len() / MACHINES;
+        for first in (0..self.machines.len()).step_by(slices) {
+            for which in first..first + slices {
+                // The first send what is left; the second may do no more than follow.
+                let follows = first > 0 && self.chance.below(2) == 0;
+                let started = self.start_as(which, if follows { Role::Follower } else { Role::Owner });
+                assert!(self.machines[which].engine.is_some(), "{started}");
             }
-            self.crash(which);
+            let mut rounds = 0;
+            while self.machines.iter_mut().filter_map(|machine| machine.engine.as_mut()).any(works) {
+                rounds += 1;
+                assert!(rounds < MOST_ROUNDS, "the machines from {first} on do not come to their end");
+            }
+            for which in first..first + slices {
+                self.crash(which);
+            }
         }
     }
 
@@ -259,7 +276,7 @@ impl Simulation {
         kept
     }
 
-    fn check_state(&self, state: &Arc<StateStore>, kept: &[(Position, Sent)]) {
+    fn check_state(&self, state: &States, kept: &[(Position, Sent)]) {
         let World { direct, routed, .. } = &self.world;
         let watermarks = watermarks(kept);
         for user in 0..6 {
@@ -301,12 +318,28 @@ impl Simulation {
 
     fn check_chained(&self, chained: &Chained, kept: &[(Position, Sent)]) {
         check_logs(&self.log, chained, kept);
-        for machine in &self.machines {
-            check_tables(&machine.state, &self.log, chained, kept);
-        }
-        for table in PIPELINES.map(|name| chained.table(name)) {
-            let digests: Vec<_> = self.machines.iter().map(|machine| machine.state.digest(&table).unwrap()).collect();
-            assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "the machines differ in table {}", table.id);
+        let replicas = self.replicas();
+        replicas.iter().for_each(|states| check_tables(states, &self.log, chained, kept));
+        self.check_alike(&replicas, &PIPELINES.map(|name| chained.table(name)));
+    }
+
+    /// The states of all slices, for each machine.
+    fn replicas(&self) -> Vec<States> {
+        let machines = self.machines.chunks(self.machines.len() / MACHINES);
+        machines.map(|of_one| States::new(of_one.iter().map(|machine| machine.state.clone()).collect())).collect()
+    }
+
+    /// The machines have the same rows, and an engine that reads all of the log has them too.
+    fn check_alike(&self, replicas: &[States], tables: &[Table]) {
+        let whole = StateStore::in_memory().unwrap();
+        let options = EngineOptions { durable: false, role: Role::Follower, ..EngineOptions::default() };
+        let mut engine = Engine::open(whole.clone(), self.log.clone(), options).unwrap();
+        engine.deploy(&self.spec()).unwrap();
+        engine.run_to_end().unwrap();
+        for table in tables {
+            for states in replicas {
+                assert_eq!(digest_of(states, table), digest_of(&whole, table), "table {}", table.id);
+            }
         }
     }
 
@@ -319,14 +352,20 @@ impl Simulation {
         if self.world.emits {
             check_emitted(&self.log, &self.world, &kept);
         }
-        for machine in &self.machines {
-            self.check_state(&machine.state, &kept);
-        }
-        for table in [&self.world.raw, &self.world.direct, &self.world.routed] {
-            let digests: Vec<_> = self.machines.iter().map(|machine| machine.state.digest(table).unwrap()).collect();
-            assert!(digests.windows(2).all(|pair| pair[0] == pair[1]), "the machines differ in table {}", table.id);
-        }
+        let replicas = self.replicas();
+        replicas.iter().for_each(|states| self.check_state(states, &kept));
+        self.check_alike(&replicas, &[&self.world.raw, &self.world.direct, &self.world.routed].map(Table::clone));
     }
+}
+
+fn works(engine: &mut Engine) -> bool {
+    engine.step().unwrap() > 0
+}
+
+/// Of all slices, twice.
+fn machines(slices: u16) -> Vec<Machine> {
+    let machine = |slice| Machine { slice, state: StateStore::in_memory().unwrap(), engine: None };
+    (0..MACHINES).flat_map(|_| Slice::all(slices).map(machine)).collect()
 }
 
 fn trace_of(seed: u64) -> Vec<String> {
@@ -339,7 +378,11 @@ fn trace_of(seed: u64) -> Vec<String> {
 }
 
 fn run_all(make: impl Fn(u64) -> Simulation) {
-    for seed in 0..seeds() {
+    run_some(seeds(), make);
+}
+
+fn run_some(seeds: u64, make: impl Fn(u64) -> Simulation) {
+    for seed in 0..seeds {
         let mut simulation = make(seed);
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             simulation.run();
@@ -366,6 +409,26 @@ fn what_a_history_lets_go_of_is_what_a_brute_force_says() {
 #[test]
 fn rows_of_rows_are_what_a_brute_force_says() {
     run_all(Simulation::chained);
+}
+
+/// Two machines with an engine for each slice: a run of several engines, so there are fewer.
+fn run_sliced(make: impl Fn(u64) -> Simulation) {
+    run_some(seeds().div_ceil(8), make);
+}
+
+#[test]
+fn slices_are_what_a_brute_force_says() {
+    run_sliced(|seed| Simulation::new(seed).sliced());
+}
+
+#[test]
+fn what_a_history_lets_go_of_in_slices_is_what_a_brute_force_says() {
+    run_sliced(|seed| Simulation::forgetful(seed).sliced());
+}
+
+#[test]
+fn rows_of_rows_in_slices_are_what_a_brute_force_says() {
+    run_sliced(|seed| Simulation::chained(seed).sliced());
 }
 
 #[test]

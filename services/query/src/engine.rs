@@ -14,7 +14,7 @@ use std::time::Duration;
 use thyme_core::definition::Compiled;
 use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::time::Clock;
-use thyme_state::StateStore;
+use thyme_state::States;
 
 /// Settings, with the defaults of a server.
 #[derive(Debug, Clone)]
@@ -42,7 +42,8 @@ impl Default for QueryOptions {
 
 /// What the engine works with.
 pub struct QueryParts {
-    pub state: Arc<StateStore>,
+    /// Of all slices.
+    pub states: States,
     pub extractors: Arc<dyn ExtractorRuntime>,
     pub clock: Arc<dyn Clock>,
     pub runs: Arc<dyn RunSink>,
@@ -119,13 +120,13 @@ impl QueryEngine {
         })
     }
 
-    /// Waits for `at_least` where it is asked, then takes the one snapshot that the whole question reads.
+    /// Waits for `at_least` where it is asked, then takes the snapshots that the whole question reads.
     pub(crate) async fn view(&self, served: Arc<Served>, asking: &Asking) -> Result<Arc<View>> {
         if let Some(position) = &asking.at_least {
             self.parts.applied.wait_applied(position, self.deadline(asking)).await?;
         }
-        let snapshot = self.parts.state.snapshot();
-        Ok(Arc::new(View::new(served, snapshot, asking, self.parts.clock.as_ref())?))
+        let snapshots = self.parts.states.snapshot();
+        Ok(Arc::new(View::new(served, snapshots, asking, self.parts.clock.as_ref())?))
     }
 
     pub(crate) fn caller<'a>(&'a self, view: &'a Arc<View>) -> Caller<'a> {

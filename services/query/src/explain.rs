@@ -17,11 +17,12 @@ use thyme_core::key;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
 use thyme_core::window::Window;
-use thyme_state::{Event, Visible};
+use thyme_state::{Event, Snapshot, Visible};
 
 /// One table's events of one key, seen as the question sees them.
 struct Evidence<'a> {
     view: &'a View,
+    state: &'a Snapshot,
     source: &'a Source,
     key: Vec<u8>,
     visible: Visible,
@@ -147,8 +148,9 @@ fn explain_row(looked_up: &LookedUp, limit: usize) -> Result<Vec<FeatureExplanat
 
 impl<'a> Evidence<'a> {
     fn new(view: &'a View, source: &'a Source, key: Vec<u8>, at: Micros, limit: usize) -> Result<Evidence<'a>> {
-        let visible = view.visible(source, key::partition(&key, source.partitions))?;
-        Ok(Evidence { view, source, key, visible, at, limit })
+        let partition = key::partition(&key, source.partitions);
+        let (state, visible) = (view.state(source, partition), view.visible(source, partition)?);
+        Ok(Evidence { view, state, source, key, visible, at, limit })
     }
 
     fn window(&self, pipeline: &CompiledPipeline, output: &OutputPlan) -> Result<How> {
@@ -204,11 +206,11 @@ impl<'a> Evidence<'a> {
         let limit = u32::try_from(self.limit + 1).ok();
         let scan = Scan { column: None, predicate, skip_null: false, newest_first: true, limit };
         let read = WindowRead { window, partials: Vec::new(), scans: vec![scan] };
-        let data = self.view.snapshot.read(table, &self.key, end, std::slice::from_ref(&read), &self.visible)?;
+        let data = self.state.read(table, &self.key, end, std::slice::from_ref(&read), &self.visible)?;
         let items = data.into_iter().next().and_then(|window| window.scans.into_iter().next()).unwrap_or_default();
         let truncated = items.len() > self.limit;
         let Some(oldest) = items.iter().take(self.limit).next_back() else { return Ok((Vec::new(), false)) };
-        let mut events = self.view.snapshot.events(table, &self.key, oldest.time, end, &self.visible, None)?;
+        let mut events = self.state.events(table, &self.key, oldest.time, end, &self.visible, None)?;
         events.retain(|event| {
             let counts = predicate.is_none_or(|bit| event.predicates & (1 << bit) != 0);
             counts && (event.time, event.origin) >= (oldest.time, oldest.origin)
@@ -219,7 +221,7 @@ impl<'a> Evidence<'a> {
 
     fn newest(&self, dataset: &CompiledDataset) -> Result<Option<ContributingEvent>> {
         let Some(until) = self.view.read_time(self.at) else { return Ok(None) };
-        let newest = self.view.snapshot.newest(&self.source.served.table, &self.key, until, &self.visible)?;
+        let newest = self.state.newest(&self.source.served.table, &self.key, until, &self.visible)?;
         let names: Vec<Arc<str>> = dataset.fields.iter().map(|field| Arc::from(field.name.as_str())).collect();
         Ok(newest.map(|event| contributing(event, &names)))
     }

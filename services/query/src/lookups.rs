@@ -77,14 +77,15 @@ impl LookupPlan {
                     if let Some(horizon) = view.horizon(&read.source, partition)? {
                         horizon.check(at)?;
                     }
-                    Some((encoded, until, view.visible(&read.source, partition)?))
+                    let state = view.state(&read.source, partition);
+                    Some((state, encoded, until, view.visible(&read.source, partition)?))
                 }
                 _ => None,
             };
             let table = &read.source.served.table;
             let Some(windows) = &read.windows else {
                 let newest = match place {
-                    Some((encoded, until, visible)) => view.snapshot.newest(table, encoded, until, &visible)?,
+                    Some((state, encoded, until, visible)) => state.newest(table, encoded, until, &visible)?,
                     None => None,
                 };
                 let values = newest.map(|event| event.values.into_iter().map(FeatureValue::ok).collect());
@@ -97,10 +98,9 @@ impl LookupPlan {
                 values[column] = FeatureValue { value: value.clone().widened(&self.dataset.types[column]), status };
             };
             match place {
-                Some((encoded, until, visible)) => {
-                    let data =
-                        view.snapshot.read(table, encoded, until, &view.windows(&windows.plan.windows), &visible)?;
-                    hit |= view.snapshot.known(table, encoded, until, &visible)?;
+                Some((state, encoded, until, visible)) => {
+                    let data = state.read(table, encoded, until, &view.windows(&windows.plan.windows), &visible)?;
+                    hit |= state.known(table, encoded, until, &visible)?;
                     windows.plan.finish(plan, at, &data, write);
                 }
                 None => {

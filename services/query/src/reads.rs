@@ -12,7 +12,7 @@ use thyme_core::definition::CompiledPipeline;
 use thyme_core::error::Result;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
-use thyme_state::Visible;
+use thyme_state::{Snapshot, Visible};
 
 const NULL_TIMESTAMP: &str = "the timestamp is null";
 
@@ -86,6 +86,13 @@ enum What<'a> {
     Newest(&'a [(usize, usize)]),
 }
 
+/// Where the rows of a key are, and which of them the question may see.
+struct OfKey<'a> {
+    state: &'a Snapshot,
+    key: &'a [u8],
+    visible: Visible,
+}
+
 struct WindowsRead<'a> {
     pipeline: &'a CompiledPipeline,
     plan: &'a ReadPlan,
@@ -115,9 +122,10 @@ impl Reader<'_> {
             touched.partition(source, group.partition);
             let visible = self.view.visible(source, group.partition)?;
             let kept = self.within_history(&group, cells)?;
+            let of_key = OfKey { state: self.view.state(source, group.partition), key: group.key, visible };
             match &what {
-                What::Windows(windows) => self.read_windows(group.key, kept, &visible, windows, cells)?,
-                What::Newest(columns) => self.read_newest(group.key, kept, &visible, columns, cells)?,
+                What::Windows(windows) => self.read_windows(&of_key, kept, windows, cells)?,
+                What::Newest(columns) => self.read_newest(&of_key, kept, columns, cells)?,
             }
         }
         Ok(())
@@ -143,15 +151,15 @@ impl Reader<'_> {
 
     fn read_newest(
         &mut self,
-        key: &[u8],
+        of_key: &OfKey<'_>,
         kept: &[Keyed],
-        visible: &Visible,
         columns: &[(usize, usize)],
         cells: &mut impl Cells,
     ) -> Result<()> {
         for same_time in kept.chunk_by(|a, b| a.time == b.time) {
             let Some(until) = self.view.read_time(same_time[0].time) else { continue };
-            let newest = self.view.snapshot.newest(&self.read.source.served.table, key, until, visible)?;
+            let OfKey { state, key, visible } = of_key;
+            let newest = state.newest(&self.read.source.served.table, key, until, visible)?;
             let Some(event) = newest else { continue };
             for &(column, slot) in columns {
                 let value = event.values.get(column).unwrap_or(&Value::Null);
@@ -168,12 +176,12 @@ impl Reader<'_> {
 
     fn read_windows(
         &mut self,
-        key: &[u8],
+        of_key: &OfKey<'_>,
         kept: &[Keyed],
-        visible: &Visible,
         windows: &WindowsRead<'_>,
         cells: &mut impl Cells,
     ) -> Result<()> {
+        let OfKey { state, key, visible } = of_key;
         let (view, table) = (self.view, &self.read.source.served.table);
         // At the first instant of all there is nothing before it to read.
         let is_before_all = |at: &&Keyed| view.read_time(at.time).is_none();
@@ -193,18 +201,18 @@ impl Reader<'_> {
             [] => {}
             [only] => {
                 let at = until(only).unwrap_or(only[0].time);
-                write(0, &view.snapshot.read(table, key, at, &windows.reads, visible)?);
+                write(0, &state.read(table, key, at, &windows.reads, visible)?);
             }
             many => {
                 let times: Vec<Micros> = many.iter().filter_map(until).collect();
-                view.snapshot.sweep(table, key, &times, &windows.reads, visible, &mut |index, data| {
+                state.sweep(table, key, &times, &windows.reads, visible, &mut |index, data| {
                     write(index, data);
                     Ok(())
                 })?;
             }
         }
         if !without_value.is_empty() {
-            let oldest = view.snapshot.oldest_time(table, key, visible)?;
+            let oldest = state.oldest_time(table, key, visible)?;
             let is_known = |span: &&&[Keyed]| oldest.zip(until(span)).is_some_and(|(oldest, until)| oldest <= until);
             without_value.iter().filter(is_known).for_each(|span| self.hit(span));
         }

@@ -1,4 +1,4 @@
-//! The one view of the state that a question reads: a snapshot, `known_at`, `exclusive`; and what the answer stands on.
+//! The one view of the state that a question reads: a snapshot of each slice, `known_at`, `exclusive`; and what the answer stands on.
 
 use crate::answer::{Mode, Standing};
 use crate::deployment::{Served, Source};
@@ -11,11 +11,11 @@ use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::position::{KnownAt, PositionSet};
 use thyme_core::time::{Clock, ClockMode, Micros, format_time};
 use thyme_core::window::{Window, format_duration};
-use thyme_state::{Snapshot, Visible};
+use thyme_state::{Snapshot, Snapshots, Visible};
 
 pub(crate) struct View {
     pub served: Arc<Served>,
-    pub snapshot: Snapshot,
+    snapshots: Snapshots,
     known_at: Option<KnownAt>,
     pub exclusive: bool,
     /// The answer to "now" in this view.
@@ -23,12 +23,18 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub fn new(served: Arc<Served>, snapshot: Snapshot, asking: &Asking, clock: &dyn Clock) -> Result<View> {
+    pub fn new(served: Arc<Served>, snapshots: Snapshots, asking: &Asking, clock: &dyn Clock) -> Result<View> {
         let now = match served.deployment.clock {
             ClockMode::Wall => clock.now(),
-            ClockMode::Event => snapshot.greatest_event_time()?.unwrap_or(0),
+            ClockMode::Event => snapshots.greatest_event_time()?.unwrap_or(0),
         };
-        Ok(View { served, snapshot, known_at: asking.known_at.clone(), exclusive: asking.exclusive, now })
+        Ok(View { served, snapshots, known_at: asking.known_at.clone(), exclusive: asking.exclusive, now })
+    }
+
+    /// The state with a partition of a table: what is read of its keys, and how far it is.
+    #[inline]
+    pub fn state(&self, source: &Source, partition: u16) -> &Snapshot {
+        self.snapshots.of(partition, source.partitions)
     }
 
     /// The last instant whose events count at T; `None` if there is no instant before it.
@@ -54,7 +60,7 @@ impl View {
 
     /// How far a table has been applied in one partition of its log.
     fn applied(&self, source: &Source, partition: u16) -> Result<u64> {
-        Ok(self.snapshot.progress(source.served.consumer, partition)?.unwrap_or(0))
+        Ok(self.state(source, partition).progress(source.served.consumer, partition)?.unwrap_or(0))
     }
 
     /// Which events of this table and partition the question may see.
@@ -86,14 +92,15 @@ impl View {
     fn watermark(&self, source: &Source, partition: u16) -> Result<Option<Micros>> {
         let Some(max_lateness) = source.max_lateness else { return Ok(None) };
         let greatest = if source.served.table.routed {
-            let routed = self.snapshot.routed_sources(source.served.log, partition)?;
+            let routed = self.state(source, partition).routed_sources(source.served.log, partition)?;
             if routed.len() < usize::from(source.source_partitions) {
                 return Ok(None);
             }
             // An empty source partition may still bring anything.
             routed.iter().map(|(_, progress)| progress.greatest_event_time).min().flatten()
         } else {
-            self.snapshot.acceptance(source.served.log, partition)?.and_then(|state| state.greatest_event_time)
+            let acceptance = self.state(source, partition).acceptance(source.served.log, partition)?;
+            acceptance.and_then(|acceptance| acceptance.greatest_event_time)
         };
         Ok(greatest.map(|greatest| greatest.saturating_sub(max_lateness)))
     }

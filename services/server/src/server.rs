@@ -114,7 +114,7 @@ impl Server {
             None => Arc::new(NoRuns),
         };
         let query = Arc::new(QueryEngine::new(QueryParts {
-            state: state.clone(),
+            states: state.clone().into(),
             extractors,
             clock: clock.clone(),
             runs,
@@ -130,7 +130,7 @@ impl Server {
         let controller = Controller::new(ControlParts {
             catalog: catalog.clone(),
             log: log.clone(),
-            state: state.clone(),
+            states: state.clone().into(),
             engine: engine.handle.clone(),
             query: query.clone(),
             ingest: Arc::new(IngestDeployer(ingestor.clone())),

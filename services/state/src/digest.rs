@@ -55,13 +55,16 @@ impl StateDigest {
     }
 }
 
-/// Of all tables: reads every trie row once. They lie mixed, by hash slice first; each table's rows still come in the order of
-/// their keys.
-pub fn digest(snapshot: &OwnedSnapshot) -> Result<StateDigest> {
+/// Of all tables over the states of all slices, in their order: reads every trie row once. Rows lie mixed, by hash slice first; each
+/// table's rows still come in the order of their keys. The hash slices of a state's table lie before those of the next state's, so the
+/// digest is that of one state with all rows.
+pub fn digest<'a>(snapshots: impl Iterator<Item = &'a OwnedSnapshot>) -> Result<StateDigest> {
     let mut hashers: BTreeMap<u32, Xxh3> = BTreeMap::new();
-    snapshot.scan(Family::Trie, &[], &BEHIND_ALL, |key, value| {
-        add_row(hashers.entry(key_u32(key, 1)?).or_default(), key, value)
-    })?;
+    for snapshot in snapshots {
+        snapshot.scan(Family::Trie, &[], &BEHIND_ALL, |key, value| {
+            add_row(hashers.entry(key_u32(key, 1)?).or_default(), key, value)
+        })?;
+    }
     let tables = hashers.into_iter().map(|(table, hasher)| (table, Digest(hasher.digest128())));
     Ok(StateDigest { tables: tables.collect() })
 }

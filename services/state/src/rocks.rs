@@ -114,11 +114,11 @@ impl Rocks {
 
 fn database_options(options: &Options, env: Option<&Env>) -> Result<(rocksdb::Options, Vec<ColumnFamilyDescriptor>)> {
     let cache = Cache::new_hyper_clock_cache(options.block_cache_bytes, 0);
-    let mut database = rocksdb::Options::default();
-    if env.is_some() {
-        // Without a write-ahead log it would write files when it is closed, that nobody will open.
-        database = database.get_options_from_string("avoid_flush_during_shutdown=true").map_err(translate)?;
-    }
+    // A file of a few rows is not given the space of the largest first. Without a write-ahead log (an environment of its own) files
+    // would be written when it is closed, that nobody will open.
+    let text =
+        if env.is_some() { "allow_fallocate=false;avoid_flush_during_shutdown=true" } else { "allow_fallocate=false" };
+    let mut database = rocksdb::Options::default().get_options_from_string(text).map_err(translate)?;
     database.create_if_missing(true);
     database.create_missing_column_families(true);
     database.set_max_background_jobs(options.background_jobs);

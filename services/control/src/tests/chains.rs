@@ -133,220 +133,235 @@ fn users() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_of_rows_is_what_was_known_when_its_event_came() {
-    let disk = Disk::new().await;
-    let node = disk.start().await;
-    let plan = node.commit(&chain(), |_| ()).await.unwrap().plan;
-    let built: Vec<&str> = plan.built.iter().map(|item| item.identity.as_str()).collect();
-    for identity in [
-        "route:Order@1:shop",
-        "route:UserStats@1:compute@1:user_id",
-        "route:UserStats@1:compute@1:n",
-        "route:ShopStats@1:compute@1:all.",
-    ] {
-        assert!(built.iter().any(|found| found.starts_with(identity)), "{identity} in {built:?}");
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = disk.start().await;
+        let plan = node.commit(&chain(), |_| ()).await.unwrap().plan;
+        let built: Vec<&str> = plan.built.iter().map(|item| item.identity.as_str()).collect();
+        for identity in [
+            "route:Order@1:shop",
+            "route:UserStats@1:compute@1:user_id",
+            "route:UserStats@1:compute@1:n",
+            "route:ShopStats@1:compute@1:all.",
+        ] {
+            assert!(built.iter().any(|found| found.starts_with(identity)), "{identity} in {built:?}");
+        }
+        // 30, 25 and 24 minutes ago; then, late but not too late, 26.
+        for ago in [30, 25, 24, 26] {
+            disk.order("u1", ago).await;
+        }
+        node.all_applied().await;
+        // The row of minute 24 counted 25 and 24 and 30, the late one 30, 26.
+        assert_eq!(node.now("Users", user("u1")).await, Value::Int(3));
+        let (at_25, standing) = node.standing("Users", user("u1"), At::Time(T0 - 25 * MINUTE), None).await;
+        assert_eq!(at_25, Value::Int(2));
+        assert!(!standing.is_final);
+        for (count, rows) in [(1, 1), (2, 2), (3, 1), (4, 0)] {
+            assert_eq!(node.now("Counts", ("n", Value::Int(count))).await, Value::Int(rows), "{count}");
+        }
+        assert_eq!(node.now("All", all()).await, Value::Int(3));
+        // Before the first.
+        assert_eq!(node.standing("All", all(), At::Time(T0 - 31 * MINUTE), None).await.0, Value::Null);
+        node.stop();
     }
-    // 30, 25 and 24 minutes ago; then, late but not too late, 26.
-    for ago in [30, 25, 24, 26] {
-        disk.order("u1", ago).await;
-    }
-    node.all_applied().await;
-    // The row of minute 24 counted 25 and 24 and 30, the late one 30, 26.
-    assert_eq!(node.now("Users", user("u1")).await, Value::Int(3));
-    let (at_25, standing) = node.standing("Users", user("u1"), At::Time(T0 - 25 * MINUTE), None).await;
-    assert_eq!(at_25, Value::Int(2));
-    assert!(!standing.is_final);
-    for (count, rows) in [(1, 1), (2, 2), (3, 1), (4, 0)] {
-        assert_eq!(node.now("Counts", ("n", Value::Int(count))).await, Value::Int(rows), "{count}");
-    }
-    assert_eq!(node.now("All", all()).await, Value::Int(3));
-    // Before the first.
-    assert_eq!(node.standing("All", all(), At::Time(T0 - 31 * MINUTE), None).await.0, Value::Null);
-    node.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_watermark_and_known_at_are_those_of_the_events() {
-    let disk = Disk::new().await;
-    let node = disk.start().await;
-    node.commit(&chain(), |_| ()).await.unwrap();
-    let users = users();
-    disk.order(&users[0], 120).await;
-    disk.order(&users[0], 20).await;
-    node.all_applied().await;
-    let at = || At::Time(T0 - 100 * MINUTE);
-    // Rows that keep the key come from their own partition; by count they may come from any, and two are empty.
-    let (_, own) = node.standing("Users", user(&users[0]), at(), None).await;
-    assert_eq!((own.watermark, own.is_final), (Some(T0 - 80 * MINUTE), true));
-    let (rows, any) = node.standing("Counts", ("n", Value::Int(1)), at(), None).await;
-    assert_eq!((rows, any.watermark, any.is_final), (Value::Int(1), None, false));
-    for name in &users[1..] {
-        disk.order(name, 30).await;
-    }
-    node.all_applied().await;
-    for (featureset, key) in [("Counts", ("n", Value::Int(1))), ("All", all())] {
-        let (_, standing) = node.standing(featureset, key, at(), None).await;
-        assert_eq!((standing.watermark, standing.is_final), (Some(T0 - 90 * MINUTE), true), "{featureset}");
-    }
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = disk.start().await;
+        node.commit(&chain(), |_| ()).await.unwrap();
+        let users = users();
+        disk.order(&users[0], 120).await;
+        disk.order(&users[0], 20).await;
+        node.all_applied().await;
+        let at = || At::Time(T0 - 100 * MINUTE);
+        // Rows that keep the key come from their own partition; by count they may come from any, and two are empty.
+        let (_, own) = node.standing("Users", user(&users[0]), at(), None).await;
+        assert_eq!((own.watermark, own.is_final), (Some(T0 - 80 * MINUTE), true));
+        let (rows, any) = node.standing("Counts", ("n", Value::Int(1)), at(), None).await;
+        assert_eq!((rows, any.watermark, any.is_final), (Value::Int(1), None, false));
+        for name in &users[1..] {
+            disk.order(name, 30).await;
+        }
+        node.all_applied().await;
+        for (featureset, key) in [("Counts", ("n", Value::Int(1))), ("All", all())] {
+            let (_, standing) = node.standing(featureset, key, at(), None).await;
+            assert_eq!((standing.watermark, standing.is_final), (Some(T0 - 90 * MINUTE), true), "{featureset}");
+        }
 
-    // As of the position that an answer carried, and as of the time when events had come.
-    let ones = ("n", Value::Int(1));
-    let (before, standing) = node.standing("Counts", ones.clone(), At::Time(T0), None).await;
-    assert_eq!(before, Value::Int(4));
-    disk.order(&users[1], 5).await;
-    node.all_applied().await;
-    let position = Some(KnownAt::Position(standing.position));
-    assert_eq!(node.standing("Counts", ones.clone(), At::Time(T0), None).await.0, Value::Int(5));
-    assert_eq!(node.standing("Counts", ones.clone(), At::Time(T0), position).await.0, Value::Int(4));
-    let then = Some(KnownAt::AppendTime(T0 - 30 * MINUTE));
-    assert_eq!(node.standing("Counts", ones, At::Time(T0), then).await.0, Value::Int(3));
-    node.stop();
+        // As of the position that an answer carried, and as of the time when events had come.
+        let ones = ("n", Value::Int(1));
+        let (before, standing) = node.standing("Counts", ones.clone(), At::Time(T0), None).await;
+        assert_eq!(before, Value::Int(4));
+        disk.order(&users[1], 5).await;
+        node.all_applied().await;
+        let position = Some(KnownAt::Position(standing.position));
+        assert_eq!(node.standing("Counts", ones.clone(), At::Time(T0), None).await.0, Value::Int(5));
+        assert_eq!(node.standing("Counts", ones.clone(), At::Time(T0), position).await.0, Value::Int(4));
+        let then = Some(KnownAt::AppendTime(T0 - 30 * MINUTE));
+        assert_eq!(node.standing("Counts", ones, At::Time(T0), then).await.0, Value::Int(3));
+        node.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erase_leaves_rows_of_rows_by_a_takeover() {
-    let disk = Disk::new().await;
-    let node = disk.start().await;
-    node.commit(&chain(), |_| ()).await.unwrap();
-    // One after the other: their order in the repartition log is what the rows of the shop depend on.
-    for (name, ago) in [("u1", 30), ("u1", 29), ("u2", 28)] {
-        disk.order(name, ago).await;
-        node.all_applied().await;
-    }
-    assert_eq!(node.now("All", all()).await, Value::Int(3));
-    disk.write("u1", Record::Erase { append_time: T0 }.encode()).await;
-    node.erases_worked_off().await;
-    // As if there had been one order: nothing of u1 is in the rows of others either.
-    assert_eq!(node.now("All", all()).await, Value::Int(1));
-    assert_eq!(node.now("Users", user("u1")).await, Value::Null);
-    for (count, rows) in [(1, 1), (2, 0)] {
-        assert_eq!(node.now("Counts", ("n", Value::Int(count))).await, Value::Int(rows), "{count}");
-    }
-    let logs: Vec<String> = disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic).collect();
-    let by_all: Vec<&String> =
-        logs.iter().filter(|topic| topic.starts_with("ShopStats.v1.compute.v1.by.all")).collect();
-    assert!(by_all.len() == 1 && by_all[0].contains(".erased"), "{logs:?}");
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = disk.start().await;
+        node.commit(&chain(), |_| ()).await.unwrap();
+        // One after the other: their order in the repartition log is what the rows of the shop depend on.
+        for (name, ago) in [("u1", 30), ("u1", 29), ("u2", 28)] {
+            disk.order(name, ago).await;
+            node.all_applied().await;
+        }
+        assert_eq!(node.now("All", all()).await, Value::Int(3));
+        disk.write("u1", Record::Erase { append_time: T0 }.encode()).await;
+        node.erases_worked_off().await;
+        // As if there had been one order: nothing of u1 is in the rows of others either.
+        assert_eq!(node.now("All", all()).await, Value::Int(1));
+        assert_eq!(node.now("Users", user("u1")).await, Value::Null);
+        for (count, rows) in [(1, 1), (2, 0)] {
+            assert_eq!(node.now("Counts", ("n", Value::Int(count))).await, Value::Int(rows), "{count}");
+        }
+        let logs: Vec<String> = disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic).collect();
+        let by_all: Vec<&String> =
+            logs.iter().filter(|topic| topic.starts_with("ShopStats.v1.compute.v1.by.all")).collect();
+        assert!(by_all.len() == 1 && by_all[0].contains(".erased"), "{logs:?}");
 
-    // It goes on, also after a restart on an empty state.
-    for (name, ago) in [("u1", 10), ("u2", 9)] {
-        disk.order(name, ago).await;
-        node.all_applied().await;
+        // It goes on, also after a restart on an empty state.
+        for (name, ago) in [("u1", 10), ("u2", 9)] {
+            disk.order(name, ago).await;
+            node.all_applied().await;
+        }
+        node.stop();
+        let other = disk.open(disk.no_states(), Role::Owner);
+        other.controller.lead().await.unwrap();
+        while other.controller.being_built().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        other.all_applied().await;
+        assert_eq!(other.now("All", all()).await, Value::Int(2));
+        assert_eq!(other.now("Users", user("u1")).await, Value::Int(1));
+        assert_eq!(other.now("Counts", ("n", Value::Int(1))).await, Value::Int(3));
+        other.stop();
     }
-    node.stop();
-    let other = disk.open(StateStore::in_memory().unwrap(), Role::Owner);
-    other.controller.lead().await.unwrap();
-    while other.controller.being_built().is_some() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    other.all_applied().await;
-    assert_eq!(other.now("All", all()).await, Value::Int(2));
-    assert_eq!(other.now("Users", user("u1")).await, Value::Int(1));
-    assert_eq!(other.now("Counts", ("n", Value::Int(1))).await, Value::Int(3));
-    other.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_go_along_the_chain_and_readers_come_and_go() {
-    let disk = Disk::new().await;
-    let node = disk.start().await;
-    node.commit(&chain(), |_| ()).await.unwrap();
-    for ago in [30, 25, 24] {
-        disk.order("u1", ago).await;
-    }
-    node.all_applied().await;
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = disk.start().await;
+        node.commit(&chain(), |_| ()).await.unwrap();
+        for ago in [30, 25, 24] {
+            disk.order("u1", ago).await;
+        }
+        node.all_applied().await;
 
-    let mut next = chain();
-    *pipeline_of(&mut next, "UserStats") = {
-        let mut changed = pipeline_of(&mut next, "UserStats").clone();
-        changed["version"] = json!(2);
-        changed["aggregates"][0]["window"] = json!("2m");
-        changed
-    };
-    let refused = node.commit(&next, |_| ()).await.unwrap_err();
-    for part in
-        ["Peaks.compute", "Levels.compute", "it reads UserStats@1 by compute@2 instead of UserStats@1 by compute@1"]
-    {
-        assert!(refused.contains(part), "{part} in {refused}");
-    }
-    for dataset in ["Peaks", "Levels"] {
-        pipeline_of(&mut next, dataset)["version"] = json!(2);
-    }
-    let id = node.commit(&next, |_| ()).await.unwrap().commit.unwrap().id;
-    node.wait_live(&id).await;
-    assert_eq!(node.now("Users", user("u1")).await, Value::Int(2));
-    assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(2));
-    let topics = |disk: &Disk| -> Vec<String> {
-        let topics = disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic);
-        topics.filter(|topic| topic.starts_with("UserStats.")).collect()
-    };
-    while topics(&disk) != ["UserStats.v1.compute.v2.by.n", "UserStats.v1.compute.v2.by.user_id"] {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        let mut next = chain();
+        *pipeline_of(&mut next, "UserStats") = {
+            let mut changed = pipeline_of(&mut next, "UserStats").clone();
+            changed["version"] = json!(2);
+            changed["aggregates"][0]["window"] = json!("2m");
+            changed
+        };
+        let refused = node.commit(&next, |_| ()).await.unwrap_err();
+        for part in
+            ["Peaks.compute", "Levels.compute", "it reads UserStats@1 by compute@2 instead of UserStats@1 by compute@1"]
+        {
+            assert!(refused.contains(part), "{part} in {refused}");
+        }
+        for dataset in ["Peaks", "Levels"] {
+            pipeline_of(&mut next, dataset)["version"] = json!(2);
+        }
+        let id = node.commit(&next, |_| ()).await.unwrap().commit.unwrap().id;
+        node.wait_live(&id).await;
+        assert_eq!(node.now("Users", user("u1")).await, Value::Int(2));
+        assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(2));
+        let topics = |disk: &Disk| -> Vec<String> {
+            let topics = disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic);
+            topics.filter(|topic| topic.starts_with("UserStats.")).collect()
+        };
+        while topics(&disk) != ["UserStats.v1.compute.v2.by.n", "UserStats.v1.compute.v2.by.user_id"] {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
 
-    // What is read cannot go; without its readers it keeps its table and loses the logs of its rows.
-    let nothing = json!({"format": 1});
-    let remove = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
-    let refused = node.commit(&nothing, |request| request.remove = remove(&["UserStats"])).await.unwrap_err();
-    assert!(refused.contains("Peaks.compute") && refused.contains("Levels.compute"), "{refused}");
-    let gone = remove(&["Users", "Peaks", "Counts", "Levels"]);
-    let plan = node.commit(&nothing, |request| request.remove = gone).await.unwrap().plan;
-    let dropped: Vec<&str> = plan.dropped.iter().map(|item| item.identity.as_str()).collect();
-    assert_eq!(
-        dropped,
-        [
-            "pipeline:Levels.compute@2",
-            "pipeline:Peaks.compute@2",
-            "route:UserStats@1:compute@2:n",
-            "route:UserStats@1:compute@2:user_id"
-        ]
-    );
-    while !topics(&disk).is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        // What is read cannot go; without its readers it keeps its table and loses the logs of its rows.
+        let nothing = json!({"format": 1});
+        let remove = |names: &[&str]| names.iter().map(|name| name.to_string()).collect::<Vec<_>>();
+        let refused = node.commit(&nothing, |request| request.remove = remove(&["UserStats"])).await.unwrap_err();
+        assert!(refused.contains("Peaks.compute") && refused.contains("Levels.compute"), "{refused}");
+        let gone = remove(&["Users", "Peaks", "Counts", "Levels"]);
+        let plan = node.commit(&nothing, |request| request.remove = gone).await.unwrap().plan;
+        let dropped: Vec<&str> = plan.dropped.iter().map(|item| item.identity.as_str()).collect();
+        assert_eq!(
+            dropped,
+            [
+                "pipeline:Levels.compute@2",
+                "pipeline:Peaks.compute@2",
+                "route:UserStats@1:compute@2:n",
+                "route:UserStats@1:compute@2:user_id"
+            ]
+        );
+        while !topics(&disk).is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(node.now("All", all()).await, Value::Int(3));
+        node.stop();
     }
-    assert_eq!(node.now("All", all()).await, Value::Int(3));
-    node.stop();
 }
 
 /// A follower that does not look at the catalog while the owner builds anew what an erase reached, takes over, deletes the older logs and stops.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_is_promoted_that_serves_what_was_made_from_logs_that_are_deleted() {
-    let disk = Disk::new().await;
-    let owner = disk.start().await;
-    let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
-    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
-    nodes::until_it_serves(&follower, &first).await;
-    for (name, ago) in [("u1", 30), ("u1", 29), ("u2", 28)] {
-        disk.order(name, ago).await;
-        owner.all_applied().await;
-    }
-    follower.all_applied().await;
-    assert_eq!(follower.now("All", all()).await, Value::Int(3));
-    let of_rows = "pipeline:Top.compute@1".to_string();
-    let old = disk.catalog.find_ids(std::slice::from_ref(&of_rows)).await.unwrap()[&of_rows];
-    disk.write("u1", Record::Erase { append_time: T0 }.encode()).await;
-    owner.erases_worked_off().await;
-    let topics = || -> Vec<String> { disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic).collect() };
-    let left = topics();
-    owner.stop();
-
-    assert_eq!(follower.now("All", all()).await, Value::Int(3), "it has not seen the takeover");
-    follower.controller.lead().await.unwrap();
-    let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
-    for _ in 0..2000 {
-        let serving = follower.controller.serving();
-        if serving.building.is_none() && serving.live.as_ref().is_some_and(|version| *version.commit_id == *live) {
-            break;
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let owner = disk.start().await;
+        let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        nodes::until_it_serves(&follower, &first).await;
+        for (name, ago) in [("u1", 30), ("u1", 29), ("u2", 28)] {
+            disk.order(name, ago).await;
+            owner.all_applied().await;
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        follower.all_applied().await;
+        assert_eq!(follower.now("All", all()).await, Value::Int(3));
+        let of_rows = "pipeline:Top.compute@1".to_string();
+        let old = disk.catalog.find_ids(std::slice::from_ref(&of_rows)).await.unwrap()[&of_rows];
+        disk.write("u1", Record::Erase { append_time: T0 }.encode()).await;
+        owner.erases_worked_off().await;
+        let topics = || -> Vec<String> { disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic).collect() };
+        let left = topics();
+        owner.stop();
+
+        assert_eq!(follower.now("All", all()).await, Value::Int(3), "it has not seen the takeover");
+        follower.controller.lead().await.unwrap();
+        let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
+        for _ in 0..2000 {
+            let serving = follower.controller.serving();
+            if serving.building.is_none() && serving.live.as_ref().is_some_and(|version| *version.commit_id == *live) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(
+            follower.query.commit_id().as_deref(),
+            Some(live.as_str()),
+            "{:?}",
+            follower.engine.handle.trouble()
+        );
+        assert!(follower.controller.serving().building.is_none(), "{:?}", follower.engine.handle.trouble());
+        assert_eq!(topics(), left, "a log that is deleted is not made again");
+        assert_eq!(follower.now("All", all()).await, Value::Int(1));
+        let progress = follower.all_progress();
+        assert!(progress.iter().all(|(consumer, ..)| *consumer != old), "the older table is dropped here too");
+        // It owns the work.
+        disk.order("u2", 27).await;
+        follower.all_applied().await;
+        assert_eq!(follower.now("All", all()).await, Value::Int(2));
+        follower.stop();
     }
-    assert_eq!(follower.query.commit_id().as_deref(), Some(live.as_str()), "{:?}", follower.engine.handle.trouble());
-    assert!(follower.controller.serving().building.is_none(), "{:?}", follower.engine.handle.trouble());
-    assert_eq!(topics(), left, "a log that is deleted is not made again");
-    assert_eq!(follower.now("All", all()).await, Value::Int(1));
-    let progress = follower.controller.parts.state.snapshot().all_progress().unwrap();
-    assert!(progress.iter().all(|(consumer, ..)| *consumer != old), "the older table is dropped here too");
-    // It owns the work.
-    disk.order("u2", 27).await;
-    follower.all_applied().await;
-    assert_eq!(follower.now("All", all()).await, Value::Int(2));
-    follower.stop();
 }

@@ -156,194 +156,213 @@ async fn pending(disk: &Disk) -> Node {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_erased_leaves_by_a_takeover() {
-    let disk = Disk::new().await;
-    let node = pending(&disk).await;
-    let place = disk.place_after("ann");
-    assert_eq!(node.visits().await, Value::Int(12), "until the takeover the old table serves");
-    let builds = node.controller.status().unwrap().builds;
-    assert_eq!(builds.len(), 1);
-    assert_eq!(builds[0].pipeline, format!("ShopStats.count@1+erased{place}"));
-    let shown = node.controller.commit_view("").await.unwrap();
-    assert_eq!(shown.message, "keys erased from Order leave what is grouped by another key");
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = pending(&disk).await;
+        let place = disk.place_after("ann");
+        assert_eq!(node.visits().await, Value::Int(12), "until the takeover the old table serves");
+        let builds = node.controller.status().unwrap().builds;
+        assert_eq!(builds.len(), 1);
+        assert_eq!(builds[0].pipeline, format!("ShopStats.count@1+erased{place}"));
+        let shown = node.controller.commit_view("").await.unwrap();
+        assert_eq!(shown.message, "keys erased from Order leave what is grouped by another key");
 
-    let refused = node.commit(&by_shop_with("more"), |_| ()).await.unwrap_err();
-    assert!(refused.contains("keys erased from Order") && refused.contains("--supersede"), "{refused}");
+        let refused = node.commit(&by_shop_with("more"), |_| ()).await.unwrap_err();
+        assert!(refused.contains("keys erased from Order") && refused.contains("--supersede"), "{refused}");
 
-    disk.shut(false);
-    node.work_off().await;
-    assert_eq!(node.visits().await, Value::Int(7));
-    assert_eq!(disk.tables([place]).await, [format!("{TABLE}+erased{place}")], "the old table is gone");
-    assert_eq!(disk.commits().await, 2);
-    // Nothing more to do, however often it is looked for, and the same definitions are what is live.
-    node.work_off().await;
-    let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
-    let again = node.commit(&by_shop(), |_| ()).await.unwrap();
-    assert_eq!((again.commit.unwrap().id, again.plan.is_empty()), (live, true));
-    assert_eq!(disk.commits().await, 2);
-    // Later events of the key start afresh.
-    disk.visits("ann", 2).await;
-    node.settled().await;
-    assert_eq!(node.visits().await, Value::Int(9));
-    node.stop();
+        disk.shut(false);
+        node.work_off().await;
+        assert_eq!(node.visits().await, Value::Int(7));
+        assert_eq!(disk.tables([place]).await, [format!("{TABLE}+erased{place}")], "the old table is gone");
+        assert_eq!(disk.commits().await, 2);
+        // Nothing more to do, however often it is looked for, and the same definitions are what is live.
+        node.work_off().await;
+        let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
+        let again = node.commit(&by_shop(), |_| ()).await.unwrap();
+        assert_eq!((again.commit.unwrap().id, again.plan.is_empty()), (live, true));
+        assert_eq!(disk.commits().await, 2);
+        // Later events of the key start afresh.
+        disk.visits("ann", 2).await;
+        node.settled().await;
+        assert_eq!(node.visits().await, Value::Int(9));
+        node.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_erase_while_the_first_is_pending_has_its_turn() {
-    let disk = Disk::new().await;
-    let node = pending(&disk).await;
-    disk.erase("bob").await;
-    disk.erase("ann").await;
-    disk.shut(false);
-    node.work_off().await;
-    assert_eq!(node.visits().await, Value::Int(0));
-    assert_eq!(disk.commits().await, 3);
-    assert_eq!(disk.tables(0..40).await.len(), 1);
-    node.stop();
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = pending(&disk).await;
+        disk.erase("bob").await;
+        disk.erase("ann").await;
+        disk.shut(false);
+        node.work_off().await;
+        assert_eq!(node.visits().await, Value::Int(0));
+        assert_eq!(disk.commits().await, 3);
+        assert_eq!(disk.tables(0..40).await.len(), 1);
+        node.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_erase_waits_for_the_commit_that_is_being_built() {
-    let disk = Disk::new().await;
-    let node = serving(&disk).await;
-    disk.shut(true);
-    let mut changed = by_shop();
-    changed["pipelines"][0]["version"] = json!(2);
-    changed["pipelines"][0]["aggregates"][0]["window"] = json!("2d");
-    let id = node.commit(&changed, |_| ()).await.unwrap().commit.unwrap().id;
-    disk.erase("ann").await;
-    node.controller.work_off_erases().await.unwrap();
-    assert_eq!(disk.commits().await, 2);
-    disk.shut(false);
-    node.wait_live(&id).await;
-    node.work_off().await;
-    assert_eq!(node.visits().await, Value::Int(7));
-    assert_eq!(disk.commits().await, 3);
-    node.stop();
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = serving(&disk).await;
+        disk.shut(true);
+        let mut changed = by_shop();
+        changed["pipelines"][0]["version"] = json!(2);
+        changed["pipelines"][0]["aggregates"][0]["window"] = json!("2d");
+        let id = node.commit(&changed, |_| ()).await.unwrap().commit.unwrap().id;
+        disk.erase("ann").await;
+        node.controller.work_off_erases().await.unwrap();
+        assert_eq!(disk.commits().await, 2);
+        disk.shut(false);
+        node.wait_live(&id).await;
+        node.work_off().await;
+        assert_eq!(node.visits().await, Value::Int(7));
+        assert_eq!(disk.commits().await, 3);
+        node.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_that_supersedes_takes_the_erase_along() {
-    let disk = Disk::new().await;
-    let node = pending(&disk).await;
-    let id = node.commit(&by_shop_with("more"), |request| request.supersede = true).await.unwrap().commit.unwrap().id;
-    disk.shut(false);
-    node.wait_live(&id).await;
-    assert_eq!(node.visits().await, Value::Int(7));
-    node.work_off().await;
-    assert_eq!(disk.commits().await, 3, "nothing is left to build");
-    node.stop();
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = pending(&disk).await;
+        let id =
+            node.commit(&by_shop_with("more"), |request| request.supersede = true).await.unwrap().commit.unwrap().id;
+        disk.shut(false);
+        node.wait_live(&id).await;
+        assert_eq!(node.visits().await, Value::Int(7));
+        node.work_off().await;
+        assert_eq!(disk.commits().await, 3, "nothing is left to build");
+        node.stop();
+    }
 }
 
 /// A commit is told by what was asked for, so what was erased in between makes no other one of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_commit_once_more_is_the_same_one() {
-    let disk = Disk::new().await;
-    let node = erased(&disk).await;
-    disk.shut(true);
-    let begun = node.commit(&by_shop(), |_| ()).await.unwrap().commit.unwrap().id;
-    assert!(node.is_building(), "it takes the erase along");
-    node.controller.work_off_erases().await.unwrap();
-    let again = node.commit(&by_shop(), |_| ()).await.unwrap().commit.unwrap().id;
-    assert_eq!((again, disk.commits().await), (begun.clone(), 2));
-    disk.shut(false);
-    node.wait_live(&begun).await;
-    assert_eq!(node.visits().await, Value::Int(7));
-    let all = disk.catalog.commits(100, None).await.unwrap();
-    let contents: Vec<&str> = all.iter().map(|commit| commit.content_hash.as_str()).collect();
-    assert_eq!(contents, [contents[0]; 2]);
-    node.stop();
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = erased(&disk).await;
+        disk.shut(true);
+        let begun = node.commit(&by_shop(), |_| ()).await.unwrap().commit.unwrap().id;
+        assert!(node.is_building(), "it takes the erase along");
+        node.controller.work_off_erases().await.unwrap();
+        let again = node.commit(&by_shop(), |_| ()).await.unwrap().commit.unwrap().id;
+        assert_eq!((again, disk.commits().await), (begun.clone(), 2));
+        disk.shut(false);
+        node.wait_live(&begun).await;
+        assert_eq!(node.visits().await, Value::Int(7));
+        let all = disk.catalog.commits(100, None).await.unwrap();
+        let contents: Vec<&str> = all.iter().map(|commit| commit.content_hash.as_str()).collect();
+        assert_eq!(contents, [contents[0]; 2]);
+        node.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_goes_on_with_it_or_begins_it() {
-    let disk = Disk::new().await;
-    // The erase is in the log, and nobody has begun anything.
-    erased(&disk).await.stop();
-    let node = disk.start().await;
-    disk.shut(true);
-    node.controller.work_off_erases().await.unwrap();
-    assert!(node.is_building());
-    // In the midst of the build.
-    node.stop();
-    let node = disk.start().await;
-    assert!(node.is_building());
-    assert_eq!(node.visits().await, Value::Int(12));
-    disk.shut(false);
-    node.work_off().await;
-    assert_eq!(node.visits().await, Value::Int(7));
-    node.stop();
-    // On a new disk: from the log, with the copies of the erased events in the repartition log.
-    let node = disk.open(StateStore::in_memory().unwrap(), Role::Owner);
-    node.controller.lead().await.unwrap();
-    while node.controller.being_built().is_some() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        // The erase is in the log, and nobody has begun anything.
+        erased(&disk).await.stop();
+        let node = disk.start().await;
+        disk.shut(true);
+        node.controller.work_off_erases().await.unwrap();
+        assert!(node.is_building());
+        // In the midst of the build.
+        node.stop();
+        let node = disk.start().await;
+        assert!(node.is_building());
+        assert_eq!(node.visits().await, Value::Int(12));
+        disk.shut(false);
+        node.work_off().await;
+        assert_eq!(node.visits().await, Value::Int(7));
+        node.stop();
+        // On a new disk: from the log, with the copies of the erased events in the repartition log.
+        let node = disk.open(disk.no_states(), Role::Owner);
+        node.controller.lead().await.unwrap();
+        while node.controller.being_built().is_some() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(node.visits().await, Value::Int(7));
+        assert_eq!(disk.commits().await, 2);
+        node.stop();
     }
-    assert_eq!(node.visits().await, Value::Int(7));
-    assert_eq!(disk.commits().await, 2);
-    node.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_that_was_cut_short_leaves_nothing_behind() {
-    let disk = Disk::new().await;
-    let node = pending(&disk).await;
-    let place = disk.place_after("ann");
-    let building = node.controller.serving().building.as_ref().unwrap().commit_id.clone();
-    node.stop();
-    // The catalog was written, and then the server was gone.
-    disk.catalog.activate_commit(&building, T0, &[]).await.unwrap();
-    disk.shut(false);
-    let node = disk.start().await;
-    node.work_off().await;
-    assert_eq!(node.visits().await, Value::Int(7));
-    assert_eq!(disk.tables([place]).await, [format!("{TABLE}+erased{place}")]);
-    node.stop();
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = pending(&disk).await;
+        let place = disk.place_after("ann");
+        let building = node.controller.serving().building.as_ref().unwrap().commit_id.clone();
+        node.stop();
+        // The catalog was written, and then the server was gone.
+        disk.catalog.activate_commit(&building, T0, &[]).await.unwrap();
+        disk.shut(false);
+        let node = disk.start().await;
+        node.work_off().await;
+        assert_eq!(node.visits().await, Value::Int(7));
+        assert_eq!(disk.tables([place]).await, [format!("{TABLE}+erased{place}")]);
+        node.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_builds_it_and_takes_it_over_too() {
-    let disk = Disk::new().await;
-    let owner = erased(&disk).await;
-    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
-    let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
-    super::nodes::until_it_serves(&follower, &live).await;
-    assert_eq!(follower.visits().await, Value::Int(12));
-    follower.controller.work_off_erases().await.unwrap();
-    assert_eq!(disk.commits().await, 1, "to begin it is the owner's");
-    owner.work_off().await;
-    let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
-    super::nodes::until_it_serves(&follower, &live).await;
-    assert_eq!(follower.visits().await, Value::Int(7));
-    // A replica that begins only now never had the erased events.
-    let late = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
-    super::nodes::until_it_serves(&late, &live).await;
-    assert_eq!(late.visits().await, Value::Int(7));
-    [owner, follower, late].into_iter().for_each(Node::stop);
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let owner = erased(&disk).await;
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
+        super::nodes::until_it_serves(&follower, &live).await;
+        assert_eq!(follower.visits().await, Value::Int(12));
+        follower.controller.work_off_erases().await.unwrap();
+        assert_eq!(disk.commits().await, 1, "to begin it is the owner's");
+        owner.work_off().await;
+        let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
+        super::nodes::until_it_serves(&follower, &live).await;
+        assert_eq!(follower.visits().await, Value::Int(7));
+        // A replica that begins only now never had the erased events.
+        let late = disk.open(disk.no_states(), Role::Follower);
+        super::nodes::until_it_serves(&late, &live).await;
+        assert_eq!(late.visits().await, Value::Int(7));
+        [owner, follower, late].into_iter().for_each(Node::stop);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_that_comes_later_knows_what_was_erased() {
-    let disk = Disk::new().await;
-    let node = disk.start().await;
-    let mut alone = by_shop();
-    alone["pipelines"] = json!([]);
-    alone["featuresets"] = json!([]);
-    alone["datasets"].as_array_mut().unwrap().pop();
-    node.commit(&alone, |_| ()).await.unwrap();
-    disk.visits("ann", 5).await;
-    disk.visits("bob", 7).await;
-    disk.erase("ann").await;
-    node.settled().await;
-    node.work_off().await;
-    assert_eq!(disk.commits().await, 1, "no table holds anything that is erased");
-    let id = node.commit(&by_shop(), |_| ()).await.unwrap().commit.unwrap().id;
-    node.wait_live(&id).await;
-    assert_eq!(node.visits().await, Value::Int(7));
-    node.work_off().await;
-    assert_eq!(disk.commits().await, 2);
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = disk.start().await;
+        let mut alone = by_shop();
+        alone["pipelines"] = json!([]);
+        alone["featuresets"] = json!([]);
+        alone["datasets"].as_array_mut().unwrap().pop();
+        node.commit(&alone, |_| ()).await.unwrap();
+        disk.visits("ann", 5).await;
+        disk.visits("bob", 7).await;
+        disk.erase("ann").await;
+        node.settled().await;
+        node.work_off().await;
+        assert_eq!(disk.commits().await, 1, "no table holds anything that is erased");
+        let id = node.commit(&by_shop(), |_| ()).await.unwrap().commit.unwrap().id;
+        node.wait_live(&id).await;
+        assert_eq!(node.visits().await, Value::Int(7));
+        node.work_off().await;
+        assert_eq!(disk.commits().await, 2);
 
-    let own = json!({"format": 1, "erased": {"Order@1": [9, 9, 9, 9]}});
-    let refused = node.commit(&own, |_| ()).await.unwrap_err();
-    assert!(refused.contains("kept by the server"), "{refused}");
-    node.stop();
+        let own = json!({"format": 1, "erased": {"Order@1": [9, 9, 9, 9]}});
+        let refused = node.commit(&own, |_| ()).await.unwrap_err();
+        assert!(refused.contains("kept by the server"), "{refused}");
+        node.stop();
+    }
 }

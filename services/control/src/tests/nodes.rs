@@ -22,135 +22,145 @@ async fn commit_of(node: &Node, definitions: &Json) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_serves_what_is_live_once_its_state_is_whole() {
-    let disk = Disk::new().await;
-    let owner = disk.start().await;
-    commit_of(&owner, &counting("OldStats", "Old", "1h")).await;
-    disk.append_orders("u1", 100).await;
-    disk.shut(true);
-    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
-    follower.controller.follow().await.unwrap();
-    let early = follower.ask("Old", "n").await.unwrap_err();
-    assert_eq!(early.kind(), ErrorKind::Unavailable, "never short: {early}");
-    assert!(early.message().contains("0 of 100 records"), "{early}");
-    assert!(follower.controller.being_built().unwrap().contains("0 of 100 records"));
-    disk.shut(false);
-    let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
-    until_it_serves(&follower, &live).await;
-    assert!(follower.controller.being_built().is_none());
-    assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let owner = disk.start().await;
+        commit_of(&owner, &counting("OldStats", "Old", "1h")).await;
+        disk.append_orders("u1", 100).await;
+        disk.shut(true);
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        follower.controller.follow().await.unwrap();
+        let early = follower.ask("Old", "n").await.unwrap_err();
+        assert_eq!(early.kind(), ErrorKind::Unavailable, "never short: {early}");
+        assert!(early.message().contains("0 of 100 records"), "{early}");
+        assert!(follower.controller.being_built().unwrap().contains("0 of 100 records"));
+        disk.shut(false);
+        let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
+        until_it_serves(&follower, &live).await;
+        assert!(follower.controller.being_built().is_none());
+        assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
 
-    let refused = follower.commit(&counting("NewStats", "New", "90m"), |_| ()).await.unwrap_err();
-    assert!(refused.contains("does not own the work") && refused.contains("memory"), "{refused}");
+        let refused = follower.commit(&counting("NewStats", "New", "90m"), |_| ()).await.unwrap_err();
+        assert!(refused.contains("does not own the work") && refused.contains("memory"), "{refused}");
 
-    // A build and its takeover, and the state of what was removed.
-    let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;
-    until_it_serves(&follower, &next).await;
-    assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
-    let gone = disk.catalog.find_ids(&["pipeline:OldStats.count@1".to_string()]).await.unwrap();
-    let nothing = json!({"format": 1});
-    let removed = owner.commit(&nothing, |request| {
-        request.remove = ["Old", "OldStats.count", "OldStats"].map(str::to_string).to_vec();
-    });
-    let removed = removed.await.unwrap().commit.unwrap().id;
-    until_it_serves(&follower, &removed).await;
-    assert!(follower.ask("Old", "n").await.is_err());
-    let id = gone.values().next().copied().unwrap();
-    let left = follower.controller.parts.state.snapshot().all_progress().unwrap();
-    assert!(left.iter().all(|(consumer, ..)| *consumer != id), "its table is dropped here too");
-    follower.stop();
-    owner.stop();
+        // A build and its takeover, and the state of what was removed.
+        let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;
+        until_it_serves(&follower, &next).await;
+        assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
+        let gone = disk.catalog.find_ids(&["pipeline:OldStats.count@1".to_string()]).await.unwrap();
+        let nothing = json!({"format": 1});
+        let removed = owner.commit(&nothing, |request| {
+            request.remove = ["Old", "OldStats.count", "OldStats"].map(str::to_string).to_vec();
+        });
+        let removed = removed.await.unwrap().commit.unwrap().id;
+        until_it_serves(&follower, &removed).await;
+        assert!(follower.ask("Old", "n").await.is_err());
+        let id = gone.values().next().copied().unwrap();
+        let left = follower.all_progress();
+        assert!(left.iter().all(|(consumer, ..)| *consumer != id), "its table is dropped here too");
+        follower.stop();
+        owner.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_follower_goes_on_with_the_build_and_takes_commits() {
-    let disk = Disk::new().await;
-    let (owner, building) = while_building(&disk).await;
-    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
-    follower.controller.follow().await.unwrap();
-    owner.stop();
-    // The gate is still shut: nothing of its state is there, so nothing may be answered.
-    follower.controller.lead().await.unwrap();
-    assert_eq!(follower.ask("Old", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
-    let refused = follower.commit(&counting("Third", "ThirdFeatures", "5m"), |_| ()).await.unwrap_err();
-    assert!(refused.contains("being built from the log"), "{refused}");
-    disk.shut(false);
-    follower.wait_live(&building).await;
-    assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
-    assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
-    let third = commit_of(&follower, &counting("Third", "ThirdFeatures", "5m")).await;
-    assert_eq!(disk.catalog.live_commit().await.unwrap().unwrap().id, third);
-    assert_eq!(follower.ask("ThirdFeatures", "n").await.unwrap(), Value::Int(6));
-    follower.stop();
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let (owner, building) = while_building(&disk).await;
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        follower.controller.follow().await.unwrap();
+        owner.stop();
+        // The gate is still shut: nothing of its state is there, so nothing may be answered.
+        follower.controller.lead().await.unwrap();
+        assert_eq!(follower.ask("Old", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
+        let refused = follower.commit(&counting("Third", "ThirdFeatures", "5m"), |_| ()).await.unwrap_err();
+        assert!(refused.contains("being built from the log"), "{refused}");
+        disk.shut(false);
+        follower.wait_live(&building).await;
+        assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
+        assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
+        let third = commit_of(&follower, &counting("Third", "ThirdFeatures", "5m")).await;
+        assert_eq!(disk.catalog.live_commit().await.unwrap().unwrap().id, third);
+        assert_eq!(follower.ask("ThirdFeatures", "n").await.unwrap(), Value::Int(6));
+        follower.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_that_stands_down_follows() {
-    let disk = Disk::new().await;
-    let first = disk.start().await;
-    commit_of(&first, &counting("OldStats", "Old", "1h")).await;
-    let second = disk.open(StateStore::in_memory().unwrap(), Role::Owner);
-    second.controller.lead().await.unwrap();
-    first.controller.stand_down().await.unwrap();
-    let next = commit_of(&second, &counting("NewStats", "New", "90m")).await;
-    disk.append_orders("u1", 10).await;
-    until_it_serves(&first, &next).await;
-    while first.controller.status().unwrap().lag > 0 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let first = disk.start().await;
+        commit_of(&first, &counting("OldStats", "Old", "1h")).await;
+        let second = disk.open(disk.no_states(), Role::Owner);
+        second.controller.lead().await.unwrap();
+        first.controller.stand_down().await.unwrap();
+        let next = commit_of(&second, &counting("NewStats", "New", "90m")).await;
+        disk.append_orders("u1", 10).await;
+        until_it_serves(&first, &next).await;
+        while first.controller.status().unwrap().lag > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(first.ask("New", "n").await.unwrap(), Value::Int(10));
+        first.stop();
+        second.stop();
     }
-    assert_eq!(first.ask("New", "n").await.unwrap(), Value::Int(10));
-    first.stop();
-    second.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_promoted_follower_served_goes_on_until_the_live_commit_is_built() {
-    let disk = Disk::new().await;
-    let owner = disk.start().await;
-    let first = commit_of(&owner, &counting("OldStats", "Old", "1h")).await;
-    disk.append_orders("u1", 100).await;
-    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
-    until_it_serves(&follower, &first).await;
-    let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;
-    owner.stop();
-    disk.shut(true);
-    follower.controller.lead().await.unwrap();
-    assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
-    assert_eq!(follower.ask("New", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
-    disk.shut(false);
-    while follower.query.commit_id().as_deref() != Some(next.as_str()) {
-        tokio::time::sleep(Duration::from_millis(5)).await;
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let owner = disk.start().await;
+        let first = commit_of(&owner, &counting("OldStats", "Old", "1h")).await;
+        disk.append_orders("u1", 100).await;
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        until_it_serves(&follower, &first).await;
+        let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;
+        owner.stop();
+        disk.shut(true);
+        follower.controller.lead().await.unwrap();
+        assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
+        assert_eq!(follower.ask("New", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
+        disk.shut(false);
+        while follower.query.commit_id().as_deref() != Some(next.as_str()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
+        follower.stop();
     }
-    assert_eq!(follower.ask("New", "n").await.unwrap(), Value::Int(91));
-    follower.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_promoted_follower_makes_no_log_of_a_build_that_was_given_up() {
-    let disk = Disk::new().await;
-    let follower = disk.open(StateStore::in_memory().unwrap(), Role::Follower);
-    let (owner, building) = while_building(&disk).await;
-    disk.shut(false);
-    owner.wait_live(&building).await;
-    until_it_serves(&follower, &building).await;
-    disk.shut(true);
-    disk.append_orders("u1", 10).await;
-    let mut third = counting("ThirdStats", "Third", "5m");
-    let clicks = json!({"name": "Click", "version": 1, "index": false,
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        let (owner, building) = while_building(&disk).await;
+        disk.shut(false);
+        owner.wait_live(&building).await;
+        until_it_serves(&follower, &building).await;
+        disk.shut(true);
+        disk.append_orders("u1", 10).await;
+        let mut third = counting("ThirdStats", "Third", "5m");
+        let clicks = json!({"name": "Click", "version": 1, "index": false,
         "fields": [{"name": "user_id", "type": "str", "key": true}, field("ts", "datetime")]});
-    third["datasets"].as_array_mut().unwrap().push(clicks);
-    owner.commit(&third, |_| ()).await.unwrap();
-    follower.controller.follow().await.unwrap();
-    assert!(follower.controller.serving().building.is_some());
-    let other = counting("ThirdStats", "Third", "10m");
-    let id = owner.commit(&other, |request| request.supersede = true).await.unwrap().commit.unwrap().id;
-    owner.stop();
+        third["datasets"].as_array_mut().unwrap().push(clicks);
+        owner.commit(&third, |_| ()).await.unwrap();
+        follower.controller.follow().await.unwrap();
+        assert!(follower.controller.serving().building.is_some());
+        let other = counting("ThirdStats", "Third", "10m");
+        let id = owner.commit(&other, |request| request.supersede = true).await.unwrap().commit.unwrap().id;
+        owner.stop();
 
-    let clicks = || disk.log.topics().unwrap().iter().any(|(topic, _)| topic == "Click.v1");
-    assert!(!clicks());
-    follower.controller.lead().await.unwrap();
-    assert!(!clicks());
-    disk.shut(false);
-    follower.wait_live(&id).await;
-    assert_eq!(follower.ask("Third", "n").await.unwrap(), Value::Int(21));
-    follower.stop();
+        let clicks = || disk.log.topics().unwrap().iter().any(|(topic, _)| topic == "Click.v1");
+        assert!(!clicks());
+        follower.controller.lead().await.unwrap();
+        assert!(!clicks());
+        disk.shut(false);
+        follower.wait_live(&id).await;
+        assert_eq!(follower.ask("Third", "n").await.unwrap(), Value::Int(21));
+        follower.stop();
+    }
 }

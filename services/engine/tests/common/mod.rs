@@ -4,6 +4,8 @@
 
 pub mod chained;
 pub mod emitted;
+pub mod said;
+pub mod sliced;
 
 use bytes::Bytes;
 use std::collections::{BTreeMap, HashSet};
@@ -18,7 +20,7 @@ use thyme_core::window::Window;
 use thyme_engine::{DatasetJob, EmitJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
 use thyme_log::model::FaultyLog;
 use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
-use thyme_state::{Event, StateStore, Table, Visible};
+use thyme_state::{Digest, Event, StateStore, States, Table, Visible};
 
 pub const HOUR: i64 = 3_600_000_000;
 pub const PARTITIONS: u16 = 3;
@@ -323,9 +325,46 @@ pub fn left(
     all
 }
 
+/// One state, or those of all slices.
+pub trait Held {
+    fn states(&self) -> States;
+}
+
+impl Held for Arc<StateStore> {
+    fn states(&self) -> States {
+        self.clone().into()
+    }
+}
+
+impl Held for States {
+    fn states(&self) -> States {
+        self.clone()
+    }
+}
+
 /// All events of a key in a table, in order.
-pub fn stored(state: &Arc<StateStore>, table: &Table, key: &[u8]) -> Vec<Event> {
-    state.snapshot().events(table, key, i64::MIN, i64::MAX, &Visible::ALL, None).unwrap()
+pub fn stored(state: &impl Held, table: &Table, key: &[u8]) -> Vec<Event> {
+    let snapshot = state.states().snapshot();
+    let state = snapshot.of(partition(key, PARTITIONS), PARTITIONS);
+    state.events(table, key, i64::MIN, i64::MAX, &Visible::ALL, None).unwrap()
+}
+
+/// The digest of a table's rows in all slices.
+pub fn digest_of(state: &impl Held, table: &Table) -> Digest {
+    state.states().snapshot().digest().unwrap().table(table.id)
+}
+
+/// The state once more, slice by slice, has the same digests.
+pub fn check_rebuilt(log: &Arc<dyn EventLog>, state: &impl Held, spec: &JobSpec) {
+    let (states, options) = (state.states(), EngineOptions::default());
+    let fresh = states_of(states.slices());
+    let compared = thyme_engine::rebuild(&states.snapshot(), &fresh, log, spec, &options, &mut |_, _| true).unwrap();
+    assert!(compared.is_equal(), "{compared:?}");
+}
+
+/// Empty ones.
+pub fn states_of(slices: u16) -> States {
+    States::new((0..slices).map(|_| StateStore::in_memory().unwrap()).collect())
 }
 
 /// (time, origin, amount) of what a table holds for a key.

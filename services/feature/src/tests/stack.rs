@@ -109,7 +109,7 @@ impl Stack {
         ingestor.deploy(Targets::new(&compiled, |_| Ok(LOG)).unwrap());
         let runs = Arc::new(Kept::default());
         let query = Arc::new(QueryEngine::new(QueryParts {
-            state,
+            states: state.into(),
             extractors: Arc::new(NoExtractors),
             clock,
             runs: runs.clone(),

@@ -97,6 +97,11 @@ impl Cursor {
         self.kept_from
     }
 
+    /// Whether it can be read from there.
+    pub fn serves(&self, from: u64) -> bool {
+        self.queue.is_some() && (self.kept_from..=self.next).contains(&from)
+    }
+
     pub fn strays(&self) -> u64 {
         self.strays
     }
@@ -111,7 +116,7 @@ impl Cursor {
         }
     }
 
-    /// Records from `from` on, which is where the cursor stands or among what it returned last.
+    /// Records from `from` on, which it [serves](Self::serves).
     pub fn read(&mut self, from: u64, budget: Budget) -> Result<Vec<LogRecord>> {
         let again = self.kept.partition_point(|record| record.offset < from);
         let mut records: Vec<LogRecord> = self.kept[again..].to_vec();

@@ -64,14 +64,20 @@ impl Reader {
 
     pub fn read(&self, topic: &str, partition: u16, from: u64, budget: Budget) -> Result<Vec<LogRecord>> {
         self.connection.topics.check(topic, partition)?;
-        let cursor = match self.standing_at(topic, partition, from) {
-            Some(cursor) => cursor,
-            None => self.place(topic, partition, from)?,
-        };
-        let (outcome, next, kept_from) = {
-            let mut cursor = cursor.lock();
-            let outcome = cursor.read(from, budget);
-            (outcome, cursor.next(), cursor.kept_from())
+        let mut standing = self.standing_at(topic, partition, from);
+        let (cursor, outcome, next, kept_from) = loop {
+            let cursor = match standing.take() {
+                Some(cursor) => cursor,
+                None => self.place(topic, partition, from)?,
+            };
+            let mut held = cursor.lock();
+            // Another thread may have had it first, and moved it on or closed it.
+            if held.serves(from) {
+                let outcome = held.read(from, budget);
+                let (next, kept_from) = (held.next(), held.kept_from());
+                drop(held);
+                break (cursor, outcome, next, kept_from);
+            }
         };
         match &outcome {
             Ok(_) => {

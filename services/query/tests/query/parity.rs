@@ -1,6 +1,6 @@
 //! Online, point in time and export give the same bits, and these are those of a brute force over all events.
 
-use crate::world::{HOUR, NATIVE, World, question, wait};
+use crate::world::{HOUR, NATIVE, World, definitions, functions, question, wait};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use thyme_core::aggregate::Outcome;
 use thyme_core::aggregate::oracle::{OracleEvent, expected};
 use thyme_core::position::Position;
 use thyme_core::schema::DataType;
+use thyme_core::time::ClockMode;
 use thyme_core::value::Value;
 use thyme_query::{At, ExportQuestion};
 
@@ -69,8 +70,9 @@ proptest! {
         orders in orders(),
         asked in prop::collection::vec((prop::sample::select(vec!["a", "b", "c", "d"]), 0usize..120, -1i64..2, 0usize..3), 1..40),
         exclusive: bool,
+        slices in 1u16..6,
     ) {
-        let world = World::new(None);
+        let world = World::sliced(definitions(None), functions(), ClockMode::Event, slices);
         world.orders(&orders);
         // At edges of windows around events, a microsecond before and after.
         let windows = [0, HOUR, 2 * HOUR];

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use thyme_core::aggregate::TableLayout;
 use thyme_core::definition::{Compiled, Definitions, ModuleDef, compile};
+use thyme_core::slice::Slice;
 use thyme_core::time::{Clock, ClockMode};
 use thyme_core::value::Value;
 use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
@@ -18,9 +19,11 @@ use thyme_query::{
     Given, GivenMap, LoadReport, QueryEngine, QueryOptions, QueryParts, Question, RunKind, RunRecord, RunSink,
     ServedTable,
 };
-use thyme_state::{StateStore, Table};
+use thyme_state::{StateStore, States, Table};
 
 pub const HOUR: i64 = 3_600_000_000;
+/// Of how many states answers are, unless a test says otherwise.
+const SLICES: u16 = 3;
 
 /// The extractors of these tests, in Rust: what each does with a row.
 pub type Function = Arc<dyn Fn(&ExtractorCall, usize) -> Result<Vec<thyme_query::Extracted>, Arc<str>> + Send + Sync>;
@@ -69,7 +72,8 @@ pub struct World {
     pub functions: Arc<Functions>,
     pub compiled: Arc<Compiled>,
     ingestor: Ingestor,
-    engine: Mutex<Engine>,
+    /// Of all slices.
+    engines: Mutex<Vec<Engine>>,
 }
 
 /// Orders, their statistics by user and by shop, and features over both.
@@ -190,14 +194,23 @@ impl World {
     }
 
     pub fn with(definitions: Json, functions: Functions, clock_mode: ClockMode) -> World {
+        World::sliced(definitions, functions, clock_mode, SLICES)
+    }
+
+    /// On so many engines and states.
+    pub fn sliced(definitions: Json, functions: Functions, clock_mode: ClockMode, slices: u16) -> World {
         let definitions: Definitions = serde_json::from_value(definitions).unwrap();
         let compiled = Arc::new(compile(&definitions).unwrap());
         let (job, tables) = wire(&compiled);
         let log: Arc<dyn thyme_log::EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-        let state = StateStore::in_memory().unwrap();
-        let options = EngineOptions { clock: clock_mode, durable: false, ..EngineOptions::default() };
-        let mut engine = Engine::open(state.clone(), log.clone(), options).unwrap();
-        engine.deploy(&job).unwrap();
+        let states = States::new((0..slices).map(|_| StateStore::in_memory().unwrap()).collect());
+        let engine = |(slice, state): (Slice, &Arc<StateStore>)| {
+            let options = EngineOptions { clock: clock_mode, durable: false, slice, ..EngineOptions::default() };
+            let mut engine = Engine::open(state.clone(), log.clone(), options).unwrap();
+            engine.deploy(&job).unwrap();
+            engine
+        };
+        let engines = Mutex::new(Slice::all(slices).zip(states.iter()).map(engine).collect());
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let runs = Arc::new(Runs::default());
         let functions = Arc::new(functions);
@@ -205,7 +218,7 @@ impl World {
         let targets = Targets::new(&compiled, |identity| Ok(ids(&compiled)[identity])).unwrap();
         ingestor.deploy(targets);
         let query = QueryEngine::new(QueryParts {
-            state,
+            states,
             extractors: functions.clone(),
             clock: clock.clone(),
             runs: runs.clone(),
@@ -219,7 +232,7 @@ impl World {
             clock: clock_mode,
             unavailable: BTreeMap::from([("Later".to_string(), "12 of 40 records".to_string())]),
         });
-        World { query: Arc::new(query), clock, runs, functions, compiled, ingestor, engine: Mutex::new(engine) }
+        World { query: Arc::new(query), clock, runs, functions, compiled, ingestor, engines }
     }
 
     /// Appends orders (user, time, shop, amount, items) at the clock's time and applies them.
@@ -241,7 +254,12 @@ impl World {
         let rows = Rows::Named(rows.collect());
         let receipt = self.ingestor.ingest("Order", rows, &RowIds::default()).await.unwrap();
         assert_eq!(receipt.rejected.len(), 0);
-        self.engine.lock().run_to_end().unwrap();
+        self.run_to_end();
+    }
+
+    /// What one engine routes, others read.
+    fn run_to_end(&self) {
+        while self.engines.lock().iter_mut().map(|engine| engine.step().unwrap()).sum::<usize>() > 0 {}
     }
 
     pub fn ask(&self, question: Question) -> thyme_core::Result<Answer> {

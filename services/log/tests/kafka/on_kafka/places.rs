@@ -72,3 +72,39 @@ async fn another_topic_of_the_same_name_is_read_from_its_start() {
         log.forget("t");
     }
 }
+
+/// A rebuild beside the engine, engines of several slices: whoever finds a place taken must not get what follows it. So much is read
+/// at once that nobody can have it a second time from what was kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn threads_at_the_same_place_each_read_everything() {
+    let log = KafkaLog::open(settings(&BROKER, &own_prefix(), &[])).unwrap();
+    log.create_topic("t", 1).unwrap();
+    let value = "x".repeat(64 << 10);
+    for _ in 0..8 {
+        log.append(vec![batch("t", 0, &[value.as_str(); 16])]).await.unwrap();
+    }
+    let all: Vec<u64> = offsets(&log, &std::sync::Barrier::new(1));
+    assert_eq!(all.len(), 128);
+    for round in 0..5 {
+        let together = std::sync::Barrier::new(4);
+        std::thread::scope(|scope| {
+            let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| offsets(&log, &together))).collect();
+            for reader in readers {
+                assert_eq!(reader.join().unwrap(), all, "round {round}");
+            }
+        });
+    }
+}
+
+/// Of all records of `t`, read from its start, each time when all are there.
+fn offsets(log: &KafkaLog, together: &std::sync::Barrier) -> Vec<u64> {
+    let (mut found, mut from) = (Vec::new(), 0);
+    let end = log.end_offset("t", 0).unwrap();
+    together.wait();
+    while from < end {
+        let records = log.read("t", 0, from, 1000, 2 << 20).unwrap();
+        found.extend(records.iter().map(|record| record.offset));
+        from = records.last().map_or(end, |last| last.offset + 1);
+    }
+    found
+}

@@ -1,0 +1,213 @@
+//! Several engines on one log, each with a slice of it, a state and a producer of its own, in any order of turns, with crashes, lost
+//! transactions and lost states: their tables together have the bytes of those of one engine, and hold what a brute force says.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
+mod common;
+
+use common::chained::*;
+use common::emitted::check_emitted;
+use common::said::Said;
+use common::sliced::Sliced;
+use common::*;
+use proptest::prelude::*;
+use std::sync::Arc;
+use thyme_core::ErrorKind;
+use thyme_core::record::EventId;
+use thyme_core::slice::Slice;
+use thyme_engine::{Engine, EngineOptions, JobSpec, Role};
+use thyme_log::model::FaultyLog;
+use thyme_log::{Batch, EmbeddedLog, EventLog};
+use thyme_state::StateStore;
+
+const START: i64 = 1_700_000_000_000_000;
+const MINUTE: i64 = HOUR / 60;
+
+fn event() -> impl Strategy<Value = Sent> {
+    let id = prop_oneof![1 => (0u8..60).prop_map(|name| EventId::Given(vec![name].into())), 3 => Just(EventId::None)];
+    let city = proptest::option::weighted(0.9, 0u8..3);
+    (0u8..6, 0i64..30 * HOUR, 0u32..16, city, id).prop_map(|(user, time, quarters, city, id)| Sent {
+        user: format!("u{user}"),
+        time: START + time / MINUTE * MINUTE,
+        // Quarters, so that a sum is the same in any order.
+        amount: f64::from(quarters) / 4.0,
+        city: city.map(|city| format!("c{city}")),
+        id,
+        append_time: START,
+    })
+}
+
+fn written() -> impl Strategy<Value = Written> {
+    prop_oneof![8 => event().prop_map(Written::Event), 1 => (0u8..6).prop_map(|user| Written::Erase(format!("u{user}")))]
+}
+
+fn new_log() -> Arc<dyn EventLog> {
+    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
+    append(&log, Vec::new());
+    log
+}
+
+fn batches(written: &[Written]) -> Vec<Batch> {
+    written.iter().map(Written::batch).collect()
+}
+
+fn cases() -> u32 {
+    ProptestConfig::default().cases.div_ceil(4)
+}
+
+/// A storm over a log that loses transactions, and then all that is left; by a spec that is there to stay.
+fn storm(sliced: &mut Sliced, spec: &JobSpec, log: &Arc<dyn EventLog>, more: Vec<Batch>, seed: u64) {
+    storm_and_look(sliced, spec, log, more, seed, |_| ());
+}
+
+fn storm_and_look(
+    sliced: &mut Sliced,
+    spec: &JobSpec,
+    log: &Arc<dyn EventLog>,
+    more: Vec<Batch>,
+    seed: u64,
+    look: impl FnMut(&Sliced),
+) {
+    let faulty = Arc::new(FaultyLog::seeded_commits(log.clone(), seed, 3).with_late_reads(seed, 6));
+    let bad: Arc<dyn EventLog> = faulty.clone();
+    sliced.storm(spec, &bad, more, look);
+    faulty.heal();
+    sliced.start_all(spec, log, 7, Role::Owner);
+    sliced.run_to_end();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    /// Tables by the dataset's key and by another, and the topics that other consumers read.
+    #[test]
+    fn slices_make_the_tables_and_topics_of_one_engine(
+        events in proptest::collection::vec(event(), 1..100),
+        slices in 1u16..5,
+        seed: u64,
+        loses_state: bool,
+    ) {
+        let (world, log, mut sliced) = (World::emitting(), new_log(), Sliced::new(slices, seed));
+        sliced.loses_state = loses_state;
+        storm(&mut sliced, &world.spec(true), &log, events.iter().map(Sent::batch).collect(), seed);
+        let kept = accepted(&events);
+        check_emitted(&log, &world, &kept);
+        let one = StateStore::in_memory().unwrap();
+        let options = EngineOptions { tick_records: 5, role: Role::Follower, ..EngineOptions::default() };
+        let mut engine = Engine::open(one.clone(), log.clone(), options).unwrap();
+        engine.deploy(&world.spec(true)).unwrap();
+        engine.run_to_end().unwrap();
+        for table in [&world.raw, &world.direct, &world.routed] {
+            prop_assert_eq!(digest_of(&sliced, table), one.digest(table).unwrap(), "table {}", table.id);
+        }
+        for city in ["c0", "c1", "c2"] {
+            let key = thyme_core::key::encode_key(&[thyme_core::Value::str(city)]).unwrap();
+            let wanted = expected(&kept, |event| event.city.as_deref() == Some(city));
+            prop_assert_eq!(essence(&stored(&sliced, &world.routed, &key), 0), wanted);
+        }
+    }
+
+    /// Rows of rows; and what the engines say together on the way is true.
+    #[test]
+    fn slices_make_the_rows_of_rows_of_one_engine(
+        events in proptest::collection::vec(event(), 1..70),
+        slices in 1u16..5,
+        seed: u64,
+    ) {
+        let (world, log, mut sliced) = (Chained::new(), new_log(), Sliced::new(slices, seed));
+        let mut said = Vec::new();
+        let more = events.iter().map(Sent::batch).collect();
+        storm_and_look(&mut sliced, &world.spec(), &log, more, seed, |sliced| {
+            if sliced.is_whole() {
+                said.push(Said::now(&world, sliced, &log, &sliced.handle()));
+            }
+        });
+        let last = Said::now(&world, &sliced, &log, &sliced.handle());
+        said.iter().for_each(|said| said.check(&last));
+        let ends: Vec<u64> = (0..PARTITIONS).map(|part| log.end_offset("Order.v1", part).unwrap()).collect();
+        prop_assert_eq!(&last.applied, &ends);
+        for name in PIPELINES {
+            prop_assert!(sliced.handle().build_progress(world.table(name).id).caught_up, "{}", name);
+        }
+        let kept = accepted(&events);
+        check_logs(&log, &world, &kept);
+        check_tables(&sliced, &log, &world, &kept);
+        check_others(&log, &sliced, &world);
+    }
+
+    /// Erases, builds without what they took, takeovers: each slice needs the erases of all partitions.
+    #[test]
+    fn slices_leave_out_what_was_erased(
+        all in proptest::collection::vec(written(), 2..80),
+        cut in 0usize..80,
+        slices in 1u16..5,
+        seed: u64,
+        loses_state: bool,
+    ) {
+        let cut = cut % all.len();
+        let (log, old, mut sliced) = (new_log(), Chained::new(), Sliced::new(slices, seed));
+        sliced.loses_state = loses_state;
+        storm(&mut sliced, &old.spec(), &log, batches(&all[..cut]), seed);
+        let first = Chained::knowing(&sliced.handle().erased_below(LOG, PARTITIONS));
+
+        // What comes meanwhile may hold erases: those are not this build's to know.
+        storm(&mut sliced, &old.with(&first), &log, batches(&all[cut..]), seed ^ 1);
+        for name in PIPELINES {
+            prop_assert!(sliced.handle().build_progress(first.table(name).id).caught_up, "{}", name);
+        }
+        check_others(&log, &sliced, &first);
+        let last = Chained::knowing(&sliced.handle().erased_below(LOG, PARTITIONS));
+
+        storm(&mut sliced, &first.spec(), &log, Vec::new(), seed ^ 2);
+        storm(&mut sliced, &first.with(&last), &log, Vec::new(), seed ^ 3);
+        storm(&mut sliced, &last.spec(), &log, Vec::new(), seed ^ 4);
+        let gone: Vec<u32> = PIPELINES.iter().map(|name| old.table(name).id).collect();
+        let is_used = |id: &u32| PIPELINES.iter().any(|name| last.table(name).id == *id);
+        sliced.drop_state(&gone.into_iter().filter(|id| !is_used(id)).collect::<Vec<u32>>());
+        let kept = accepted_below(&all, &[u64::MAX; PARTITIONS as usize]);
+        check_tables(&sliced, &log, &last, &kept);
+        check_others(&log, &sliced, &last);
+    }
+
+    /// Followers of some slices beside owners of others, and the other way round: who sends is no matter of the rows.
+    #[test]
+    fn followers_have_the_slices_of_owners(
+        events in proptest::collection::vec(event(), 1..60),
+        slices in 1u16..5,
+        seed: u64,
+    ) {
+        let (world, log) = (Chained::new(), new_log());
+        let (mut owners, mut followers) = (Sliced::new(slices, seed), Sliced::new(slices, seed ^ 1));
+        owners.start_all(&world.spec(), &log, 4, Role::Owner);
+        followers.start_all(&world.spec(), &log, 3, Role::Follower);
+        append(&log, events.iter().map(Sent::batch).collect());
+        owners.run_to_end();
+        followers.run_to_end();
+        for table in PIPELINES.map(|name| world.table(name)) {
+            prop_assert_eq!(digest_of(&owners, &table), digest_of(&followers, &table), "table {}", table.id);
+        }
+        check_tables(&followers, &log, &world, &accepted(&events));
+    }
+}
+
+/// Of what is there a slice's state has its own share, which is of no use as another.
+#[test]
+fn the_state_of_another_slice_is_refused() {
+    let (world, log, state) = (World::new(), new_log(), StateStore::in_memory().unwrap());
+    let open = |index: u16, of: u16| {
+        let options = EngineOptions { slice: Slice { index, of }, ..EngineOptions::default() };
+        Engine::open(state.clone(), log.clone(), options)
+    };
+    open(1, 3).unwrap().deploy(&world.spec(true)).unwrap();
+    assert!(open(1, 3).is_ok());
+    for (index, of) in [(0, 3), (1, 2), (0, 1)] {
+        let error = open(index, of).err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(error.message().contains("(slice 1 of 3)"), "{error}");
+    }
+    let whole = StateStore::in_memory().unwrap();
+    append(&log, batches(&[Written::Erase("u1".to_string())]));
+    world.engine(&whole, &log, 8).run_to_end().unwrap();
+    let options = EngineOptions { slice: Slice { index: 0, of: 2 }, ..EngineOptions::default() };
+    assert!(Engine::open(whole, log, options).is_err());
+}
