@@ -1,4 +1,5 @@
-//! The state once more, from the start of the log, to be compared with the one that answers: both must have the same digests.
+//! The state once more, from the start of the log, to be compared with the one that answers: both must have the same digests. And a
+//! state of before, worked off up to the place of another one.
 //!
 //! The log is only read. Nothing is created, sent or fenced, so that this runs beside the engine; and nothing is read beyond the
 //! place of the state that is compared.

@@ -6,6 +6,7 @@
 mod common;
 
 use common::chained::*;
+use common::drawn::*;
 use common::emitted::records;
 use common::said::Said;
 use common::*;
@@ -17,49 +18,18 @@ use thyme_core::position::PositionSet;
 use thyme_core::record::{EventId, Record};
 use thyme_engine::{Engine, JobSpec, Role};
 use thyme_log::model::FaultyLog;
-use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
+use thyme_log::{Batch, EventLog, NewRecord};
 use thyme_state::StateStore;
 
-const START: i64 = 1_700_000_000_000_000;
-const MINUTE: i64 = HOUR / 60;
-
-fn event() -> impl Strategy<Value = Sent> {
-    let id = prop_oneof![1 => (0u8..60).prop_map(|name| EventId::Given(vec![name].into())), 3 => Just(EventId::None)];
-    let city = proptest::option::weighted(0.9, 0u8..3);
-    (0u8..4, 0i64..30 * HOUR, 0u32..16, city, id).prop_map(|(user, time, quarters, city, id)| Sent {
-        user: format!("u{user}"),
-        // Minutes, so that events lie at the ends of windows.
-        time: START + time / MINUTE * MINUTE,
-        // Quarters, so that a sum is the same in any order.
-        amount: f64::from(quarters) / 4.0,
-        city: city.map(|city| format!("c{city}")),
-        id,
-        append_time: START,
-    })
-}
-
-fn written() -> impl Strategy<Value = Written> {
-    prop_oneof![8 => event().prop_map(Written::Event), 1 => (0u8..4).prop_map(|user| Written::Erase(format!("u{user}")))]
-}
+const USERS: u8 = 4;
 
 fn order(user: &str, minute: i64, amount: f64, city: &str) -> Sent {
     let time = START + minute * MINUTE;
     Sent { user: user.into(), time, amount, city: Some(city.into()), id: EventId::None, append_time: START }
 }
 
-fn new_log() -> Arc<dyn EventLog> {
-    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-    append(&log, Vec::new());
-    log
-}
-
 fn write(log: &Arc<dyn EventLog>, written: &[Written]) {
     append(log, written.iter().map(Written::batch).collect());
-}
-
-/// Each is a dozen of engines on three states and more; `PROPTEST_CASES` asks for more.
-fn cases() -> u32 {
-    ProptestConfig::default().cases.div_ceil(4)
 }
 
 /// Works `more` off with engines that vanish in the midst of it and lose transactions; the last comes to the end.
@@ -96,7 +66,7 @@ proptest! {
 
     #[test]
     fn every_row_is_in_the_tables_once(
-        events in proptest::collection::vec(event(), 1..80),
+        events in proptest::collection::vec(event(USERS), 1..80),
         ticks in proptest::collection::vec(1usize..20, 1..7),
         seed: u64,
         loses_state: bool,
@@ -113,7 +83,7 @@ proptest! {
     /// Pipelines that are added later find the rows of all events, and are ready when they have them.
     #[test]
     fn a_pipeline_that_is_added_later_is_whole(
-        events in proptest::collection::vec(event(), 1..80),
+        events in proptest::collection::vec(event(USERS), 1..80),
         before in 0usize..30,
         tick in 1usize..20,
     ) {
@@ -141,7 +111,7 @@ proptest! {
     /// emitters are.
     #[test]
     fn what_is_said_of_rows_is_true(
-        events in proptest::collection::vec(event(), 1..60),
+        events in proptest::collection::vec(event(USERS), 1..60),
         ticks in proptest::collection::vec(1usize..12, 1..4),
         seed: u64,
     ) {
@@ -173,7 +143,7 @@ proptest! {
     /// Erases, builds without what they took, takeovers; in the end everything is as if the erased events had never been accepted.
     #[test]
     fn tables_of_rows_are_without_what_was_erased(
-        all in proptest::collection::vec(written(), 2..80),
+        all in proptest::collection::vec(written(USERS), 2..80),
         cut in 0usize..80,
         ticks in proptest::collection::vec(1usize..20, 1..5),
         seed: u64,

@@ -1,11 +1,10 @@
 //! Several engines on one log, each with a slice of it, a state and a producer of its own, in any order of turns, with crashes, lost
 //! transactions and lost states: their tables together have the bytes of those of one engine, and hold what a brute force says.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
-
 mod common;
 
 use common::chained::*;
+use common::drawn::*;
 use common::emitted::check_emitted;
 use common::said::Said;
 use common::sliced::Sliced;
@@ -13,46 +12,16 @@ use common::*;
 use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::ErrorKind;
-use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
 use thyme_engine::{Engine, EngineOptions, JobSpec, Role};
 use thyme_log::model::FaultyLog;
-use thyme_log::{Batch, EmbeddedLog, EventLog};
+use thyme_log::{Batch, EventLog};
 use thyme_state::StateStore;
 
-const START: i64 = 1_700_000_000_000_000;
-const MINUTE: i64 = HOUR / 60;
-
-fn event() -> impl Strategy<Value = Sent> {
-    let id = prop_oneof![1 => (0u8..60).prop_map(|name| EventId::Given(vec![name].into())), 3 => Just(EventId::None)];
-    let city = proptest::option::weighted(0.9, 0u8..3);
-    (0u8..6, 0i64..30 * HOUR, 0u32..16, city, id).prop_map(|(user, time, quarters, city, id)| Sent {
-        user: format!("u{user}"),
-        time: START + time / MINUTE * MINUTE,
-        // Quarters, so that a sum is the same in any order.
-        amount: f64::from(quarters) / 4.0,
-        city: city.map(|city| format!("c{city}")),
-        id,
-        append_time: START,
-    })
-}
-
-fn written() -> impl Strategy<Value = Written> {
-    prop_oneof![8 => event().prop_map(Written::Event), 1 => (0u8..6).prop_map(|user| Written::Erase(format!("u{user}")))]
-}
-
-fn new_log() -> Arc<dyn EventLog> {
-    let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
-    append(&log, Vec::new());
-    log
-}
+const USERS: u8 = 6;
 
 fn batches(written: &[Written]) -> Vec<Batch> {
     written.iter().map(Written::batch).collect()
-}
-
-fn cases() -> u32 {
-    ProptestConfig::default().cases.div_ceil(4)
 }
 
 /// A storm over a log that loses transactions, and then all that is left; by a spec that is there to stay.
@@ -82,7 +51,7 @@ proptest! {
     /// Tables by the dataset's key and by another, and the topics that other consumers read.
     #[test]
     fn slices_make_the_tables_and_topics_of_one_engine(
-        events in proptest::collection::vec(event(), 1..100),
+        events in proptest::collection::vec(event(USERS), 1..100),
         slices in 1u16..5,
         seed: u64,
         loses_state: bool,
@@ -110,7 +79,7 @@ proptest! {
     /// Rows of rows; and what the engines say together on the way is true.
     #[test]
     fn slices_make_the_rows_of_rows_of_one_engine(
-        events in proptest::collection::vec(event(), 1..70),
+        events in proptest::collection::vec(event(USERS), 1..70),
         slices in 1u16..5,
         seed: u64,
     ) {
@@ -138,7 +107,7 @@ proptest! {
     /// Erases, builds without what they took, takeovers: each slice needs the erases of all partitions.
     #[test]
     fn slices_leave_out_what_was_erased(
-        all in proptest::collection::vec(written(), 2..80),
+        all in proptest::collection::vec(written(USERS), 2..80),
         cut in 0usize..80,
         slices in 1u16..5,
         seed: u64,
@@ -172,7 +141,7 @@ proptest! {
     /// Followers of some slices beside owners of others, and the other way round: who sends is no matter of the rows.
     #[test]
     fn followers_have_the_slices_of_owners(
-        events in proptest::collection::vec(event(), 1..60),
+        events in proptest::collection::vec(event(USERS), 1..60),
         slices in 1u16..5,
         seed: u64,
     ) {

@@ -1,7 +1,7 @@
 //! The one function that answers: gRPC unary and batch, HTTP, Flight, the SDK, MockContext and tests all ask [`QueryEngine`].
 //!
 //! A featureset is planned when it is deployed, not per request: which tables its features read under which keys, which
-//! windows these share, in which order its extractors run. A question then takes one snapshot of the state and reads it.
+//! windows these share, in which order its extractors run. A question then takes one snapshot of each state and reads them.
 
 mod answer;
 mod applied;

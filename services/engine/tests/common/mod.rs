@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, dead_code, reason = "helpers of tests; each test file uses its part")]
 
 pub mod chained;
+pub mod drawn;
 pub mod emitted;
 pub mod said;
 pub mod sliced;

@@ -34,7 +34,7 @@ impl Said {
         };
         let names = |start: &str, count: u8| (0..count).map(|number| Value::str(format!("{start}{number}"))).collect();
         let keys: [Vec<Value>; 4] =
-            [names("u", 4), (1..80).map(Value::Int).collect(), names("c", 3), vec![Value::str("all")]];
+            [names("u", 6), (1..80).map(Value::Int).collect(), names("c", 3), vec![Value::str("all")]];
         let rows_of = |name: &str, keys: &[Value]| {
             let mut rows = Vec::new();
             for key in keys.iter().map(|key| encode_key(std::slice::from_ref(key)).unwrap()) {
