@@ -30,7 +30,7 @@ RUST_TESTS := --config tools/tests.toml --release $(RUST_CRATES)
 CLIPPY := $(if $(shell cargo clippy --version 2>/dev/null),RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tools/clippy/rustc)
 RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(RUST_TESTS) $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
-RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
 .PHONY: help deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
 
