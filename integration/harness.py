@@ -15,8 +15,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from commands import Command, run_command
 from thyme.client import Client
 
 SOAK = "THYME_SOAK" in os.environ
@@ -65,22 +66,26 @@ class Server:
             "THYME_SERVER__CLOCK": clock,
             **(env or {}),
         }
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: Command | subprocess.Popen[bytes] | None = None
 
     @property
     def log_file(self) -> Path:
         return self.directory / "server.log"
 
+    def arguments(self, *arguments: str) -> tuple[str, ...]:
+        addresses = ("--control-addr", self.control, "--query-addr", self.queries)
+        return ("serve", "--data-dir", "data", *addresses, *arguments)
+
     def command(self, *arguments: str) -> list[str]:
-        addresses = ["--control-addr", self.control, "--query-addr", self.queries]
-        return [sys.executable, "-m", "thyme", "serve", "--data-dir", "data", *addresses, *arguments]
+        return [sys.executable, "-m", "thyme", *self.arguments(*arguments)]
 
     def launch(self, *arguments: str) -> None:
         """Starts the process and waits for nothing."""
-        with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(
-                self.command(*arguments), cwd=self.directory, stdout=log, stderr=log, env=self.env
-            )
+        with open(self.log_file, "ab") as log, open(os.devnull, "rb") as nothing:
+            self.process = self.begin(arguments, stdin=nothing, stdout=log, stderr=log)
+
+    def begin(self, arguments: tuple[str, ...], **files: IO) -> Command | subprocess.Popen[bytes]:
+        return Command(self.arguments(*arguments), cwd=self.directory, env=self.env, **files)
 
     def start(self, *arguments: str) -> Server:
         self.launch(*arguments)
@@ -133,10 +138,7 @@ class Server:
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """A `thyme` command, in the server's directory."""
-        command = [sys.executable, "-m", "thyme", *arguments]
-        return subprocess.run(
-            command, cwd=self.directory, capture_output=True, text=True, input=stdin, env=self.env, timeout=300
-        )
+        return run_command(arguments, cwd=self.directory, env=self.env, stdin=stdin)
 
     def data(self, *arguments: str) -> Any:
         """What a command prints as JSON."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -88,3 +89,6 @@ class ServerInside(Server):
         enter = self.mounts.inside()
         enter[-1] = f"--wd={self.directory}"
         return [*enter, *super().command(*arguments)]
+
+    def begin(self, arguments: tuple[str, ...], **files: IO) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(self.command(*arguments), cwd=self.directory, env=self.env, **files)

@@ -13,6 +13,8 @@ version="$(sha256sum "$here/kafka/pom.xml" | cut -c1-16)"
 jars="$cache/$version"
 # Java's archive of the loaded classes (class data sharing): a start takes half the processor time.
 classes="$jars/classes.jsa"
+# A broker's directory before its first start.
+formatted="$jars/formatted"
 
 # Whoever drives `serve` reads standard output only: it is told there too.
 fail() {
@@ -131,17 +133,32 @@ clean() {
   rm -rf "$home"
 }
 
+# Formats the directory: a cluster of its own each time, its id without a leading dash, which would be taken for an option.
+# Nothing else of it differs from time to time, so that the next broker takes a copy.
+format() {
+  local cluster data
+  data="$(sed -n 's/^log.dirs=//p' "$home/server.properties" | tail -1)"
+  cluster="$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c1-22)"
+  if [ -d "$formatted" ]; then
+    mkdir -p "$data"
+    cp -r "$formatted/." "$data"
+    sed -i "s/^cluster.id=.*/cluster.id=$cluster/" "$data/meta.properties"
+    return
+  fi
+  (jvm kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties") >"$home/format.log" 2>&1 ||
+    { cat "$home/format.log" >&2; fail "the Kafka broker's storage could not be formatted: $(tail -1 "$home/format.log")"; }
+  # Another process may be first, or the cache may be full: then every start formats.
+  cp -r "$data" "$formatted.$$" && mv -nT "$formatted.$$" "$formatted" || true
+  rm -rf "$formatted.$$"
+}
+
 prepare() {
   fetch
   home="$(mktemp -d "${TMPDIR:-/tmp}/thyme-kafka.XXXXXX")"
   broker=""
   trap clean EXIT
   configure "$@"
-  # Formats the directory: a cluster of its own each time, its id without a leading dash, which would be taken for an option.
-  local cluster
-  cluster="$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c1-22)"
-  (jvm kafka.tools.StorageTool format -t "$cluster" -c "$home/server.properties") >"$home/format.log" 2>&1 ||
-    { cat "$home/format.log" >&2; fail "the Kafka broker's storage could not be formatted: $(tail -1 "$home/format.log")"; }
+  format
   start_fresh "$@"
 }
 

@@ -124,6 +124,8 @@ fn database_options(options: &Options, env: Option<&Env>) -> Result<(rocksdb::Op
     database.set_max_background_jobs(options.background_jobs);
     database.set_max_total_wal_size(MAX_WAL_BYTES);
     database.set_keep_log_file_num(2);
+    // RocksDB starts that many threads anew for each family of each state that it opens; 16, if not told.
+    database.set_max_file_opening_threads(options.background_jobs);
     database.set_stats_dump_period_sec(0);
     database.set_stats_persist_period_sec(0);
     database.set_bytes_per_sync(1 << 20);

@@ -6,10 +6,13 @@ mod refusals;
 use super::open;
 use crate::conformance::{self, Origin};
 use crate::{Poll, Source};
-use rdkafka::ClientConfig;
+use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::error::KafkaError;
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{ClientConfig, ClientContext};
 use serde_json::{Map, Value as Json, json};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,12 +26,30 @@ use tokio::runtime::Runtime;
 static BROKER: LazyLock<Broker> = LazyLock::new(|| Broker::start().unwrap());
 static TOPICS: AtomicUsize = AtomicUsize::new(0);
 
+/// Remembers what was not delivered: to flush succeeds nevertheless.
+#[derive(Default)]
+struct Deliveries {
+    failed: Mutex<Option<KafkaError>>,
+}
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, _)) = result {
+            *self.failed.lock() = Some(error.clone());
+        }
+    }
+}
+
 /// A topic of a test's own.
 struct Topic {
     name: String,
     address: String,
     fields: Vec<Field>,
-    producer: BaseProducer,
+    producer: BaseProducer<Deliveries>,
     admin: AdminClient<DefaultClientContext>,
     runtime: Runtime,
 }
@@ -48,7 +69,7 @@ impl Topic {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let fields = conformance::fields();
-        let (producer, admin) = (config.create().unwrap(), config.create().unwrap());
+        let (producer, admin) = (producer(&config), config.create().unwrap());
         let topic = Topic { name, address: address.to_string(), fields, producer, admin, runtime };
         topic.create(partitions);
         topic
@@ -66,10 +87,15 @@ impl Topic {
                 Err(error) => panic!("{error:?}"),
             }
         }
+        self.await_leaders(usize::try_from(partitions).unwrap());
+    }
+
+    /// Until then a producer takes its records for ones to a partition that there is not.
+    fn await_leaders(&self, count: usize) {
         let has_leaders = || {
             let metadata = self.admin.inner().fetch_metadata(Some(&self.name), Duration::from_secs(5)).unwrap();
             let partitions = metadata.topics()[0].partitions();
-            !partitions.is_empty() && partitions.iter().all(|partition| partition.leader() >= 0)
+            partitions.len() == count && partitions.iter().all(|partition| partition.leader() >= 0)
         };
         while !has_leaders() {
             std::thread::sleep(Duration::from_millis(20));
@@ -83,6 +109,13 @@ impl Topic {
     fn grow(&self, partitions: usize) {
         let new = NewPartitions::new(&self.name, partitions);
         self.runtime.block_on(self.admin.create_partitions([&new], &AdminOptions::new())).unwrap();
+        self.await_leaders(partitions);
+    }
+
+    /// A producer learns of other partitions in its own time; a new one knows them.
+    fn with_a_new_producer(self) -> Topic {
+        let producer = producer(ClientConfig::new().set("bootstrap.servers", &self.address));
+        Topic { producer, ..self }
     }
 
     /// As retention does it.
@@ -100,6 +133,7 @@ impl Topic {
 
     fn flush(&self) {
         self.producer.flush(Duration::from_secs(20)).unwrap();
+        assert_eq!(*self.producer.context().failed.lock(), None, "not delivered");
     }
 
     fn send_rows(&self, partition: i32, rows: &[Vec<Value>]) {
@@ -124,6 +158,10 @@ impl Topic {
     fn poll(&self, cursor: Option<&Poll>, max_rows: usize) -> Result<Poll> {
         self.source().poll(cursor.map(|poll| poll.cursor.as_slice()), max_rows)
     }
+}
+
+fn producer(config: &ClientConfig) -> BaseProducer<Deliveries> {
+    config.create_with_context(Deliveries::default()).unwrap()
 }
 
 fn ids(poll: &Poll) -> Vec<i64> {

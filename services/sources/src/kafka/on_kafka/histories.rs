@@ -48,11 +48,7 @@ fn a_partition_that_is_added_later_is_read_from_its_first_record() {
     let first = source.poll(None, 100).unwrap();
     assert_eq!(ids(&first), [0, 1, 2]);
     topic.grow(3);
-    // The producer learns of the new partitions by itself, in its own time; a new one knows them.
-    let later = Topic {
-        producer: super::ClientConfig::new().set("bootstrap.servers", &topic.address).create().unwrap(),
-        ..topic
-    };
+    let later = topic.with_a_new_producer();
     later.send_rows(2, &rows(10, 2));
     let mut cursor = first.cursor;
     let mut found = Vec::new();
@@ -208,8 +204,7 @@ fn a_topic_that_was_made_anew_is_refused_and_its_records_have_ids_of_their_own()
     refused(topic.poll(Some(&read), 100), &["partition 1 is gone"]);
     topic.delete();
     topic.create(2);
-    let fresh =
-        Topic { producer: ClientConfig::new().set("bootstrap.servers", &topic.address).create().unwrap(), ..topic };
+    let fresh = topic.with_a_new_producer();
     refused(fresh.poll(Some(&read), 100), &["ends at offset 0, and was read up to 5"]);
     fresh.send_rows(0, &rows(50, 8));
     fresh.send_rows(1, &rows(60, 8));
