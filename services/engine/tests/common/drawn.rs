@@ -36,5 +36,5 @@ pub fn new_log() -> Arc<dyn EventLog> {
 
 /// Each is a dozen of engines on three states and more; `PROPTEST_CASES` asks for more, up to a point.
 pub fn cases() -> u32 {
-    ProptestConfig::default().cases.div_ceil(4).min(1_000)
+    ProptestConfig::default().cases.div_ceil(4).min(250)
 }
