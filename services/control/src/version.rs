@@ -142,7 +142,9 @@ impl Version {
 
     /// Whether this node's state has all that this version needs to serve.
     pub fn is_built(&self, engine: &EngineHandle) -> bool {
-        let has_reached_goal = self.goal.as_ref().is_none_or(|goal| engine.is_applied(goal));
+        // What this node serves until then may have logs that the owner fills no more, since the takeover there.
+        let has_reached = |goal| engine.is_applied_in(goal, &self.ids.values().copied().collect());
+        let has_reached_goal = self.goal.as_ref().is_none_or(has_reached);
         has_reached_goal && self.builds().iter().all(|(_, id)| engine.build_progress(*id).caught_up)
     }
 

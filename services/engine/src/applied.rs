@@ -15,9 +15,8 @@ use thyme_core::position::PositionSet;
 pub struct Applied {
     /// (log id, partition) -> next offset.
     pub logs: BTreeMap<(u32, u16), u64>,
-    /// Dataset's log id -> for each partition of each log that is filled from it, how far each partition of the dataset's own log is
-    /// in it (see `Shard::covered`).
-    pub routed: HashMap<u32, Vec<Vec<Option<u64>>>>,
+    /// Dataset's log id -> each partition of each log that is filled from it.
+    pub routed: HashMap<u32, Vec<FilledPlace>>,
     pub members: HashMap<u32, Vec<MemberPlace>>,
     /// Of a dataset's own log: (log id, partition) -> place after the newest erase.
     pub erased: BTreeMap<(u32, u16), u64>,
@@ -28,6 +27,14 @@ pub struct Applied {
     feeds: BTreeMap<String, FeedPlace>,
     /// Where each dataset's own shards stood when the work was last changed: what a build must have reached.
     pub targets: PositionSet,
+}
+
+/// One partition of a log that is filled from another one.
+#[derive(Clone)]
+pub struct FilledPlace {
+    log: u32,
+    /// How far each partition of the dataset's own log is in it (see `Shard::covered`).
+    covered: Vec<Option<u64>>,
 }
 
 /// Where one consumer stands in one partition.
@@ -113,7 +120,7 @@ impl Applied {
                 });
                 place.slow_down(&covered);
             }
-            self.routed.entry(shard.own_log).or_default().push(covered);
+            self.routed.entry(shard.own_log).or_default().push(FilledPlace { log: shard.log_id, covered });
         }
     }
 }
@@ -133,16 +140,18 @@ impl<'a> Together<'a> {
         self.first.iter().chain(&self.others).map(|applied| &**applied)
     }
 
-    pub fn covers(&self, position: &PositionSet) -> bool {
+    /// Whether everything below a position is in state, through those logs that are filled from others and `is_needed`.
+    pub fn covers(&self, position: &PositionSet, is_needed: impl Fn(u32) -> bool) -> bool {
         position.0.iter().all(|((log, partition), next)| {
             let mut own = self.all().filter_map(|engine| engine.logs.get(&(*log, *partition)));
-            own.any(|applied| applied >= next) && self.has_routed(*log, *partition, *next)
+            own.any(|applied| applied >= next) && self.has_routed(*log, *partition, *next, &is_needed)
         })
     }
 
-    /// Whether every log that is filled from a dataset has worked off everything below `next` of a partition of its own log.
-    fn has_routed(&self, own_log: u32, partition: u16, next: u64) -> bool {
-        let mut shards = self.all().filter_map(|engine| engine.routed.get(&own_log)).flatten();
+    /// Whether every log that is filled from a dataset, and needed, has worked off everything below `next` of a partition of its own log.
+    fn has_routed(&self, own_log: u32, partition: u16, next: u64, is_needed: impl Fn(u32) -> bool) -> bool {
+        let filled = self.all().filter_map(|engine| engine.routed.get(&own_log)).flatten();
+        let mut shards = filled.filter(|place| is_needed(place.log)).map(|place| &place.covered);
         let reached = |covered: &Option<u64>| covered.is_none_or(|covered| covered >= next);
         shards.all(|covered| covered.get(usize::from(partition)).is_none_or(reached))
     }
@@ -168,8 +177,9 @@ impl<'a> Together<'a> {
                 progress.caught_up &= router.caught_up;
             }
             let targets = self.all().flat_map(|engine| &engine.targets.0).filter(|((log, _), _)| *log == own_log);
+            // Other logs of the dataset may be read by an older version only, and filled by nobody since its owner has the newer one.
             for ((_, partition), next) in targets {
-                progress.caught_up &= self.has_routed(own_log, *partition, *next);
+                progress.caught_up &= self.has_routed(own_log, *partition, *next, |log| log == repartition_log);
             }
         }
         progress

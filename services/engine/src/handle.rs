@@ -5,7 +5,7 @@ use crate::emit::{Emitter, Output};
 use crate::runner::Command;
 use crate::spec::{JobSpec, Role};
 use parking_lot::{Mutex, RwLock};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
@@ -150,7 +150,12 @@ impl EngineHandle {
 
     /// Whether everything below `position` is in state, through repartition logs too.
     pub fn is_applied(&self, position: &PositionSet) -> bool {
-        self.together().covers(position)
+        self.together().covers(position, |_| true)
+    }
+
+    /// The same, where of the logs that are filled from others only those in `logs` matter.
+    pub fn is_applied_in(&self, position: &PositionSet, logs: &BTreeSet<u32>) -> bool {
+        self.together().covers(position, |log| logs.contains(&log))
     }
 
     /// Waits until `position` is in state.

@@ -52,6 +52,16 @@ fn pipeline_of<'a>(definitions: &'a mut Json, dataset: &str) -> &'a mut Json {
     pipelines.iter_mut().find(|pipeline| pipeline["dataset"] == dataset).unwrap()
 }
 
+/// [`chain`] with other rows of users, and so other logs.
+fn other_rows(version: u32, window: &str) -> Json {
+    let mut changed = chain();
+    pipeline_of(&mut changed, "UserStats")["aggregates"][0]["window"] = json!(window);
+    for dataset in ["UserStats", "Peaks", "Levels"] {
+        pipeline_of(&mut changed, dataset)["version"] = json!(version);
+    }
+    changed
+}
+
 impl Disk {
     async fn write(&self, user: &str, value: Vec<u8>) {
         let key = key::encode_key(&[Value::str(user)]).unwrap();
@@ -261,23 +271,17 @@ async fn versions_go_along_the_chain_and_readers_come_and_go() {
         }
         node.all_applied().await;
 
-        let mut next = chain();
-        *pipeline_of(&mut next, "UserStats") = {
-            let mut changed = pipeline_of(&mut next, "UserStats").clone();
-            changed["version"] = json!(2);
-            changed["aggregates"][0]["window"] = json!("2m");
-            changed
-        };
-        let refused = node.commit(&next, |_| ()).await.unwrap_err();
+        let mut unread = other_rows(2, "2m");
+        for dataset in ["Peaks", "Levels"] {
+            pipeline_of(&mut unread, dataset)["version"] = json!(1);
+        }
+        let refused = node.commit(&unread, |_| ()).await.unwrap_err();
         for part in
             ["Peaks.compute", "Levels.compute", "it reads UserStats@1 by compute@2 instead of UserStats@1 by compute@1"]
         {
             assert!(refused.contains(part), "{part} in {refused}");
         }
-        for dataset in ["Peaks", "Levels"] {
-            pipeline_of(&mut next, dataset)["version"] = json!(2);
-        }
-        let id = node.commit(&next, |_| ()).await.unwrap().commit.unwrap().id;
+        let id = node.commit(&other_rows(2, "2m"), |_| ()).await.unwrap().commit.unwrap().id;
         node.wait_live(&id).await;
         assert_eq!(node.now("Users", user("u1")).await, Value::Int(2));
         assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(2));
@@ -311,6 +315,29 @@ async fn versions_go_along_the_chain_and_readers_come_and_go() {
         }
         assert_eq!(node.now("All", all()).await, Value::Int(3));
         node.stop();
+    }
+}
+
+/// The owner fills no more what only the version before it reads, and a follower that is late cannot wait for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_takes_over_although_rows_have_come_since() {
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let owner = disk.start().await;
+        let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+        let follower = disk.open(disk.no_states(), Role::Follower);
+        nodes::until_it_serves(&follower, &first).await;
+        disk.order("u1", 30).await;
+        owner.all_applied().await;
+        let next = owner.commit(&other_rows(2, "2m"), |_| ()).await.unwrap().commit.unwrap().id;
+        owner.wait_live(&next).await;
+        disk.order("u1", 20).await;
+        owner.all_applied().await;
+        nodes::until_it_serves(&follower, &next).await;
+        follower.all_applied().await;
+        assert_eq!(follower.now("Counts", ("n", Value::Int(1))).await, Value::Int(2));
+        owner.stop();
+        follower.stop();
     }
 }
 
