@@ -1,11 +1,15 @@
-"""Several servers on one Kafka log and one PostgreSQL catalog: one owns the work, others follow, any may be lost."""
+"""Several servers on one Kafka log and one PostgreSQL catalog: they share the work, one leads, any may be lost."""
 
 from __future__ import annotations
 
 import random
+import re
 import shutil
+import time
+import urllib.request
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from harness import SOAK, wait_until
 from load import Load, check_rows
@@ -14,6 +18,8 @@ from thyme import errors
 from thyme.client import Client
 
 ROUNDS = 12 if SOAK else 2
+# Of a new log.
+SLICES = 4
 # Another feature; the build of it is a new commit.
 CHANGED = SOURCE.replace('n_1h=Count(window="1h")', 'n_1h=Count(window="90m")').replace(
     "@pipeline(version=1)", "@pipeline(version=2)"
@@ -33,12 +39,25 @@ def asking(replica, other, retry_for: float = 30) -> Client:
 
 
 def owns(server) -> bool:
+    """Whether it leads: takes commits."""
     with server.client() as client:
-        return "engine" in client.status()["roles"]
+        return "control" in client.status()["roles"]
+
+
+def slices_of(server) -> int:
+    """How many slices of the work it owns."""
+    with urllib.request.urlopen(f"http://{server.queries}/metrics", timeout=30) as answer:
+        found = re.search(r"^thyme_slices_owned (\d+)", answer.read().decode(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def share(servers) -> bool:
+    """Whether each has its share of the slices."""
+    return [slices_of(server) for server in servers] == [SLICES // len(servers)] * len(servers)
 
 
 def owner_of(servers):
-    """The one that owns the work, as soon as one does."""
+    """The one that leads, as soon as one does."""
     wait_until(lambda: any(owns(server) for server in servers))
     return next(server for server in servers if owns(server))
 
@@ -49,13 +68,18 @@ def commit_of(server) -> str:
         return client.query("UserFeatures", USERS[0]).commit_id
 
 
-def test_one_owns_the_work_and_the_others_answer_alike(make_node):
-    first, second, replica = make_node("first"), make_node("second"), make_node("replica")
+def test_nodes_share_the_work_and_answer_alike(system):
+    first, second, replica = system.server("first"), system.server("second"), system.server("replica")
     first.start()
-    assert owns(first)
+    assert owns(first) and slices_of(first) == SLICES
     second.start()
     replica.start("--role", "query")
-    assert not owns(second)
+    wait_until(lambda: share([first, second]))
+    assert slices_of(replica) == 0
+    # From here on the first leads.
+    if owns(second):
+        first, second = second, first
+    wait_until(lambda: owns(first))
 
     refused = second.commit(SOURCE)
     assert refused.returncode != 0 and "does not own the work" in refused.stderr, refused.stderr
@@ -106,10 +130,10 @@ def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(make_node):
         load.pause(0.5, 1.5)
         owner.kill()
         if number % 2 == 0 and owner is not load.server:
-            # It stays away until another has taken over, which then keeps the work.
-            wait_until(lambda: owns(load.server))
+            # It stays away until the other has taken over its slices, and gets a share again when it is back.
+            wait_until(lambda: owns(load.server) and slices_of(load.server) == SLICES)
             owner.start()
-            assert not owns(owner)
+            wait_until(lambda: share(servers))
         else:
             # Back within the session timeout it keeps what it had; on a slow machine it may be too late.
             owner.start()
@@ -122,8 +146,22 @@ def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(make_node):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_follower_says_when_it_is_behind(make_node, broker):
-    first, replica = make_node("first").start(), make_node("replica")
+def test_a_log_of_before_there_were_slices_has_one_owner(system):
+    made = AdminClient({"bootstrap.servers": system.broker.address}).create_topics([NewTopic("shop.owner", 1, 1)])
+    made["shop.owner"].result(30)
+    first, second = system.server("first").start(), system.server("second").start()
+    assert first.commit(SOURCE).returncode == 0
+    assert (slices_of(first), slices_of(second)) == (1, 0)
+    assert (first.directory / "data" / "state").is_dir()
+    with second.client(retry_for=30) as client:
+        wait_until(lambda: _answers(second))
+        position = client.log("Order", rows(100, 1)).position
+    for server in (first, second):
+        check_rows(server, rows(100, 1), position)
+
+
+def test_a_follower_says_when_it_is_behind(system):
+    first, replica = system.server("first").start(), system.server("replica")
     assert first.commit(SOURCE).returncode == 0
     with first.client() as client:
         position = client.log("Order", rows(100, 1)).position

@@ -4,6 +4,7 @@
 mod chains;
 mod erases;
 mod nodes;
+mod shared;
 
 use crate::*;
 use async_trait::async_trait;
@@ -132,7 +133,7 @@ impl Disk {
 
     async fn start(&self) -> Node {
         let node = self.open(self.states.clone(), Role::Owner);
-        node.controller.lead().await.unwrap();
+        node.lead().await.unwrap();
         node
     }
 
@@ -212,6 +213,16 @@ impl Node {
         question.features = Some(vec![feature.to_string()]);
         let answer = self.query.answer(question).await?;
         Ok(answer.columns[0].values[0].value.clone())
+    }
+
+    /// Owns these slices, and no others, from now on.
+    async fn own(&self, slices: &[u16]) -> Result<()> {
+        self.controller.own(&slices.iter().copied().collect()).await
+    }
+
+    /// Owns all of them.
+    async fn lead(&self) -> Result<()> {
+        self.controller.own(&(0..self.engine.handle.slices()).collect()).await
     }
 
     /// Of all slices.

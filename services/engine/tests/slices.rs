@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::ErrorKind;
 use thyme_core::slice::Slice;
-use thyme_engine::{Engine, EngineOptions, JobSpec, Role};
+use thyme_engine::{Engine, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
 use thyme_log::{Batch, EventLog};
 use thyme_state::StateStore;
@@ -43,6 +43,21 @@ fn storm_and_look(
     faulty.heal();
     sliced.start_all(spec, log, 7, Role::Owner);
     sliced.run_to_end();
+}
+
+/// A state that knows nothing of the erases of other slices and is worked off to the places of a slice's logs has its rows.
+fn check_caught_up(log: &Arc<dyn EventLog>, sliced: &Sliced, world: &Chained) {
+    let states = sliced.states();
+    for (slice, state) in Slice::all(states.slices()).zip(states.iter()) {
+        let progress = state.snapshot().all_progress().unwrap();
+        let of_logs = progress.into_iter().filter(|(consumer, ..)| !is_router(*consumer));
+        let places = of_logs.map(|(consumer, partition, next)| ((consumer, partition), next)).collect();
+        let (copy, options) = (StateStore::in_memory().unwrap(), EngineOptions { slice, ..EngineOptions::default() });
+        catch_up(&copy, log, &world.spec(), &places, &options, &mut || true).unwrap();
+        for table in PIPELINES.map(|name| world.table(name)) {
+            assert_eq!(copy.digest(&table).unwrap(), state.digest(&table).unwrap(), "{slice}, table {}", table.id);
+        }
+    }
 }
 
 proptest! {
@@ -136,6 +151,7 @@ proptest! {
         let kept = accepted_below(&all, &[u64::MAX; PARTITIONS as usize]);
         check_tables(&sliced, &log, &last, &kept);
         check_others(&log, &sliced, &last);
+        check_caught_up(&log, &sliced, &last);
     }
 
     /// Followers of some slices beside owners of others, and the other way round: who sends is no matter of the rows.
@@ -167,7 +183,7 @@ fn the_state_of_another_slice_is_refused() {
         let options = EngineOptions { slice: Slice { index, of }, ..EngineOptions::default() };
         Engine::open(state.clone(), log.clone(), options)
     };
-    open(1, 3).unwrap().deploy(&world.spec(true)).unwrap();
+    assert!(open(1, 3).is_ok());
     assert!(open(1, 3).is_ok());
     for (index, of) in [(0, 3), (1, 2), (0, 1)] {
         let error = open(index, of).err().unwrap();
@@ -179,4 +195,52 @@ fn the_state_of_another_slice_is_refused() {
     world.engine(&whole, &log, 8).run_to_end().unwrap();
     let options = EngineOptions { slice: Slice { index: 0, of: 2 }, ..EngineOptions::default() };
     assert!(Engine::open(whole, log, options).is_err());
+}
+
+/// An owner that comes back as one of an earlier deployment than its successor has noted sends nothing: its logs may be deleted.
+#[test]
+fn an_owner_of_an_earlier_deployment_sends_nothing() {
+    let (world, log) = (World::new(), new_log());
+    let spec = |number: u64| JobSpec { number, ..world.spec(true) };
+    let engine = |index: u16| {
+        let slice = Slice { index, of: 2 };
+        let options = EngineOptions { slice, durable: false, ..EngineOptions::default() };
+        Engine::open(StateStore::in_memory().unwrap(), log.clone(), options).unwrap()
+    };
+    let (mut first, mut second) = (engine(0), engine(1));
+    first.deploy(&spec(4)).unwrap();
+    second.deploy(&spec(4)).unwrap();
+    first.run_to_end().unwrap();
+    assert_eq!(first.noted_by_all().unwrap(), 0, "the second has not said anything");
+    second.run_to_end().unwrap();
+    assert_eq!(first.noted_by_all().unwrap(), 4);
+    // Another owner of the second slice goes on to the next deployment.
+    let mut other = engine(1);
+    other.deploy(&spec(4)).unwrap();
+    other.deploy(&spec(5)).unwrap();
+    first.deploy(&spec(5)).unwrap();
+    other.run_to_end().unwrap();
+    first.run_to_end().unwrap();
+    assert_eq!(first.noted_by_all().unwrap(), 5);
+    let sent = |user: u32| Sent {
+        user: format!("u{user}"),
+        time: START,
+        amount: 1.0,
+        city: Some("c1".to_string()),
+        id: EventId::None,
+        append_time: START,
+    };
+    append(&log, (0..20).map(|user| sent(user).batch()).collect());
+    // It is fenced, makes a producer again, and finds the note.
+    let errors: Vec<_> = (0..5).filter_map(|_| second.step().err()).collect();
+    let refused = errors.last().unwrap();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    assert!(refused.message().contains("own=4 noted=5"), "{refused}");
+    second.deploy(&spec(5)).unwrap();
+    second.run_to_end().unwrap();
+    first.run_to_end().unwrap();
+    let route = &world.compiled.pipelines["CityStats.compute"].route.as_ref().unwrap().topic;
+    let routed = |partition: u16| log.read(route, partition, 0, 1_000, 1 << 20).unwrap();
+    let events = (0..PARTITIONS).flat_map(routed).filter(|record| !record.key.is_empty()).count();
+    assert_eq!(events, 20);
 }

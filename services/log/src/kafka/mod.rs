@@ -16,7 +16,7 @@ mod worker;
 #[cfg(test)]
 mod settings_tests;
 
-use crate::membership::{Member, Node};
+use crate::membership::{Member, Node, WORK};
 use crate::{Appended, Batch, EventLog, LogRecord, Producer};
 use append::Appender;
 use async_trait::async_trait;
@@ -30,6 +30,7 @@ use reader::Reader;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use thyme_core::key::DEFAULT_PARTITIONS;
 use thyme_core::{Error, Result};
 use tokio::sync::watch;
 use topics::{ASK, Topics};
@@ -199,7 +200,9 @@ impl EventLog for KafkaLog {
     }
 
     fn topics(&self) -> Result<Vec<(String, u16)>> {
-        self.connection.topics.list()
+        let mut topics = self.connection.topics.list()?;
+        topics.retain(|(topic, _)| topic != WORK);
+        Ok(topics)
     }
 
     async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>> {
@@ -234,7 +237,15 @@ impl EventLog for KafkaLog {
         self.connection.changes.subscribe()
     }
 
+    /// The partitions of the group's topic, which is made with as many as a dataset has by default; beside topics of before there was
+    /// such a group with one.
+    fn slices(&self) -> Result<u16> {
+        let is_new = self.topics()?.is_empty();
+        self.connection.topics.present_or_new(WORK, if is_new { DEFAULT_PARTITIONS } else { 1 })
+    }
+
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
+        self.slices()?;
         Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
     }
 

@@ -1,5 +1,7 @@
 //! Each test has a broker of its own, since each takes it away.
 
+mod shared;
+
 use crate::support::*;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -8,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_broker::Broker;
 use thyme_core::ErrorKind;
+use thyme_core::key::DEFAULT_PARTITIONS;
+use thyme_core::slice::Slice;
 use thyme_log::KafkaSettings;
 use thyme_query::NoExtractors;
 use thyme_server::config::LogConfig;
@@ -98,7 +102,9 @@ async fn rows_count_once_through_restarts_and_a_broker_that_is_away() {
     server.server.stop().await.unwrap();
 
     // The state is lost; the log is not.
-    std::fs::remove_dir_all(directory.path().join("state")).unwrap();
+    for slice in Slice::all(DEFAULT_PARTITIONS) {
+        std::fs::remove_dir_all(directory.path().join(slice.name("state"))).unwrap();
+    }
     let server = start(directory.path(), &broker, "shop").await;
     assert_eq!(count(&server, "books", &position).await, json!(50));
     assert_eq!(count(&server, "toys", &position).await, json!(100));
