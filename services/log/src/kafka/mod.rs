@@ -30,7 +30,6 @@ use reader::Reader;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use thyme_core::key::DEFAULT_PARTITIONS;
 use thyme_core::{Error, Result};
 use tokio::sync::watch;
 use topics::{ASK, Topics};
@@ -237,11 +236,22 @@ impl EventLog for KafkaLog {
         self.connection.changes.subscribe()
     }
 
-    /// The partitions of the group's topic, which is made with as many as a dataset has by default; beside topics of before there was
-    /// such a group with one.
+    /// The partitions of the group's topic, which is made with as many as the settings say; beside topics of before there was such a
+    /// group, and where they say nothing, with one.
     fn slices(&self) -> Result<u16> {
-        let is_new = self.topics()?.is_empty();
-        self.connection.topics.present_or_new(WORK, if is_new { DEFAULT_PARTITIONS } else { 1 })
+        let wanted = self.connection.settings.slices;
+        let of_new = if self.topics()?.is_empty() { wanted.unwrap_or(1) } else { 1 };
+        let slices = self.connection.topics.present_or_new(WORK, of_new)?;
+        if let Some(other) = wanted.filter(|wanted| *wanted != slices) {
+            let topic = self.connection.settings.full_name(WORK);
+            return Err(Error::precondition(format!("log.slices is {other}, and the work on this log has {slices}"))
+                .field("log.slices")
+                .hint(format!(
+                    "leave log.slices out, or set it to {slices}; to have more, stop all servers, add partitions to the topic {topic} and \
+                     delete the servers' states: they are built anew"
+                )));
+        }
+        Ok(slices)
     }
 
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {

@@ -3,7 +3,8 @@
 use super::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use thyme_log::{Member, Node, WORK};
+use thyme_core::ErrorKind;
+use thyme_log::{Member, Node};
 
 fn node(name: &str) -> Node {
     Node { id: name.to_string(), url: format!("http://{name}:8080") }
@@ -20,12 +21,10 @@ async fn until_it_owns(member: &dyn Member, slices: usize) -> BTreeSet<u16> {
     owned(member)
 }
 
-/// A log of before there were slices, or one that was made so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_node_owns_the_work_and_another_takes_over() {
     let settings = settings(&BROKER, &own_prefix(), &[("session.timeout.ms", "6000")]);
     let log = KafkaLog::open(settings.clone()).unwrap();
-    log.create_topic(WORK, 1).unwrap();
     assert_eq!(log.slices().unwrap(), 1);
     let other_log = KafkaLog::open(settings).unwrap();
     let first = log.join(node("first")).unwrap();
@@ -59,11 +58,31 @@ fn a_log_of_before_there_was_a_group_has_one_slice() {
     assert_eq!(log.slices().unwrap(), 1);
 }
 
+fn sliced(prefix: &str, slices: Option<u16>) -> KafkaLog {
+    let settings = settings(&BROKER, prefix, &[("session.timeout.ms", "6000")]);
+    KafkaLog::open(KafkaSettings { slices, ..settings }).unwrap()
+}
+
+#[test]
+fn the_number_of_slices_belongs_to_the_log() {
+    let (whole, shared) = (own_prefix(), own_prefix());
+    assert_eq!(sliced(&whole, None).slices().unwrap(), 1);
+    assert_eq!(sliced(&whole, Some(1)).slices().unwrap(), 1);
+    assert_eq!(sliced(&shared, Some(4)).slices().unwrap(), 4);
+    assert_eq!(sliced(&shared, None).slices().unwrap(), 4);
+    for (prefix, other, slices) in [(&whole, 4, 1), (&shared, 2, 4), (&shared, 1, 4)] {
+        let error = sliced(prefix, Some(other)).slices().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        let text = error.to_string();
+        assert!(text.contains(&format!("log.slices is {other}, and the work on this log has {slices}")), "{text}");
+        assert!(text.contains(&format!("set it to {slices}")) && text.contains(&format!("{prefix}.owner")), "{text}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_share_the_slices() {
-    let settings = settings(&BROKER, &own_prefix(), &[("session.timeout.ms", "6000")]);
-    let log = KafkaLog::open(settings.clone()).unwrap();
-    let other_log = KafkaLog::open(settings).unwrap();
+    let prefix = own_prefix();
+    let (log, other_log) = (sliced(&prefix, Some(4)), sliced(&prefix, None));
     assert_eq!((log.slices().unwrap(), other_log.slices().unwrap()), (4, 4));
     let first = log.join(node("first")).unwrap();
     until_it_owns(first.as_ref(), 4).await;

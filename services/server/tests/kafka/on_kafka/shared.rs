@@ -14,7 +14,10 @@ impl System {
     async fn start(&self, data_dir: &Path) -> TestServer {
         let settings = PostgresSettings::parse(&self.postgres.url("postgres")).unwrap();
         let catalog = CatalogConfig::Postgres(Box::new(settings));
-        let config = Config { catalog, ..config(data_dir, &self.broker, "shop") };
+        let mut config = Config { catalog, ..config(data_dir, &self.broker, "shop") };
+        if let LogConfig::Kafka(log) = &mut config.log {
+            log.slices = Some(4);
+        }
         TestServer { server: Server::start(config, Arc::new(NoExtractors)).await.unwrap() }
     }
 }
