@@ -172,8 +172,8 @@ async fn a_build_is_given_up_on_all_nodes_before_the_next_begins() {
         until(async || disk.catalog.building_commit().await.unwrap().is_none()).await;
         Looking::at(&[&first, &second])
     };
-    let (done, looking) =
-        tokio::join!(first.commit(&other_rows(2, "5m"), |request| request.supersede = true), looks_again);
+    let last = other_rows(2, "5m");
+    let (done, looking) = tokio::join!(first.commit(&last, |request| request.supersede = true), looks_again);
     let id = done.unwrap().commit.unwrap().id;
     disk.shut(false);
     first.wait_live(&id).await;
