@@ -41,26 +41,43 @@ impl Controller {
         if gained.is_empty() && self.leads() == may_lead {
             return Ok(());
         }
-        // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
-        for slice in &gained {
-            self.parts.engine.slice(*slice).fence().await?;
-        }
-        self.let_go().await?;
-        for slice in gained {
-            self.parts.engine.slice(slice).set_role(Role::Owner).await?;
-            self.owned.send_if_modified(|owned| owned.insert(slice));
-        }
-        if self.leads() == may_lead {
-            return Ok(());
+        let outcome = self.gain(gained).await;
+        if self.leads() || !self.owned.borrow().contains(&0) {
+            return outcome;
         }
         self.leads.store(true, Ordering::Release);
-        let resumed = self.clone().resume().await;
-        if resumed.is_err() {
-            // It is tried again as long as this node may lead; until then its engines must not act as owners.
+        if let Err(error) = self.clone().resume().await {
+            // It is tried again as long as this node may lead; until then the engine must not act as the one that leads.
             self.leads.store(false, Ordering::Release);
-            self.give_back(slices.iter()).await?;
+            self.give_back([0].iter()).await?;
+            return Err(error);
         }
-        resumed
+        outcome
+    }
+
+    /// Owns what it can of these slices: one that cannot be had now keeps no other from it. The first error.
+    async fn gain(&self, slices: Vec<u16>) -> Result<()> {
+        let mut outcome = Ok(());
+        let mut fenced = Vec::new();
+        // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
+        for slice in slices {
+            match self.parts.engine.slice(slice).fence().await {
+                Ok(()) => fenced.push(slice),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        if !fenced.is_empty() {
+            self.let_go().await?;
+        }
+        for slice in fenced {
+            match self.parts.engine.slice(slice).set_role(Role::Owner).await {
+                Ok(()) => {
+                    self.owned.send_if_modified(|owned| owned.insert(slice));
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
     }
 
     async fn give_back(&self, slices: impl Iterator<Item = &u16>) -> Result<()> {

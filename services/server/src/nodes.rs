@@ -84,17 +84,19 @@ impl Node {
         let owns = self.owns.borrow_and_update().clone();
         let NodeParts { controller, engine, freshness, .. } = &self.parts;
         let owned = controller.owned().borrow().clone();
+        let mut outcome = Ok(());
         if owned != owns || controller.leads() != owns.contains(&0) {
             tracing::info!(slices = ?owns, of = engine.slices(), "this node owns these slices of the work");
-            controller.own(&owns).await?;
+            // What cannot be gained yet is tried again, and holds up nothing else.
+            outcome = controller.own(&owns).await;
         }
         freshness.look(engine, &owns);
         if !controller.leads() {
-            return controller.follow().await;
+            return outcome.and(controller.follow().await);
         }
         controller.keep_up().await?;
         self.work_off_erases().await;
-        Ok(())
+        outcome
     }
 
     /// A build that could not be begun leaves a failed commit behind: not twice a second.

@@ -272,3 +272,34 @@ async fn what_is_erased_leaves_the_tables_of_all_slices() {
     first.stop();
     second.stop();
 }
+
+/// Of one slice there is no producer yet: the others are owned, the node leads, and goes on where that one is had.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_that_cannot_be_owned_yet_holds_up_no_other() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    first.own(&[]).await.unwrap();
+    second.own(&[]).await.unwrap();
+    for refused in [2, 0] {
+        let id = format!("thyme-engine-{refused}-of-{THREE}");
+        disk.log.refused.lock().insert(id.clone());
+        let error = second.own(&[0, 1, 2]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let owned: Vec<u16> = second.controller.owned().borrow().iter().copied().collect();
+        assert_eq!(owned, (0..THREE).filter(|slice| *slice != refused).collect::<Vec<_>>());
+        assert_eq!(second.controller.leads(), refused != 0);
+        disk.log.refused.lock().remove(&id);
+        second.own(&[0, 1, 2]).await.unwrap();
+        assert!(second.controller.leads());
+        assert_eq!(second.controller.owned().borrow().len(), usize::from(THREE));
+        second.own(&[]).await.unwrap();
+    }
+    second.own(&[0, 1, 2]).await.unwrap();
+    let _looking = Looking::at(&[&first, &second]);
+    order_of_each(&disk, 8).await;
+    check_counts(&[&first, &second], 2).await;
+    first.stop();
+    second.stop();
+}
