@@ -3,7 +3,7 @@
 //! two leaves the state behind the log's committed offsets; the gap is worked off again without sending.
 
 use crate::applied::Applied;
-use crate::foreign::{Foreign, foreign_of};
+use crate::foreign::{Foreign, ReadElsewhere, foreign_of};
 use crate::handle::{EngineHandle, Shared};
 use crate::offsets::check_identity;
 use crate::shard::{Advance, Shard};
@@ -14,7 +14,7 @@ use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 use thyme_log::{CommitOutcome, EventLog, Producer, WORK};
-use thyme_state::{Durability, StateStore};
+use thyme_state::{Durability, Snapshot, StateStore, Tick};
 
 /// (group, topic, partition, next offset)
 type Offset = (String, String, u16, u64);
@@ -116,9 +116,7 @@ impl Engine {
         for shard in shards.iter().filter(|shard: &&Shard| !shard.is_repartition) {
             self.targets.set(shard.log_id, shard.partition, shard.next);
         }
-        let foreign = foreign_of(&snapshot, spec, self.options.slice)?;
-        foreign.iter().for_each(|foreign| foreign.expect_reads(self.log.as_ref()));
-        self.foreign = foreign;
+        self.foreign = foreign_of(&snapshot, spec, self.options.slice)?;
         self.shards = shards;
         self.spec = spec.clone();
         self.learn_erased()?;
@@ -223,12 +221,9 @@ impl Engine {
         for shard in &self.shards {
             advances.push(shard.work(&snapshot, &mut tick, self.log.as_ref(), &self.options)?);
         }
-        let mut read_elsewhere = Vec::with_capacity(self.foreign.len());
-        for foreign in &self.foreign {
-            read_elsewhere.push(foreign.read(&snapshot, &mut tick, self.log.as_ref(), &self.options)?);
-        }
+        let read_elsewhere = self.read_elsewhere(&snapshot, &mut tick)?;
         let own: usize = advances.iter().map(|advance| advance.records).sum();
-        let records = own + read_elsewhere.iter().map(|read| read.records).sum::<usize>();
+        let records = own + read_elsewhere.as_ref().map_or(0, |(_, read)| read.records);
         if records == 0 {
             return Ok(0);
         }
@@ -248,12 +243,23 @@ impl Engine {
         for (shard, advance) in self.shards.iter_mut().zip(advances) {
             shard.settle(advance);
         }
-        for (foreign, read) in self.foreign.iter_mut().zip(read_elsewhere) {
-            foreign.next = read.next;
+        if let Some((index, read)) = read_elsewhere {
+            self.foreign[index].next = read.next;
         }
         self.publish();
         pass(Point::Published)?;
         Ok(records)
+    }
+
+    /// Erases of partitions of other slices, from one of these: of one partition only a few places can be read at once.
+    fn read_elsewhere(&self, snapshot: &Snapshot, tick: &mut Tick) -> Result<Option<(usize, ReadElsewhere)>> {
+        for (index, foreign) in self.foreign.iter().enumerate().filter(|(_, foreign)| foreign.is_behind()) {
+            let read = foreign.read(snapshot, tick, self.log.as_ref(), &self.options)?;
+            if read.records > 0 {
+                return Ok(Some((index, read)));
+            }
+        }
+        Ok(None)
     }
 
     /// Sends the outputs of all shards and their offsets in one transaction, if there are any.

@@ -185,16 +185,91 @@ fn the_state_of_another_slice_is_refused() {
     };
     assert!(open(1, 3).is_ok());
     assert!(open(1, 3).is_ok());
-    for (index, of) in [(0, 3), (1, 2), (0, 1)] {
+    for (index, of, wanted) in [(0, 3, "slice 0 of 3"), (1, 2, "slice 1 of 2"), (0, 1, "all of it")] {
         let error = open(index, of).err().unwrap();
         assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-        assert!(error.message().contains("(slice 1 of 3)"), "{error}");
+        let text = error.to_string();
+        assert!(text.contains(&format!("another share of the log: state=slice 1 of 3 wanted={wanted}")), "{text}");
+        assert!(text.contains("delete it"), "{text}");
     }
+    let other = Engine::open(state.clone(), new_log(), EngineOptions::default()).err().unwrap().to_string();
+    assert!(other.contains("made from another log") && other.contains("set log.url"), "{other}");
     let whole = StateStore::in_memory().unwrap();
     append(&log, batches(&[Written::Erase("u1".to_string())]));
     world.engine(&whole, &log, 8).run_to_end().unwrap();
     let options = EngineOptions { slice: Slice { index: 0, of: 2 }, ..EngineOptions::default() };
-    assert!(Engine::open(whole, log, options).is_err());
+    let error = Engine::open(whole, log, options).err().unwrap();
+    assert!(error.message().contains("state=all of it wanted=slice 0 of 2"), "{error}");
+}
+
+/// Engines of `Order`'s partitions, one each, over states of their own.
+fn one_for_each_partition(log: &Arc<dyn EventLog>, spec: &JobSpec) -> Vec<(Arc<StateStore>, Engine)> {
+    let start = |slice: Slice| {
+        let state = StateStore::in_memory().unwrap();
+        let options = EngineOptions { tick_records: 1, durable: false, slice, ..EngineOptions::default() };
+        let mut engine = Engine::open(state.clone(), log.clone(), options).unwrap();
+        engine.deploy(spec).unwrap();
+        (state, engine)
+    };
+    Slice::all(PARTITIONS).map(start).collect()
+}
+
+/// A log has few places that are read at once in a partition: each slice reads the erases of others one partition after the other,
+/// and begins with another one than the others do.
+#[test]
+fn erases_of_other_slices_are_read_one_partition_after_the_other() {
+    let log = new_log();
+    let erase = |number: u32| Written::Erase(format!("u{number}"));
+    append(&log, batches(&(0..30).map(erase).collect::<Vec<_>>()));
+    let ends: Vec<u64> = (0..PARTITIONS).map(|partition| log.end_offset("Order.v1", partition).unwrap()).collect();
+    assert!(ends.iter().all(|end| *end > 2), "{ends:?}");
+    let world = Chained::knowing(&ends);
+    for (slice, (state, mut engine)) in (0..).zip(one_for_each_partition(&log, &world.spec())) {
+        // The partitions of other slices that a round moved on in.
+        let mut read = Vec::new();
+        let places = || -> Vec<(u32, u16, u64)> {
+            let all = state.snapshot().all_progress().unwrap();
+            all.into_iter().filter(|(reader, ..)| is_router(*reader) && *reader << 1 == LOG << 1).collect()
+        };
+        let mut before = places();
+        while engine.step().unwrap() > 0 {
+            let after = places();
+            read.extend(after.iter().filter(|place| !before.contains(place)).map(|(_, partition, _)| *partition));
+            before = after;
+        }
+        let others = (1..PARTITIONS).map(|further| (slice + further) % PARTITIONS);
+        let wanted: Vec<u16> = others.flat_map(|other| vec![other; ends[usize::from(other)] as usize]).collect();
+        assert_eq!(read, wanted, "slice {slice}");
+    }
+}
+
+/// A foreign producer has put a row into a partition of another slice than the one that reads the erases of its key.
+#[test]
+fn nothing_of_an_erased_key_is_left_in_another_slice() {
+    let (world, log) = (World::new(), new_log());
+    let sent = Sent {
+        user: "u1".to_string(),
+        time: START,
+        amount: 2.0,
+        city: Some("c1".to_string()),
+        id: EventId::None,
+        append_time: START,
+    };
+    let right = sent.batch();
+    for partition in 0..PARTITIONS {
+        append(&log, vec![Batch { partition, ..right.clone() }]);
+    }
+    append(&log, batches(&[Written::Erase("u1".to_string())]));
+    let mut reasons = 0;
+    for (state, mut engine) in one_for_each_partition(&log, &world.spec(true)) {
+        engine.run_to_end().unwrap();
+        for row in state.snapshot().dead_letters(LOG, None, 10).unwrap() {
+            assert!(row.reason.contains(&format!("belongs to partition {}", right.partition)), "{row:?}");
+            assert!(row.key.is_empty() && row.record.is_empty(), "{row:?}");
+            reasons += 1;
+        }
+    }
+    assert_eq!(reasons, PARTITIONS - 1, "where they are and why is told all the same");
 }
 
 /// An owner that comes back as one of an earlier deployment than its successor has noted sends nothing: its logs may be deleted.
