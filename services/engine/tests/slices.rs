@@ -1,6 +1,8 @@
 //! Several engines on one log, each with a slice of it, a state and a producer of its own, in any order of turns, with crashes, lost
 //! transactions and lost states: their tables together have the bytes of those of one engine, and hold what a brute force says.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set up fails")]
+
 mod common;
 
 use common::chained::*;
@@ -12,6 +14,7 @@ use common::*;
 use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::ErrorKind;
+use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
 use thyme_engine::{Engine, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
