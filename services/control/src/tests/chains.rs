@@ -318,15 +318,21 @@ async fn versions_go_along_the_chain_and_readers_come_and_go() {
     }
 }
 
+/// Both serve [`chain`].
+async fn owner_and_follower(disk: &Disk) -> (Node, Node) {
+    let owner = disk.start().await;
+    let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+    let follower = disk.open(disk.no_states(), Role::Follower);
+    nodes::until_it_serves(&follower, &first).await;
+    (owner, follower)
+}
+
 /// The owner fills no more what only the version before it reads, and a follower that is late cannot wait for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_takes_over_although_rows_have_come_since() {
     for slices in SLICES {
         let disk = Disk::sliced(slices).await;
-        let owner = disk.start().await;
-        let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
-        let follower = disk.open(disk.no_states(), Role::Follower);
-        nodes::until_it_serves(&follower, &first).await;
+        let (owner, follower) = owner_and_follower(&disk).await;
         disk.order("u1", 30).await;
         owner.all_applied().await;
         let next = owner.commit(&other_rows(2, "2m"), |_| ()).await.unwrap().commit.unwrap().id;
@@ -346,10 +352,7 @@ async fn a_follower_takes_over_although_rows_have_come_since() {
 async fn a_follower_is_promoted_that_serves_what_was_made_from_logs_that_are_deleted() {
     for slices in SLICES {
         let disk = Disk::sliced(slices).await;
-        let owner = disk.start().await;
-        let first = owner.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
-        let follower = disk.open(disk.no_states(), Role::Follower);
-        nodes::until_it_serves(&follower, &first).await;
+        let (owner, follower) = owner_and_follower(&disk).await;
         for (name, ago) in [("u1", 30), ("u1", 29), ("u2", 28)] {
             disk.order(name, ago).await;
             owner.all_applied().await;
