@@ -91,7 +91,7 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         return
     facts = {
         "state": found["state"],
-        "work": "owns it" if "engine" in found["roles"] else "follows the owner",
+        "work": _share(found),
         "version": found["version"],
         "commit": found["commit_id"] or "none yet (thyme commit features.py)",
         "clock": f"{found['clock']}, now {text_of(found['now'])}",
@@ -118,6 +118,17 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         say("")
         names = ["dataset", "accepted", "late", "duplicates", "dead", "watermark", "lag"]
         say_table(names, [_dataset_row(dataset) for dataset in found["datasets"]])
+
+
+def _share(found: dict[str, Any]) -> str:
+    """What this server has of the work on its log."""
+    owned = found["owned_slices"]
+    if len(owned) == found["slices"]:
+        return "owns it"
+    if not owned:
+        return "follows the owner" if found["slices"] == 1 else "follows the owners"
+    leads = ", leads" if "control" in found["roles"] else ""
+    return f"owns {len(owned)} of {found['slices']} slices ({', '.join(map(str, owned))}){leads}"
 
 
 def _say_checkpoints(found: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 use crate::controller::{Controller, Serving, load_extractors};
 use crate::sources::check_sources;
-use crate::version::{Version, identities, job_spec, topic_of};
+use crate::version::{Version, identities, topic_of};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,6 +81,10 @@ impl Controller {
         request: &CommitRequest,
         candidate: Candidate,
     ) -> Result<()> {
+        if let Err(error) = self.wait_for_leftovers().await {
+            self.unload(commit_id).await;
+            return Err(error);
+        }
         if let Err(error) = self.begin(commit_id.clone(), request, candidate).await {
             self.unload(commit_id).await;
             self.resume_or_later().await;
@@ -211,8 +215,13 @@ impl Controller {
     /// Records the commit and starts its build.
     async fn begin(&self, commit_id: Arc<str>, request: &CommitRequest, candidate: Candidate) -> Result<()> {
         let serving = self.serving();
-        if let Some(superseded) = &serving.building {
-            self.give_up(&serving, superseded, &candidate).await?;
+        match &serving.building {
+            _ if !self.is_alone() => {
+                let is_kept = |failed: &Compiled, identity: &String| is_kept(identity, failed, &candidate.compiled);
+                self.drop_failed(&serving, is_kept).await?;
+            }
+            Some(superseded) => self.give_up(&serving, superseded, &candidate).await?,
+            None => {}
         }
         let live = serving.live.clone();
         let wanted: Vec<String> = identities(&candidate.compiled).into_iter().collect();
@@ -230,15 +239,21 @@ impl Controller {
             new_identities: new_identities.clone(),
         };
         self.parts.catalog.begin_commit(commit, request.supersede).await?;
+        let sequence = self.parts.catalog.commit(&commit_id).await?.map_or(0, |commit| commit.sequence);
         if let Some(superseded) = &serving.building {
             let id = superseded.commit_id.as_ref();
             let message = format!("commit {id} was superseded by {commit_id}");
             self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
             self.unload(superseded.commit_id.clone()).await;
         }
-        let version =
-            Version { commit_id: commit_id.clone(), compiled: candidate.compiled, ids, new_identities, goal: None };
-        let version = Arc::new(version);
+        let version = Arc::new(Version {
+            commit_id: commit_id.clone(),
+            sequence,
+            compiled: candidate.compiled,
+            ids,
+            new_identities,
+            goal: None,
+        });
         let detail = serde_json::json!({"built": version.builds().len()});
         let message = match request.message.as_str() {
             "" => format!("commit {commit_id} is being built"),
@@ -253,22 +268,10 @@ impl Controller {
         Ok(())
     }
 
-    /// Stops a build that is superseded and drops what only it had, except the logs of datasets that the next commit has too:
-    /// they may have taken events.
+    /// Stops a build that is superseded and drops what only it had.
     async fn give_up(&self, serving: &Serving, superseded: &Version, next: &Candidate) -> Result<()> {
-        let live = Serving { live: serving.live.clone(), building: None };
-        self.parts.engine.deploy(job_spec(&live.versions())?).await?;
-        let is_kept = |identity: &String| {
-            identity.strip_prefix("log:").is_some_and(|rest| {
-                let find = |compiled: &Compiled| {
-                    compiled.datasets.values().find(|dataset| dataset.identity() == rest).cloned()
-                };
-                match (find(&superseded.compiled), find(&next.compiled)) {
-                    (Some(old), Some(new)) => old.types == new.types && old.partitions == new.partitions,
-                    _ => false,
-                }
-            })
-        };
+        self.run(&Serving { live: serving.live.clone(), building: None }).await?;
+        let is_kept = |identity: &&String| is_kept(identity, &superseded.compiled, &next.compiled);
         let dropped: Vec<String> =
             superseded.new_identities.iter().filter(|identity| !is_kept(identity)).cloned().collect();
         self.drop_identities(&dropped).await
@@ -290,12 +293,12 @@ impl Controller {
         tracing::info!(commit = %building.commit_id, "took over");
         self.report("commit.live", Severity::Info, &building.commit_id, message, serde_json::json!({})).await;
         // The old version's work stops only now, after the new one answers.
-        self.parts.engine.deploy(job_spec(&next.versions())?).await?;
+        self.run(&next).await?;
         if let Some(old) = &serving.live {
             let still_used = identities(&building.compiled);
             let dropped: Vec<String> =
                 identities(&old.compiled).into_iter().filter(|name| !still_used.contains(name)).collect();
-            self.drop_identities(&dropped).await?;
+            self.drop_once_left(dropped, building).await?;
         }
         Ok(())
     }
@@ -327,6 +330,10 @@ impl Controller {
                 if let Err(error) = moved {
                     tracing::error!(%error, "the takeover failed and will be tried again");
                     tokio::time::sleep(TELL_EVERY).await;
+                    if controller.serving().building.is_none() {
+                        // It is live, and what was left behind is still there.
+                        controller.resume_or_later().await;
+                    }
                 }
                 looks += 1;
                 let tells = TELL_EVERY.as_millis() / LOOK_EVERY.as_millis();
@@ -338,6 +345,14 @@ impl Controller {
             }
         });
     }
+}
+
+/// Of a build that is given up, the logs of datasets that the next commit has too: they may have taken events.
+fn is_kept(identity: &str, given_up: &Compiled, next: &Compiled) -> bool {
+    let Some(dataset) = identity.strip_prefix("log:") else { return false };
+    let find = |compiled: &Compiled| compiled.datasets.values().find(|one| one.identity() == dataset).cloned();
+    let both = find(given_up).zip(find(next));
+    both.is_some_and(|(old, new)| old.types == new.types && old.partitions == new.partitions)
 }
 
 /// As the catalog keeps them.

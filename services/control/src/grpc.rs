@@ -430,6 +430,8 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         emissions: view.emissions.into_iter().map(emission).collect(),
         feeds: view.feeds.into_iter().map(feed).collect(),
         trouble: view.trouble,
+        slices: view.slices.into(),
+        owned_slices: view.owned_slices.into_iter().map(u32::from).collect(),
     }
 }
 

@@ -8,6 +8,7 @@ mod commit;
 mod controller;
 mod erases;
 pub mod grpc;
+mod leftovers;
 mod listing;
 mod model;
 mod nodes;

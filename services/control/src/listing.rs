@@ -311,7 +311,13 @@ impl Controller {
             feeds: self.feeds(),
             data_dir: self.parts.data_dir.clone(),
             // A follower applies the log too, but the work is another's.
-            roles: if self.leads() { vec!["control", "ingest", "engine", "query"] } else { vec!["ingest", "query"] },
+            roles: match (self.leads(), self.owned.borrow().is_empty()) {
+                (true, _) => vec!["control", "ingest", "engine", "query"],
+                (false, false) => vec!["ingest", "engine", "query"],
+                (false, true) => vec!["ingest", "query"],
+            },
+            slices: self.parts.engine.slices(),
+            owned_slices: self.owned.borrow().iter().copied().collect(),
             trouble: trouble.map(|error| error.to_string()),
             checkpoints: self.parts.checkpoints.status(self.now()),
         })

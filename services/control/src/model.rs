@@ -227,7 +227,8 @@ pub struct EmissionView {
 pub struct FeedView {
     pub dataset: String,
     pub topic: String,
-    /// Log records that the pipeline has taken in and whose rows are not written yet; `None` but on the owner of the work.
+    /// Log records that the pipeline has taken in and whose rows are not written yet, in the slices that this node owns; `None`
+    /// where it owns none.
     pub emit_lag: Option<u64>,
     /// Records of the raw dataset's log in state that are not in the tables behind it yet.
     pub lag: u64,
@@ -247,11 +248,14 @@ pub struct StatusView {
     pub builds: Vec<BuildView>,
     pub position: String,
     pub lag: u64,
-    /// Of the owner of the work; empty elsewhere.
+    /// Of the slices that this node owns.
     pub emissions: Vec<EmissionView>,
     pub feeds: Vec<FeedView>,
     pub data_dir: String,
     pub roles: Vec<&'static str>,
+    /// How many slices the work on the log has, and which of them are this node's.
+    pub slices: u16,
+    pub owned_slices: Vec<u16>,
     /// What keeps the engine from going on.
     pub trouble: Option<String>,
     /// `None` where no checkpoints are taken.

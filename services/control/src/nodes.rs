@@ -1,32 +1,91 @@
-//! Several nodes on one log and one catalog: the one that owns the work takes commits, lets builds take over and deletes what nobody
-//! needs any more; the others keep up with the catalog and change nothing there.
+//! Several nodes on one log and one catalog, which share the work by slices: the owner of the first slice leads, that is takes commits,
+//! lets builds take over and deletes what nobody needs any more; the others keep up with the catalog and change nothing there.
 
 use crate::controller::{Controller, Serving};
 use crate::version::Version;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thyme_catalog::Commit;
+use thyme_core::definition::CompiledDataset;
+use thyme_core::key::partition;
 use thyme_core::{Error, Result};
 use thyme_engine::Role;
+use tokio::sync::watch;
 
 impl Controller {
     pub fn leads(&self) -> bool {
         self.leads.load(Ordering::Acquire)
     }
 
-    /// This node owns the work from now on, and so does its engine. Brings back what the catalog says.
-    pub async fn lead(self: &Arc<Self>) -> Result<()> {
-        let _changing = self.changing.lock().await;
-        self.let_go().await?;
-        self.parts.engine.set_role(Role::Owner).await?;
-        self.leads.store(true, Ordering::Release);
-        let resumed = self.clone().resume().await;
-        if resumed.is_err() {
-            // It is tried again as long as this node may lead; until then the engine must not act as the owner.
+    /// The slices whose work this node owns; changes with [`Controller::own`].
+    pub fn owned(&self) -> watch::Receiver<BTreeSet<u16>> {
+        self.owned.subscribe()
+    }
+
+    /// This node owns the work on these slices from now on, and on no others, and so do its engines. Whoever owns the first leads: it
+    /// takes commits and lets builds take over, and brings back now what the catalog says. Called again after an error.
+    pub async fn own(self: &Arc<Self>, slices: &BTreeSet<u16>) -> Result<()> {
+        let may_lead = slices.contains(&0);
+        if !may_lead {
+            // What is under way ends as this node's; who leads reads the catalog and finds it done, or to be done.
             self.leads.store(false, Ordering::Release);
-            self.parts.engine.set_role(Role::Follower).await?;
         }
-        resumed
+        let _changing = self.changing.lock().await;
+        let before = self.owned.borrow().clone();
+        self.give_back(before.difference(slices)).await?;
+        if !may_lead {
+            self.leftovers.lock().clear();
+        }
+        let gained: Vec<u16> = slices.difference(&before).copied().collect();
+        if gained.is_empty() && self.leads() == may_lead {
+            return Ok(());
+        }
+        let outcome = self.gain(gained).await;
+        if self.leads() || !self.owned.borrow().contains(&0) {
+            return outcome;
+        }
+        self.leads.store(true, Ordering::Release);
+        if let Err(error) = self.clone().resume().await {
+            // It is tried again as long as this node may lead; until then the engine must not act as the one that leads.
+            self.leads.store(false, Ordering::Release);
+            self.give_back([0].iter()).await?;
+            return Err(error);
+        }
+        outcome
+    }
+
+    /// Owns what it can of these slices: one that cannot be had now keeps no other from it. The first error.
+    async fn gain(&self, slices: Vec<u16>) -> Result<()> {
+        let mut outcome = Ok(());
+        let mut fenced = Vec::new();
+        // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
+        for slice in slices {
+            match self.parts.engine.slice(slice).fence().await {
+                Ok(()) => fenced.push(slice),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        if !fenced.is_empty() {
+            self.let_go().await?;
+        }
+        for slice in fenced {
+            match self.parts.engine.slice(slice).set_role(Role::Owner).await {
+                Ok(()) => {
+                    self.owned.send_if_modified(|owned| owned.insert(slice));
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
+        }
+        outcome
+    }
+
+    async fn give_back(&self, slices: impl Iterator<Item = &u16>) -> Result<()> {
+        for slice in slices {
+            self.parts.engine.slice(*slice).set_role(Role::Follower).await?;
+            self.owned.send_if_modified(|owned| owned.remove(slice));
+        }
+        Ok(())
     }
 
     /// A follower may run what the catalog knows no more. It stops doing so before it is the owner of the logs, and makes them.
@@ -34,7 +93,8 @@ impl Controller {
         let live = self.parts.catalog.live_commit().await?;
         let is_live = |version: &&Version| live.as_ref().is_some_and(|commit| *version.commit_id == *commit.id);
         if self.serving().versions().iter().all(is_live) {
-            return Ok(());
+            // What others have noted meanwhile this node has come to as well.
+            return if self.is_alone() { Ok(()) } else { self.run(&self.serving()).await };
         }
         match live {
             Some(live) => self.build_live(&live).await.map(|_| ()),
@@ -42,15 +102,28 @@ impl Controller {
         }
     }
 
-    /// Another node owns the work, or may: from now on this one only follows.
-    pub async fn stand_down(&self) -> Result<()> {
-        self.leads.store(false, Ordering::Release);
-        // What is under way ends as this node's; the owner reads the catalog and finds it done, or to be done.
-        let _changing = self.changing.lock().await;
-        self.parts.engine.set_role(Role::Follower).await
+    /// One look at the catalog, for the node that leads: another may have led for a moment longer than it should. What that began or
+    /// finished is this node's now. What no owner fills any more is deleted.
+    pub async fn keep_up(self: &Arc<Self>) -> Result<()> {
+        let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
+        if !self.leads() {
+            return Ok(());
+        }
+        let live = self.parts.catalog.live_commit().await?.map(|commit| commit.id);
+        let building = self.parts.catalog.building_commit().await?.map(|commit| commit.id);
+        let serving = self.serving();
+        let id = |version: &Option<Arc<Version>>| version.as_ref().map(|version| version.commit_id.to_string());
+        let (served, built) = (id(&serving.live), id(&serving.building));
+        // A live commit that is being built here comes first.
+        let is_known = if live.is_some() && built == live { true } else { served == live && built == building };
+        if !is_known {
+            tracing::warn!(?live, ?building, "the catalog was changed by another node that led");
+            self.clone().resume().await?;
+        }
+        self.drop_left().await
     }
 
-    /// One look at the catalog, for a node that does not own the work: what is live there is built here and then served.
+    /// One look at the catalog, for a node that does not lead: what is live there is built here and then served.
     pub async fn follow(&self) -> Result<()> {
         let _changing = self.changing.lock().await;
         if self.leads() {
@@ -68,7 +141,7 @@ impl Controller {
                     self.serve(Serving { live: serving.live.clone(), building: None }).await?;
                     self.drop_all_but(given_up, serving.live.as_deref()).await
                 }
-                None => Ok(()),
+                None => self.renumber(&serving).await,
             },
         }
     }
@@ -129,17 +202,35 @@ impl Controller {
         }
     }
 
-    /// Orders to sources too are the owner's, who polls them.
-    pub(crate) fn check_owns(&self) -> Result<()> {
-        if self.leads() {
+    fn check_owns(&self) -> Result<()> {
+        if self.leads() { Ok(()) } else { Err(self.not_the_owner("this server does not own the work on its log", 0)) }
+    }
+
+    /// Whether this node polls the source of a dataset: sources are shared like the rest of the work.
+    pub fn polls(&self, dataset: &CompiledDataset) -> bool {
+        self.owned.borrow().contains(&self.slice_of_source(dataset))
+    }
+
+    fn slice_of_source(&self, dataset: &CompiledDataset) -> u16 {
+        partition(dataset.identity().as_bytes(), self.parts.engine.slices())
+    }
+
+    /// Orders to a source are for whoever polls it.
+    pub(crate) fn check_polls(&self, dataset: &CompiledDataset) -> Result<()> {
+        if self.polls(dataset) {
             return Ok(());
         }
-        let owner = match self.parts.member.owner() {
+        let message = format!("this server does not poll the source of {}", dataset.name);
+        Err(self.not_the_owner(&message, self.slice_of_source(dataset)))
+    }
+
+    fn not_the_owner(&self, message: &str, slice: u16) -> Error {
+        let owner = match self.parts.member.owner(slice) {
             Ok(Some(url)) => format!("send it to the one that does: {url}"),
             Ok(None) => "no server does at the moment; try again in a few seconds".to_string(),
             Err(error) => format!("which one does could not be found out: {error}"),
         };
-        Err(Error::unavailable("this server does not own the work on its log").hint(owner))
+        Error::unavailable(message).hint(owner)
     }
 }
 

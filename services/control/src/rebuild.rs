@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thyme_catalog::Severity;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, Result};
 use thyme_engine::{Comparison, EngineOptions};
 use thyme_state::{Options, Snapshots, StateStore, States};
@@ -92,16 +93,17 @@ impl Controller {
         Ok(outcome)
     }
 
-    /// Works a copy of the state off up to places of the logs, (log id, partition) -> next offset, by the definitions that are live.
+    /// Works a copy of a slice's state off up to places of the logs, (log id, partition) -> next offset, by the definitions that are live.
     /// Blocks; `goes_on` is asked now and then.
     pub fn catch_up(
         &self,
         copy: &Arc<StateStore>,
+        slice: Slice,
         places: &HashMap<(u32, u16), u64>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<()> {
         let Some(live) = self.serving().live.clone() else { return Ok(()) };
-        let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
+        let options = EngineOptions { clock: self.parts.clock_mode, slice, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
         thyme_engine::catch_up(copy, &self.parts.log, &spec, places, &options, goes_on)
     }

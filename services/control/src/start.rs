@@ -122,6 +122,7 @@ impl Controller {
         let plan: thyme_core::definition::Plan = serde_json::from_str(&live.plan)
             .map_err(|error| Error::data_loss(format!("the plan of commit {} does not parse: {error}", live.id)))?;
         let dropped: Vec<String> = plan.dropped.into_iter().map(|item| item.identity).collect();
-        self.drop_identities(&dropped).await
+        let Some(version) = self.serving().live.clone() else { return Ok(()) };
+        self.drop_once_left(dropped, &version).await
     }
 }

@@ -4,12 +4,13 @@
 mod chains;
 mod erases;
 mod nodes;
+mod shared;
 
 use crate::*;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,6 +40,8 @@ impl Clock for FixedClock {
 struct GatedLog {
     log: EmbeddedLog,
     shut: AtomicBool,
+    /// Transactional ids of which no producer can be had.
+    refused: Mutex<BTreeSet<String>>,
 }
 
 #[async_trait]
@@ -71,6 +74,9 @@ impl EventLog for GatedLog {
         self.log.changes()
     }
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {
+        if self.refused.lock().contains(transactional_id) {
+            return Err(thyme_core::Error::unavailable("the broker refuses the producer"));
+        }
         self.log.producer(transactional_id)
     }
 }
@@ -116,7 +122,11 @@ impl Disk {
 
     /// With so many states, of an engine each.
     async fn sliced(slices: u16) -> Disk {
-        let log = GatedLog { log: EmbeddedLog::in_memory().unwrap(), shut: AtomicBool::new(false) };
+        let log = GatedLog {
+            log: EmbeddedLog::in_memory().unwrap(),
+            shut: AtomicBool::new(false),
+            refused: Mutex::default(),
+        };
         let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
         Disk { catalog, log: Arc::new(log), states: states_of(slices) }
     }
@@ -132,7 +142,7 @@ impl Disk {
 
     async fn start(&self) -> Node {
         let node = self.open(self.states.clone(), Role::Owner);
-        node.controller.lead().await.unwrap();
+        node.lead().await.unwrap();
         node
     }
 
@@ -212,6 +222,16 @@ impl Node {
         question.features = Some(vec![feature.to_string()]);
         let answer = self.query.answer(question).await?;
         Ok(answer.columns[0].values[0].value.clone())
+    }
+
+    /// Owns these slices, and no others, from now on.
+    async fn own(&self, slices: &[u16]) -> Result<()> {
+        self.controller.own(&slices.iter().copied().collect()).await
+    }
+
+    /// Owns all of them.
+    async fn lead(&self) -> Result<()> {
+        self.controller.own(&(0..self.engine.handle.slices()).collect()).await
     }
 
     /// Of all slices.

@@ -14,6 +14,8 @@ use thyme_state::Table;
 #[derive(Debug, Clone)]
 pub struct Version {
     pub commit_id: Arc<str>,
+    /// The commit's place among all.
+    pub sequence: i64,
     pub compiled: Arc<Compiled>,
     pub ids: BTreeMap<String, u32>,
     /// What was not there before this commit.
@@ -179,7 +181,7 @@ pub fn job_spec(versions: &[&Version]) -> Result<JobSpec> {
             add_pipeline(version, pipeline, job)?;
         }
     }
-    Ok(JobSpec { datasets: jobs.into_values().collect() })
+    Ok(JobSpec { datasets: jobs.into_values().collect(), number: 0 })
 }
 
 fn add_pipeline(version: &Version, pipeline: &Arc<CompiledPipeline>, job: &mut DatasetJob) -> Result<()> {

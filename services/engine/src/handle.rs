@@ -72,6 +72,14 @@ impl Shared {
         Ok(())
     }
 
+    /// Puts a command before the engine's next round.
+    fn tell<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Command) -> oneshot::Receiver<T> {
+        let (done, answer) = oneshot::channel();
+        self.commands.lock().push_back(make(done));
+        self.wake.notify_one();
+        answer
+    }
+
     pub(crate) fn publish(&self, applied: Applied) {
         *self.applied.write() = applied;
         self.version.send_modify(|version| *version += 1);
@@ -142,6 +150,16 @@ impl EngineHandle {
     /// The engines of all slices, in their order, as one.
     pub fn of_all(slices: impl IntoIterator<Item = EngineHandle>) -> EngineHandle {
         EngineHandle { shared: slices.into_iter().flat_map(|handle| handle.shared.to_vec()).collect() }
+    }
+
+    /// The engine of one slice.
+    pub fn slice(&self, index: u16) -> EngineHandle {
+        EngineHandle { shared: self.shared.iter().skip(usize::from(index)).take(1).cloned().collect() }
+    }
+
+    /// How many slices there are.
+    pub fn slices(&self) -> u16 {
+        self.shared.len() as u16
     }
 
     fn together(&self) -> Together<'_> {
@@ -270,21 +288,28 @@ impl EngineHandle {
         self.command(|done| Command::SetRole(role, done)).await
     }
 
-    /// All engines do it at the same time; the first error, once all are through.
+    /// Fences every earlier owner (see `Engine::fence`).
+    pub async fn fence(&self) -> Result<()> {
+        self.command(Command::Fence).await
+    }
+
+    /// The number of a deployment that the owners of all slices have come to (see `notes.rs`). Asked by the owner of the first.
+    pub async fn noted_by_all(&self) -> Result<u64> {
+        let Some(first) = self.shared.first() else { return Ok(0) };
+        first.tell(Command::Noted).await.map_err(|_| Error::unavailable("the engine has stopped"))?
+    }
+
+    /// First the first, which makes what the others fill; then the others at the same time. The first error, once all are through.
     async fn command(&self, make: impl Fn(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
-        let tell = |engine: &Arc<Shared>| {
-            let (done, answer) = oneshot::channel();
-            engine.commands.lock().push_back(make(done));
-            engine.wake.notify_one();
-            answer
-        };
-        let answers: Vec<_> = self.shared.iter().map(tell).collect();
-        let mut first_error = Ok(());
+        let stopped = |_| Error::unavailable("the engine has stopped");
+        let Some((first, others)) = self.shared.split_first() else { return Ok(()) };
+        first.tell(&make).await.map_err(stopped).flatten()?;
+        let answers: Vec<_> = others.iter().map(|engine| engine.tell(&make)).collect();
+        let mut outcome = Ok(());
         for answer in answers {
-            let done = answer.await.map_err(|_| Error::unavailable("the engine has stopped")).flatten();
-            first_error = first_error.and(done);
+            outcome = outcome.and(answer.await.map_err(stopped).flatten());
         }
-        first_error
+        outcome
     }
 
     /// Asks the engines' threads to end after their round.

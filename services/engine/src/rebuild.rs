@@ -87,8 +87,12 @@ pub fn catch_up(
     options: &EngineOptions,
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<()> {
-    let stretches =
-        stretches_of(options.slice, spec, |log_id, partition| Ok(places.get(&(log_id, partition)).copied()))?;
+    // Erases of other slices are read as far as the tables need them.
+    let end = |reader: u32, partition: u16| match is_router(reader) {
+        true => Ok(Some(u64::MAX)),
+        false => Ok(places.get(&(reader, partition)).copied()),
+    };
+    let stretches = stretches_of(options.slice, spec, end)?;
     let options = EngineOptions { durable: false, role: Role::Follower, ..options.clone() };
     let mut engine = Engine::open(state.clone(), up_to(log, &stretches), options)?;
     engine.deploy(spec)?;

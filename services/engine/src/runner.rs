@@ -14,6 +14,9 @@ pub(crate) enum Command {
     Deploy(JobSpec, oneshot::Sender<Result<()>>),
     DropState(Vec<u32>, oneshot::Sender<Result<()>>),
     SetRole(Role, oneshot::Sender<Result<()>>),
+    Fence(oneshot::Sender<Result<()>>),
+    /// What all owners have noted.
+    Noted(oneshot::Sender<Result<u64>>),
 }
 
 /// After a failed round, wait this long, doubling up to the second figure.
@@ -82,7 +85,8 @@ impl Engine {
                     metrics::counter!("thyme_tick_records_total").increment(records as u64);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a tick failed and will be tried again");
+                    let slice = (!self.options.slice.is_whole()).then_some(self.options.slice.index);
+                    tracing::error!(slice, %error, "a tick failed and will be tried again");
                     *shared.trouble.write() = Some(error);
                     tokio::select! {
                         () = shared.wake.notified() => {}
@@ -108,6 +112,13 @@ impl Engine {
                 Command::Deploy(spec, done) => (self.deploy(&spec), done),
                 Command::DropState(consumers, done) => (self.drop_state(&consumers), done),
                 Command::SetRole(role, done) => (self.set_role(role), done),
+                Command::Fence(done) => (self.fence(), done),
+                Command::Noted(done) => {
+                    if done.send(self.noted_by_all()).is_err() {
+                        tracing::warn!("nobody waits for the engine's answer any more");
+                    }
+                    continue;
+                }
             };
             if done.send(result).is_err() {
                 tracing::warn!("nobody waits for the engine's answer any more");

@@ -11,6 +11,8 @@ use thyme_state::Table;
 #[derive(Clone, Default)]
 pub struct JobSpec {
     pub datasets: Vec<DatasetJob>,
+    /// Grows with every change of the definitions, the same on all nodes; 0 where nobody else works on the log. See `notes.rs`.
+    pub number: u64,
 }
 
 /// One raw dataset with all that reads its log.

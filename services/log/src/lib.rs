@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 pub use embedded::EmbeddedLog;
 pub use kafka::{KafkaLog, KafkaSettings};
-pub use membership::{Alone, Member, Node, Onlooker};
+pub use membership::{Alone, Member, Node, Onlooker, WORK};
 
 /// Name and value, in order; a name may repeat.
 pub type Headers = Vec<(String, Bytes)>;
@@ -123,6 +123,11 @@ pub trait EventLog: Send + Sync {
 
     /// A transactional producer. Fences every earlier one with the same id: their commits end as `NotCommitted`.
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>>;
+
+    /// How many slices the work on this log has: the same for all nodes. One that only one process can hold has one.
+    fn slices(&self) -> Result<u16> {
+        Ok(1)
+    }
 
     /// Takes part in the group of nodes that would own the work on this log. A log that only one process can hold has one.
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use thyme_core::slice::Slice;
 use thyme_core::{Error, ErrorKind, Result};
 
 /// Format of the directory as a whole; log, state and catalog have versions of their own.
@@ -30,16 +31,35 @@ impl DataDir {
     pub fn log(&self) -> PathBuf {
         self.root.join("log")
     }
-    pub fn state(&self) -> PathBuf {
-        self.root.join("state")
+    /// Refuses the states of a log whose work has another number of slices.
+    pub fn check_slices(&self, slices: u16) -> Result<()> {
+        let own: Vec<PathBuf> = Slice::all(slices).map(|slice| self.state(slice)).collect();
+        let entries = std::fs::read_dir(&self.root).map_err(|error| unusable(&self.root, &error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| unusable(&self.root, &error))?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let is_state = name == "state" || name.starts_with("state-");
+            if is_state && !own.contains(&path) && path.join("CURRENT").exists() {
+                return Err(Error::precondition(format!(
+                    "{} is of a log whose work has another number of slices than {slices}",
+                    path.display()
+                ))
+                .hint("set log.url to the log it was made from, or delete it: the state is then restored or built from the log"));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn state(&self, slice: Slice) -> PathBuf {
+        self.root.join(slice.name("state"))
     }
     /// A copy of the state while it is uploaded.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.root.join("checkpoint")
+    pub fn checkpoint(&self, slice: Slice) -> PathBuf {
+        self.root.join(slice.name("checkpoint"))
     }
     /// A state that is being restored and does not count yet.
-    pub fn restoring(&self) -> PathBuf {
-        self.root.join("restoring")
+    pub fn restoring(&self, slice: Slice) -> PathBuf {
+        self.root.join(slice.name("restoring"))
     }
     /// What `thyme rebuild` works in.
     pub fn rebuild(&self) -> PathBuf {
@@ -149,6 +169,25 @@ mod tests {
         std::fs::write(directory.path().join("FORMAT"), "7\n").unwrap();
         let error = DataDir::open(directory.path()).err().unwrap();
         assert!(error.message().contains("format 7") && error.message().contains("reads 1"), "{error}");
+    }
+
+    #[test]
+    fn the_states_of_another_number_of_slices_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(directory.path()).unwrap();
+        for (left, of) in [(data.state(Slice::WHOLE), 4), (data.state(Slice { index: 1, of: 4 }), 1)] {
+            std::fs::create_dir(&left).unwrap();
+            data.check_slices(of).unwrap();
+            std::fs::write(left.join("CURRENT"), "x").unwrap();
+            let error = data.check_slices(of).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+            assert!(error.message().contains(&left.display().to_string()), "{error}");
+            std::fs::remove_dir_all(&left).unwrap();
+        }
+        let own = data.state(Slice { index: 3, of: 4 });
+        std::fs::create_dir(&own).unwrap();
+        std::fs::write(own.join("CURRENT"), "x").unwrap();
+        data.check_slices(4).unwrap();
     }
 
     #[test]

@@ -70,7 +70,8 @@ impl ServerHealth {
 
     fn read_gauges(&self) -> thyme_core::Result<()> {
         metrics::gauge!("thyme_owner").set(if self.controller.leads() { 1.0 } else { 0.0 });
-        // A gauge that was shown once stays, so who has become the owner shows 0.
+        metrics::gauge!("thyme_slices_owned").set(self.controller.owned().borrow().len() as f64);
+        // A gauge that was shown once stays, so who has come to own all shows 0.
         metrics::gauge!("thyme_follower_behind_seconds").set(self.freshness.behind().unwrap_or_default().as_secs_f64());
         self.read_row_lags();
         for shard in self.engine.status()? {
@@ -138,8 +139,12 @@ pub fn describe_metrics() {
     describe_gauge!("thyme_checkpoint_age_seconds", "How long ago the state was as the newest checkpoint has it.");
     describe_gauge!("thyme_checkpoint_size_bytes", "Bytes of the newest checkpoint.");
     describe_gauge!("thyme_checkpoint_last_seconds", "How long it took to take and store the newest checkpoint.");
-    describe_gauge!("thyme_owner", "1 on the node that owns the work, 0 on a follower.");
-    describe_gauge!("thyme_follower_behind_seconds", "Seconds since this follower was last at the end of the log.");
+    describe_gauge!("thyme_owner", "1 on the node that leads, 0 on the others.");
+    describe_gauge!("thyme_slices_owned", "Slices of the work that are this node's.");
+    describe_gauge!(
+        "thyme_follower_behind_seconds",
+        "Seconds since this node was last at the end of the log in the slices that it follows."
+    );
     describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
     describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");
 }

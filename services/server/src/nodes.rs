@@ -1,11 +1,12 @@
-//! This node among several on one log: the owner of the work or a follower, as the log's own group decides.
+//! This node among several on one log: which slices of the work it owns and which it follows, as the log's own group decides.
 
 use crate::sources::Sources;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_control::Controller;
-use thyme_core::Result;
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::EngineHandle;
 use thyme_log::Member;
 use tokio::sync::watch;
@@ -24,16 +25,13 @@ pub struct NodeParts {
     pub engine: EngineHandle,
     pub controller: Arc<Controller>,
     pub member: Arc<dyn Member>,
-    /// Sources are polled by the owner.
-    pub start_sources: Box<dyn Fn() -> Sources + Send + Sync>,
     pub freshness: Arc<Freshness>,
 }
 
 /// A node with its part in the work.
 pub struct Node {
     parts: NodeParts,
-    owns: watch::Receiver<bool>,
-    sources: Option<Sources>,
+    owns: watch::Receiver<BTreeSet<u16>>,
     /// When it is tried again to build anew what holds erased events.
     erases_from: Option<Instant>,
 }
@@ -42,21 +40,33 @@ impl Node {
     /// Waits until somebody owns the work, then leads or follows. An owner that cannot bring back its definitions is an error.
     pub async fn start(parts: NodeParts, may_own: bool) -> Result<Node> {
         let mut owns = parts.member.owns();
+        let until = Instant::now() + DECIDE;
         if may_own {
-            let until = Instant::now() + DECIDE;
-            while !*owns.borrow_and_update() && Instant::now() < until && !has_owner(&parts.member).await {
+            while owns.borrow_and_update().is_empty() && Instant::now() < until && !has_owner(&parts.member).await {
                 if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
                     break;
                 }
             }
         }
-        let mut node = Node { parts, owns, sources: None, erases_from: None };
-        node.look().await?;
+        let mut node = Node { parts, owns, erases_from: None };
+        while let Err(error) = node.look().await {
+            if !node.may_pass(&error) || Instant::now() > until {
+                return Err(error);
+            }
+            tracing::warn!(%error, "this node has not come to its part in the work yet, and tries again");
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
         Ok(node)
     }
 
+    /// While others start or stop, slices change hands, and whoever leads has not made all logs yet.
+    fn may_pass(&self, error: &Error) -> bool {
+        use ErrorKind::{FailedPrecondition, NotFound, Unavailable};
+        self.parts.engine.slices() > 1 && matches!(error.kind(), Unavailable | NotFound | FailedPrecondition)
+    }
+
     /// Goes with what the group decides until the server stops.
-    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut stopping: watch::Receiver<bool>, mut sources: Sources) {
         loop {
             tokio::select! {
                 changed = self.owns.changed() => if changed.is_err() { break },
@@ -67,31 +77,26 @@ impl Node {
                 tracing::warn!(%error, "this node does not go on as owner or follower, and tries again");
             }
         }
-        self.end_sources().await;
+        sources.stop().await;
     }
 
     async fn look(&mut self) -> Result<()> {
-        let owns = *self.owns.borrow_and_update();
-        match (owns, self.parts.controller.leads()) {
-            (true, false) => {
-                tracing::info!("this node owns the work");
-                self.parts.freshness.clear();
-                self.parts.controller.lead().await?;
-                self.sources = Some((self.parts.start_sources)());
-                Ok(())
-            }
-            (false, true) => {
-                tracing::info!("this node does not own the work any more, it follows");
-                self.end_sources().await;
-                self.parts.controller.stand_down().await?;
-                self.follow().await
-            }
-            (false, false) => self.follow().await,
-            (true, true) => {
-                self.work_off_erases().await;
-                Ok(())
-            }
+        let owns = self.owns.borrow_and_update().clone();
+        let NodeParts { controller, engine, freshness, .. } = &self.parts;
+        let owned = controller.owned().borrow().clone();
+        let mut outcome = Ok(());
+        if owned != owns || controller.leads() != owns.contains(&0) {
+            tracing::info!(slices = ?owns, of = engine.slices(), "this node owns these slices of the work");
+            // What cannot be gained yet is tried again, and holds up nothing else.
+            outcome = controller.own(&owns).await;
         }
+        freshness.look(engine, &owns);
+        if !controller.leads() {
+            return outcome.and(controller.follow().await);
+        }
+        controller.keep_up().await?;
+        self.work_off_erases().await;
+        outcome
     }
 
     /// A build that could not be begun leaves a failed commit behind: not twice a second.
@@ -105,26 +110,15 @@ impl Node {
             tracing::error!(%error, "what holds erased events could not be built anew, and is tried again");
         }
     }
-
-    async fn follow(&self) -> Result<()> {
-        self.parts.freshness.look(&self.parts.engine);
-        self.parts.controller.follow().await
-    }
-
-    async fn end_sources(&mut self) {
-        if let Some(mut sources) = self.sources.take() {
-            sources.stop().await;
-        }
-    }
 }
 
 async fn has_owner(member: &Arc<dyn Member>) -> bool {
     let member = member.clone();
-    let asked = tokio::task::spawn_blocking(move || member.owner()).await;
+    let asked = tokio::task::spawn_blocking(move || member.owner(0)).await;
     matches!(asked, Ok(Ok(Some(_))))
 }
 
-/// How far a follower is behind the log. The owner's own lag is a matter of its load, not of its place.
+/// How far this node is behind the log in the slices that it follows. An owner's own lag is a matter of its load, not of its place.
 #[derive(Default)]
 pub struct Freshness(Mutex<Option<Seen>>);
 
@@ -139,13 +133,13 @@ struct Seen {
 }
 
 impl Freshness {
-    /// It owns the work from now on.
-    fn clear(&self) {
-        *self.0.lock() = None;
-    }
-
-    fn look(&self, engine: &EngineHandle) {
-        let lag = engine.lag();
+    fn look(&self, engine: &EngineHandle, owned: &BTreeSet<u16>) {
+        let followed: Vec<u16> = (0..engine.slices()).filter(|slice| !owned.contains(slice)).collect();
+        if followed.is_empty() {
+            *self.0.lock() = None;
+            return;
+        }
+        let lag = EngineHandle::of_all(followed.into_iter().map(|slice| engine.slice(slice))).lag();
         let mut seen = self.0.lock();
         let before = seen.unwrap_or(Seen { fresh_at: Instant::now(), was_fresh: false, lag: None });
         *seen = Some(match lag {
@@ -154,7 +148,7 @@ impl Freshness {
         });
     }
 
-    /// How long ago this follower was last seen at the end of the log; `None` for an owner.
+    /// How long ago this follower was last seen at the end of the log; `None` for the owner of all.
     pub fn behind(&self) -> Option<Duration> {
         self.0.lock().map(|seen| seen.fresh_at.elapsed().saturating_sub(LOOK_EVERY))
     }

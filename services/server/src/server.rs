@@ -14,17 +14,19 @@ use crate::sources::Sources;
 use crate::{catalog, checkpoints, listen, telemetry};
 use futures::future::BoxFuture;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Catalog, Severity, SqlCatalog};
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
+use thyme_core::slice::Slice;
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
 use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
 use thyme_ingest::Ingestor;
 use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
-use thyme_state::{Closing, StateStore};
+use thyme_state::{Closing, StateStore, States};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -39,9 +41,10 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     node: JoinHandle<()>,
-    taker: Option<RunningTaker>,
+    takers: Vec<RunningTaker>,
     engine: RunningEngine,
-    state: Closing,
+    /// Of the states.
+    closing: Vec<Closing>,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqlCatalog>,
     log: Arc<dyn EventLog>,
@@ -69,19 +72,32 @@ impl Server {
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
 
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
-        let stored = config.checkpoints.as_ref().map(checkpoints::open).transpose()?;
-        for leftover in [data_dir.checkpoint(), data_dir.rebuild()] {
-            restore::remove(&leftover)?;
-        }
         let (log_dir, log_config) = (data_dir.log(), config.log.clone());
-        let log = blocking(move || open_log(log_config, &log_dir)).await?;
-        let has_state = restore::has_state(&data_dir.state());
-        let restored = match &stored {
-            Some(stored) if !has_state => Some(restore::fetch(stored, log.as_ref(), &data_dir).await?),
-            _ => None,
-        };
+        let opened = blocking(move || {
+            let log = open_log(log_config, &log_dir)?;
+            let slices = log.slices()?;
+            Ok((log, slices))
+        });
+        let (log, slices) = opened.await?;
+        data_dir.check_slices(slices)?;
+        restore::remove(&data_dir.rebuild())?;
+        let mut stored = Vec::new();
+        let mut restored = Vec::new();
+        let mut has_states = true;
+        for slice in Slice::all(slices) {
+            restore::remove(&data_dir.checkpoint(slice))?;
+            let has_state = restore::has_state(&data_dir.state(slice));
+            has_states &= has_state;
+            let Some(config) = &config.checkpoints else { continue };
+            let checkpoints = checkpoints::open(config, slice)?;
+            if !has_state {
+                restored.push(restore::fetch(&checkpoints, log.as_ref(), &data_dir, slice).await?);
+            }
+            stored.push((slice, checkpoints));
+        }
+        restore::take_catalog(&restored, &data_dir)?;
         let catalog = Arc::new(catalog::open(&config.catalog, &data_dir).await?);
-        if let Some(restored) = &restored {
+        for restored in &restored {
             restored.settle(catalog.as_ref()).await?;
         }
         // Who owns the work is decided when everything is there.
@@ -91,17 +107,24 @@ impl Server {
             Some(addr) => Some(thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{addr}") }),
             None => None,
         };
-        let (state_dir, its_log) = (data_dir.state(), log.clone());
+        let its_log = log.clone();
+        let directories: Vec<PathBuf> = Slice::all(slices).map(|slice| data_dir.state(slice)).collect();
         let opened = blocking(move || {
-            let state = StateStore::open(&state_dir, thyme_state::Options::default())?;
-            let engine = Engine::open(state.clone(), its_log.clone(), options)?.spawn()?;
+            let (mut states, mut engines) = (Vec::new(), Vec::new());
+            for (slice, directory) in Slice::all(slices).zip(directories) {
+                let state = StateStore::open(&directory, thyme_state::Options::default().shared_by(slices))?;
+                let options = EngineOptions { slice, ..options.clone() };
+                engines.push(Engine::open(state.clone(), its_log.clone(), options)?);
+                states.push(state);
+            }
+            let engine = RunningEngine::spawn(engines)?;
             let member: Arc<dyn Member> = match place {
                 Some(place) => its_log.join(place)?.into(),
                 None => Arc::new(Onlooker::default()),
             };
-            Ok((state, engine, member))
+            Ok((States::new(states), engine, member))
         });
-        let (state, engine, member) = opened.await?;
+        let (states, engine, member) = opened.await?;
 
         let (run_log, run_writer) = if config.query.run_log {
             let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
@@ -114,7 +137,7 @@ impl Server {
             None => Arc::new(NoRuns),
         };
         let query = Arc::new(QueryEngine::new(QueryParts {
-            states: state.clone().into(),
+            states: states.clone(),
             extractors,
             clock: clock.clone(),
             runs,
@@ -130,7 +153,7 @@ impl Server {
         let controller = Controller::new(ControlParts {
             catalog: catalog.clone(),
             log: log.clone(),
-            states: state.clone().into(),
+            states: states.clone(),
             engine: engine.handle.clone(),
             query: query.clone(),
             ingest: Arc::new(IngestDeployer(ingestor.clone())),
@@ -140,39 +163,39 @@ impl Server {
             clock_mode: config.clock,
             data_dir: data_dir.root().display().to_string(),
             member: member.clone(),
-            state_is_new: !has_state,
+            state_is_new: !has_states,
         });
         let freshness = Arc::new(Freshness::default());
-        let start_sources = {
-            let (controller, ingestor, catalog) = (controller.clone(), ingestor.clone(), catalog.clone());
-            let clock = clock.clone();
-            move || {
-                let (ingestor, catalog) = (ingestor.clone(), catalog.clone());
-                Sources::start(controller.ingest_datasets(), ingestor, catalog, board.clone(), clock.clone())
-            }
-        };
         let node = Node::start(
             NodeParts {
                 engine: engine.handle.clone(),
                 controller: controller.clone(),
                 member,
-                start_sources: Box::new(start_sources),
                 freshness: freshness.clone(),
             },
             !config.query_only,
         )
         .await?;
-        if let Some(restored) = &restored {
-            restore::drop_unknown(&controller, &engine.handle, &state).await?;
+        let sources =
+            Sources::start(controller.clone(), ingestor.clone(), catalog.clone(), board.clone(), clock.clone());
+        if !restored.is_empty() {
+            restore::drop_unknown(&controller, &engine.handle, &states).await?;
+        }
+        for restored in &restored {
             tell(restored, catalog.as_ref(), &saved, clock.now()).await;
         }
-        let closing = state.closing();
-        let taker = stored.zip(config.checkpoints.clone()).map(|(checkpoints, config)| {
-            saved.update(|status| status.url.clone_from(&config.url));
-            let (controller, catalog, board) = (controller.clone(), catalog.clone(), saved.clone());
-            let (directory, clock) = (data_dir.checkpoint(), clock.clone());
-            Taker { checkpoints, config, directory, state, controller, catalog, board, clock }.start()
-        });
+        let closing = states.iter().map(|state| state.closing()).collect();
+        let mut takers = Vec::new();
+        for ((slice, checkpoints), state) in stored.into_iter().zip(states.iter().cloned()) {
+            let Some(config) = config.checkpoints.clone() else { continue };
+            let directory = data_dir.checkpoint(slice);
+            saved.update(slice.index, |status| status.url.clone_from(&config.url));
+            let (controller, catalog, board, clock) =
+                (controller.clone(), catalog.clone(), saved.clone(), clock.clone());
+            takers.push(
+                Taker { checkpoints, slice, config, directory, state, controller, catalog, board, clock }.start(),
+            );
+        }
 
         let health = Arc::new(ServerHealth {
             engine: engine.handle.clone(),
@@ -191,7 +214,7 @@ impl Server {
         if let Some(listener) = control_listener {
             listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
         }
-        let node = tokio::spawn(node.run(stopping));
+        let node = tokio::spawn(node.run(stopping, sources));
         tracing::info!(control = control_addr.map(|addr| addr.to_string()), query = %query_addr, data_dir = %data_dir.root().display(), "serving");
         Ok(Server {
             control_addr,
@@ -199,9 +222,9 @@ impl Server {
             stop,
             listeners,
             node,
-            taker,
+            takers,
             engine,
-            state: closing,
+            closing,
             run_writer,
             catalog,
             log,
@@ -222,7 +245,7 @@ impl Server {
     async fn close(mut self) -> Result<()> {
         tracing::info!("stopping");
         self.stop.send_replace(true);
-        if let Some(taker) = self.taker.take() {
+        for taker in self.takers.drain(..) {
             taker.stop().await;
         }
         if let Err(error) = (&mut self.node).await {
@@ -251,8 +274,8 @@ impl Server {
         self.catalog.close().await;
         // A copy for a checkpoint, or an answer whose asker is gone, may still be under way on a thread of its own: whoever starts on the
         // same directory next would be refused.
-        let state = self.state;
-        let closed = tokio::task::spawn_blocking(move || state.wait(GRACE)).await;
+        let closing = self.closing;
+        let closed = tokio::task::spawn_blocking(move || closing.iter().all(|state| state.wait(GRACE))).await;
         if !closed.is_ok_and(|is_closed| is_closed) {
             tracing::warn!("the state was still being read after {} s", GRACE.as_secs());
         }
@@ -277,7 +300,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 /// Where the state came from, for the status and the event feed.
 async fn tell(restored: &Restored, catalog: &dyn Catalog, board: &CheckpointBoard, now: i64) {
     let number = restored.manifest.as_ref().map(|manifest| manifest.number);
-    board.update(|status| {
+    board.update(restored.slice, |status| {
         status.restored = number;
         status.unusable.clone_from(&restored.unusable);
     });

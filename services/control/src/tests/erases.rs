@@ -286,7 +286,7 @@ async fn a_restart_goes_on_with_it_or_begins_it() {
         node.stop();
         // On a new disk: from the log, with the copies of the erased events in the repartition log.
         let node = disk.open(disk.no_states(), Role::Owner);
-        node.controller.lead().await.unwrap();
+        node.lead().await.unwrap();
         while node.controller.being_built().is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -72,7 +72,7 @@ async fn a_promoted_follower_goes_on_with_the_build_and_takes_commits() {
         follower.controller.follow().await.unwrap();
         owner.stop();
         // The gate is still shut: nothing of its state is there, so nothing may be answered.
-        follower.controller.lead().await.unwrap();
+        follower.lead().await.unwrap();
         assert_eq!(follower.ask("Old", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
         let refused = follower.commit(&counting("Third", "ThirdFeatures", "5m"), |_| ()).await.unwrap_err();
         assert!(refused.contains("being built from the log"), "{refused}");
@@ -94,8 +94,8 @@ async fn an_owner_that_stands_down_follows() {
         let first = disk.start().await;
         commit_of(&first, &counting("OldStats", "Old", "1h")).await;
         let second = disk.open(disk.no_states(), Role::Owner);
-        second.controller.lead().await.unwrap();
-        first.controller.stand_down().await.unwrap();
+        second.lead().await.unwrap();
+        first.own(&[]).await.unwrap();
         let next = commit_of(&second, &counting("NewStats", "New", "90m")).await;
         disk.append_orders("u1", 10).await;
         until_it_serves(&first, &next).await;
@@ -120,7 +120,7 @@ async fn what_a_promoted_follower_served_goes_on_until_the_live_commit_is_built(
         let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;
         owner.stop();
         disk.shut(true);
-        follower.controller.lead().await.unwrap();
+        follower.lead().await.unwrap();
         assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
         assert_eq!(follower.ask("New", "n").await.unwrap_err().kind(), ErrorKind::Unavailable);
         disk.shut(false);
@@ -156,7 +156,7 @@ async fn a_promoted_follower_makes_no_log_of_a_build_that_was_given_up() {
 
         let clicks = || disk.log.topics().unwrap().iter().any(|(topic, _)| topic == "Click.v1");
         assert!(!clicks());
-        follower.controller.lead().await.unwrap();
+        follower.lead().await.unwrap();
         assert!(!clicks());
         disk.shut(false);
         follower.wait_live(&id).await;

@@ -136,7 +136,7 @@ impl World {
                 pipelines: vec![pipeline("CityStats.compute", &self.routed, EMIT_ROUTED)],
             });
         }
-        JobSpec { datasets: vec![job] }
+        JobSpec { datasets: vec![job], ..JobSpec::default() }
     }
 
     pub fn engine(&self, state: &Arc<StateStore>, log: &Arc<dyn EventLog>, tick_records: usize) -> Engine {

@@ -340,5 +340,5 @@ fn wire(compiled: &Compiled) -> (JobSpec, BTreeMap<String, ServedTable>) {
         }
         jobs.push(job);
     }
-    (JobSpec { datasets: jobs }, tables)
+    (JobSpec { datasets: jobs, ..JobSpec::default() }, tables)
 }

@@ -1,5 +1,7 @@
 //! Each test has a broker of its own, since each takes it away.
 
+mod shared;
+
 use crate::support::*;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
