@@ -143,9 +143,22 @@ impl<'a> Together<'a> {
     /// Whether everything below a position is in state, through those logs that are filled from others and `is_needed`.
     pub fn covers(&self, position: &PositionSet, is_needed: impl Fn(u32) -> bool) -> bool {
         position.0.iter().all(|((log, partition), next)| {
-            let mut own = self.all().filter_map(|engine| engine.logs.get(&(*log, *partition)));
-            own.any(|applied| applied >= next) && self.has_routed(*log, *partition, *next, &is_needed)
+            let applied = self.applied(*log, *partition);
+            applied.is_some_and(|applied| applied >= *next) && self.has_routed(*log, *partition, *next, &is_needed)
         })
+    }
+
+    /// The same for engines of some slices: what is in partitions of others is asked of them only as far as it comes here through logs
+    /// that are filled from it.
+    pub fn covers_own(&self, position: &PositionSet) -> bool {
+        position.0.iter().all(|((log, partition), next)| {
+            let applied = self.applied(*log, *partition);
+            applied.is_none_or(|applied| applied >= *next) && self.has_routed(*log, *partition, *next, |_| true)
+        })
+    }
+
+    fn applied(&self, log: u32, partition: u16) -> Option<u64> {
+        self.all().filter_map(|engine| engine.logs.get(&(log, partition))).max().copied()
     }
 
     /// Whether every log that is filled from a dataset, and needed, has worked off everything below `next` of a partition of its own log.

@@ -178,12 +178,27 @@ impl EngineHandle {
 
     /// Waits until `position` is in state.
     pub async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
-        if self.is_applied(position) {
+        self.wait_until(|applied| applied.covers(position, |_| true), deadline).await
+    }
+
+    /// Waits until what these slices have of `position` is in their states.
+    pub async fn wait_applied_in(
+        &self,
+        slices: &BTreeSet<u16>,
+        position: &PositionSet,
+        deadline: Duration,
+    ) -> Result<()> {
+        let own = EngineHandle::of_all(slices.iter().map(|slice| self.slice(*slice)));
+        own.wait_until(|applied| applied.covers_own(position), deadline).await
+    }
+
+    async fn wait_until(&self, is_applied: impl Fn(&Together<'_>) -> bool, deadline: Duration) -> Result<()> {
+        if is_applied(&self.together()) {
             return Ok(());
         }
         let mut versions: Vec<_> = self.shared.iter().map(|engine| engine.version.subscribe()).collect();
         let reached = async {
-            while !self.is_applied(position) {
+            while !is_applied(&self.together()) {
                 if any_changed(&mut versions).await.is_err() {
                     return;
                 }

@@ -13,10 +13,12 @@ use common::sliced::Sliced;
 use common::*;
 use proptest::prelude::*;
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_core::ErrorKind;
+use thyme_core::position::PositionSet;
 use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
-use thyme_engine::{Engine, EngineOptions, JobSpec, Role, catch_up, is_router};
+use thyme_engine::{Engine, EngineHandle, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
 use thyme_log::{Batch, EventLog};
 use thyme_state::StateStore;
@@ -321,4 +323,39 @@ fn an_owner_of_an_earlier_deployment_sends_nothing() {
     let routed = |partition: u16| log.read(route, partition, 0, 1_000, 1 << 20).unwrap();
     let events = (0..PARTITIONS).flat_map(routed).filter(|record| !record.key.is_empty()).count();
     assert_eq!(events, 20);
+}
+
+/// A node that holds some slices waits for what these have of a position, and for what comes to them from other slices.
+#[test]
+fn what_some_slices_have_of_a_position_is_waited_for() {
+    let (world, log) = (World::new(), new_log());
+    let mut engines = one_for_each_partition(&log, &world.spec(true));
+    let handle = EngineHandle::of_all(engines.iter().map(|(_, engine)| engine.handle()));
+    let batch = Sent {
+        user: "u1".to_string(),
+        time: START,
+        amount: 2.0,
+        city: Some("c1".to_string()),
+        id: EventId::None,
+        append_time: START,
+    }
+    .batch();
+    let own = batch.partition;
+    append(&log, vec![batch]);
+    let mut position = PositionSet::default();
+    position.set(LOG, own, 1);
+    let is_applied = |slices: &[u16]| {
+        let slices = slices.iter().copied().collect();
+        futures_block(handle.wait_applied_in(&slices, &position, Duration::ZERO)).is_ok()
+    };
+    let others: Vec<u16> = (0..PARTITIONS).filter(|slice| *slice != own).collect();
+    assert!((0..PARTITIONS).all(|slice| !is_applied(&[slice])));
+    engines[usize::from(own)].1.run_to_end().unwrap();
+    assert!(is_applied(&[own]));
+    assert!(others.iter().all(|slice| !is_applied(&[*slice]) && !is_applied(&[own, *slice])), "nor is it routed there");
+    for slice in &others {
+        engines[usize::from(*slice)].1.run_to_end().unwrap();
+        assert!(is_applied(&[*slice]) && is_applied(&[own, *slice]));
+        assert_eq!(handle.is_applied(&position), Some(slice) == others.last());
+    }
 }

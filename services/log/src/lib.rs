@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 pub use embedded::EmbeddedLog;
 pub use kafka::{KafkaLog, KafkaSettings};
-pub use membership::{Alone, Member, Node, Onlooker, WORK};
+pub use membership::{Alone, Answering, Member, Node, Onlooker, Presence, Unseen, WORK};
 
 /// Name and value, in order; a name may repeat.
 pub type Headers = Vec<(String, Bytes)>;
@@ -132,6 +132,12 @@ pub trait EventLog: Send + Sync {
     /// Takes part in the group of nodes that would own the work on this log. A log that only one process can hold has one.
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
         Ok(Box::new(Alone::new(node)))
+    }
+
+    /// A node's place among those that answer questions about what is in this log; `url` is that of its query service. Nobody else can
+    /// be there on a log that only one process can hold.
+    fn presence(&self, _url: String) -> Result<Box<dyn Presence>> {
+        Ok(Box::new(Unseen))
     }
 
     /// Finishes what waits and lets go of what the log holds. Later calls may fail.

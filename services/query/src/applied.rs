@@ -1,6 +1,7 @@
 //! Waiting until the state has applied a position: read your writes.
 
 use async_trait::async_trait;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use thyme_core::error::{Error, Result};
 use thyme_core::position::PositionSet;
@@ -8,8 +9,13 @@ use thyme_core::position::PositionSet;
 #[async_trait]
 pub trait AppliedWatch: Send + Sync {
     /// Returns when every consumer of these log partitions has applied what lies below the offsets, through repartition logs
-    /// too, and readers see it. `DeadlineExceeded` after `deadline`.
-    async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()>;
+    /// too, and readers see it; with `slices` only what these have of it. `DeadlineExceeded` after `deadline`.
+    async fn wait_applied(
+        &self,
+        position: &PositionSet,
+        slices: Option<&BTreeSet<u16>>,
+        deadline: Duration,
+    ) -> Result<()>;
 }
 
 /// For places where every append is applied before anybody asks (tests, MockContext).
@@ -17,7 +23,7 @@ pub struct AlwaysApplied;
 
 #[async_trait]
 impl AppliedWatch for AlwaysApplied {
-    async fn wait_applied(&self, _position: &PositionSet, _deadline: Duration) -> Result<()> {
+    async fn wait_applied(&self, _: &PositionSet, _: Option<&BTreeSet<u16>>, _: Duration) -> Result<()> {
         Ok(())
     }
 }

@@ -4,7 +4,7 @@
 use crate::answer::Standing;
 use crate::chunk::{ChunkReader, SpineColumns};
 use crate::columns::{arrow_type, broken};
-use crate::engine::QueryEngine;
+use crate::engine::{Deadline, QueryEngine};
 use crate::plan::{GivenPlan, Planned};
 use crate::question::{At, ExportQuestion, RunKind};
 use crate::recorder::Recorder;
@@ -48,11 +48,13 @@ impl QueryEngine {
         let planned = served.plan(&question.featureset, question.features.as_deref())?;
         let columns = SpineColumns::find(&planned, question, spine)?;
         let schema = joined_schema(&planned, question, spine)?;
-        let view = self.view(served, &question.asking).await?;
+        let deadline = Deadline::new(self.deadline(&question.asking));
+        let view = self.view(served, &question.asking, false, deadline).await?;
+        self.refuse_elsewhere("an export", &view, &view.slices_elsewhere())?;
         let mut touched = Touched::default();
         planned.reads.iter().for_each(|read| touched.all(&read.source));
         planned.looked_up.iter().for_each(|source| touched.all(source));
-        let standing = view.standing(&At::Each(Vec::new()), view.now, &touched)?;
+        let standing = view.standing(&At::Each(Vec::new()), view.now, view.standing_of(&touched)?);
         recorder.stands(&standing, 0, 0);
         let reader = ChunkReader { view, planned, columns, statuses: question.statuses };
         Ok(Begun { reader, schema, standing })

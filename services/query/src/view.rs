@@ -2,13 +2,16 @@
 
 use crate::answer::{Mode, Standing};
 use crate::deployment::{Served, Source};
+use crate::holders::HolderMap;
+use crate::part::PartStanding;
 use crate::question::{Asking, At};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::WindowRead;
 use thyme_core::error::{Error, ErrorKind, Result};
-use thyme_core::position::{KnownAt, PositionSet};
+use thyme_core::position::KnownAt;
+use thyme_core::slice::slice_of;
 use thyme_core::time::{Clock, ClockMode, Micros, format_time};
 use thyme_core::window::{Window, format_duration};
 use thyme_state::{Snapshot, Snapshots, Visible};
@@ -16,6 +19,8 @@ use thyme_state::{Snapshot, Snapshots, Visible};
 pub(crate) struct View {
     pub served: Arc<Served>,
     snapshots: Snapshots,
+    /// `None`: all slices are here. Else what is read is in those that are.
+    pub holders: Option<Arc<HolderMap>>,
     known_at: Option<KnownAt>,
     pub exclusive: bool,
     /// The answer to "now" in this view.
@@ -23,12 +28,60 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub fn new(served: Arc<Served>, snapshots: Snapshots, asking: &Asking, clock: &dyn Clock) -> Result<View> {
-        let now = match served.deployment.clock {
+    pub fn new(
+        served: Arc<Served>,
+        snapshots: Snapshots,
+        holders: Option<Arc<HolderMap>>,
+        asking: &Asking,
+        clock: &dyn Clock,
+    ) -> Result<View> {
+        let (known_at, exclusive) = (asking.known_at.clone(), asking.exclusive);
+        let mut view = View { served, snapshots, holders, known_at, exclusive, now: 0 };
+        view.now = match view.served.deployment.clock {
             ClockMode::Wall => clock.now(),
-            ClockMode::Event => snapshots.greatest_event_time()?.unwrap_or(0),
+            ClockMode::Event => view.greatest_event_time()?.unwrap_or(0),
         };
-        Ok(View { served, snapshots, known_at: asking.known_at.clone(), exclusive: asking.exclusive, now })
+        Ok(view)
+    }
+
+    /// Whether there are slices that it does not read.
+    pub fn is_partial(&self) -> bool {
+        self.holders.as_ref().is_some_and(|map| map.here().len() < usize::from(self.slices()))
+    }
+
+    /// How many slices there are, here and elsewhere.
+    pub fn slices(&self) -> u16 {
+        self.snapshots.slices()
+    }
+
+    pub fn all_slices(&self) -> BTreeSet<u16> {
+        (0..self.slices()).collect()
+    }
+
+    pub fn slices_elsewhere(&self) -> BTreeSet<u16> {
+        self.all_slices().into_iter().filter(|slice| !self.has(*slice)).collect()
+    }
+
+    #[inline]
+    pub fn has(&self, slice: u16) -> bool {
+        self.holders.as_ref().is_none_or(|map| map.is_here(slice))
+    }
+
+    /// The slice of a partition, if it is not here.
+    #[inline]
+    pub fn elsewhere(&self, source: &Source, partition: u16) -> Option<u16> {
+        let map = self.holders.as_ref()?;
+        let slice = slice_of(partition, source.partitions, self.slices());
+        (!map.is_here(slice)).then_some(slice)
+    }
+
+    /// The greatest accepted event time in the slices that are here.
+    pub fn greatest_event_time(&self) -> Result<Option<Micros>> {
+        let mut greatest = None;
+        for (_, snapshot) in (0..).zip(self.snapshots.iter()).filter(|(slice, _)| self.has(*slice)) {
+            greatest = greatest.max(snapshot.greatest_event_time()?);
+        }
+        Ok(greatest)
     }
 
     /// The state with a partition of a table: what is read of its keys, and how far it is.
@@ -117,35 +170,33 @@ impl View {
         }))
     }
 
-    /// What an answer says about itself, given the partitions it read and its greatest T.
-    pub fn standing(&self, at: &At, ts: Micros, touched: &Touched) -> Result<Standing> {
-        let mut position = PositionSet::default();
-        let mut watermark: Option<Option<Micros>> = None;
+    /// What the partitions stand on that were read here.
+    pub fn standing_of(&self, touched: &Touched) -> Result<PartStanding> {
+        let mut standing = PartStanding::default();
         for (source, partitions) in touched.0.values() {
             for &partition in partitions {
                 let mut applied = self.applied(source, partition)?;
                 if let Some(bound) = self.visible(source, partition)?.sequence_below {
                     applied = applied.min(bound);
                 }
-                let log = source.served.log;
-                let known = position.get(log, partition).unwrap_or(u64::MAX);
-                position.set(log, partition, known.min(applied));
-                let own = self.watermark(source, partition)?;
-                watermark = Some(match watermark {
-                    None => own,
-                    Some(known) => known.min(own),
-                });
+                standing.applied(source.served.log, partition, applied);
+                standing.watermark(self.watermark(source, partition)?);
             }
         }
-        let watermark = watermark.flatten();
-        Ok(Standing {
+        Ok(standing)
+    }
+
+    /// What an answer says about itself, given what was read of it, here and elsewhere, and its greatest T.
+    pub fn standing(&self, at: &At, ts: Micros, read: PartStanding) -> Standing {
+        let watermark = read.watermark.flatten();
+        Standing {
             mode: if *at == At::Now { Mode::Online } else { Mode::PointInTime },
             ts,
             watermark,
-            position,
+            position: read.position,
             is_final: watermark.is_some_and(|watermark| ts < watermark),
             commit_id: self.served.deployment.commit_id.clone(),
-        })
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::run_log::RunLog;
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Catalog, QueryRun, RunFilter, RunPage};
@@ -21,8 +21,16 @@ pub struct EngineWatch(pub EngineHandle);
 
 #[async_trait]
 impl AppliedWatch for EngineWatch {
-    async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
-        self.0.wait_applied(position, deadline).await
+    async fn wait_applied(
+        &self,
+        position: &PositionSet,
+        slices: Option<&BTreeSet<u16>>,
+        deadline: Duration,
+    ) -> Result<()> {
+        match slices {
+            None => self.0.wait_applied(position, deadline).await,
+            Some(slices) => self.0.wait_applied_in(slices, position, deadline).await,
+        }
     }
 }
 

@@ -122,6 +122,7 @@ pub fn describe_metrics() {
     describe_counter!("thyme_events_rejected_total", "Events in the dead letters.");
     describe_counter!("thyme_ingest_appended_rows_total", "Rows appended to a dataset's log.");
     describe_counter!("thyme_ingest_rejected_rows_total", "Rows refused when they arrived.");
+    describe_counter!("thyme_query_parts_total", "Times that another node was asked for what is not here.");
     describe_counter!("thyme_query_runs_dropped_total", "Query runs that were not recorded.");
     describe_counter!("thyme_tick_records_total", "Log records worked off.");
     describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");

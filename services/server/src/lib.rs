@@ -7,6 +7,7 @@ mod clock;
 pub mod config;
 mod data_dir;
 mod health;
+mod holders;
 mod listen;
 mod nodes;
 mod routes;

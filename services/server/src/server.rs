@@ -7,6 +7,7 @@ use crate::clock::WallClock;
 use crate::config::{Config, LogConfig};
 use crate::data_dir::DataDir;
 use crate::health::{ServerHealth, describe_metrics};
+use crate::holders::{Answers, GroupHolders};
 use crate::nodes::{Freshness, Node, NodeParts};
 use crate::routes::Parts;
 use crate::run_log::RunLog;
@@ -23,6 +24,7 @@ use thyme_core::slice::Slice;
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
 use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
+use thyme_feature::parts::GrpcPeers;
 use thyme_ingest::Ingestor;
 use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
@@ -41,6 +43,8 @@ pub struct Server {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     node: JoinHandle<()>,
+    /// None where there are no others to answer.
+    answers: Option<JoinHandle<()>>,
     takers: Vec<RunningTaker>,
     engine: RunningEngine,
     /// Of the states.
@@ -136,14 +140,16 @@ impl Server {
             Some(run_log) => run_log.clone(),
             None => Arc::new(NoRuns),
         };
-        let query = Arc::new(QueryEngine::new(QueryParts {
+        let holders = Arc::new(GroupHolders::default());
+        let query = QueryEngine::new(QueryParts {
             states: states.clone(),
             extractors,
             clock: clock.clone(),
             runs,
             applied: Arc::new(EngineWatch(engine.handle.clone())),
             options: QueryOptions { extractor_deadline: config.query.extractor_deadline, ..QueryOptions::default() },
-        }));
+        });
+        let query = Arc::new(query.with_peers(holders.clone(), Arc::new(GrpcPeers::default())));
         let book = Arc::new(RunBook { catalog: catalog.clone(), log: run_log });
         let erases = Arc::new(ErasesRead { log: log.clone(), engine: engine.handle.clone() });
         let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
@@ -207,13 +213,25 @@ impl Server {
             emit_lags: Default::default(),
             rows_lags: Default::default(),
         });
-        let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
         let query_addr = local(&query_listener)?;
+        let answers = match slices {
+            // Nobody lacks anything.
+            1 => None,
+            _ => {
+                let (url, its_log) = (format!("http://{query_addr}"), log.clone());
+                let name = url.clone();
+                let presence = blocking(move || its_log.presence(name)).await?.into();
+                let held = (0..slices).collect();
+                Some(Answers { presence, holders, health: health.clone(), url, held, slices })
+            }
+        };
+        let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let mut listeners = vec![listen::serve(query_listener, parts.query_routes().await?, stopping.clone())];
         if let Some(listener) = control_listener {
             listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
         }
+        let answers = answers.map(|answers| tokio::spawn(answers.run(stopping.clone())));
         let node = tokio::spawn(node.run(stopping, sources));
         tracing::info!(control = control_addr.map(|addr| addr.to_string()), query = %query_addr, data_dir = %data_dir.root().display(), "serving");
         Ok(Server {
@@ -222,6 +240,7 @@ impl Server {
             stop,
             listeners,
             node,
+            answers,
             takers,
             engine,
             closing,
@@ -250,6 +269,11 @@ impl Server {
         }
         if let Err(error) = (&mut self.node).await {
             tracing::error!(%error, "the node's part in the work ended badly");
+        }
+        if let Some(answers) = &mut self.answers
+            && let Err(error) = answers.await
+        {
+            tracing::error!(%error, "announcing this node ended badly");
         }
         for listener in &mut self.listeners {
             if tokio::time::timeout(GRACE, &mut *listener).await.is_err() {

@@ -6,6 +6,7 @@ mod cursor;
 mod errors;
 mod groups;
 mod member;
+mod presence;
 mod producer;
 mod pump;
 mod reader;
@@ -16,7 +17,7 @@ mod worker;
 #[cfg(test)]
 mod settings_tests;
 
-use crate::membership::{Member, Node, WORK};
+use crate::membership::{Member, Node, Presence, WORK};
 use crate::{Appended, Batch, EventLog, LogRecord, Producer};
 use append::Appender;
 use async_trait::async_trait;
@@ -257,6 +258,10 @@ impl EventLog for KafkaLog {
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
         self.slices()?;
         Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
+    }
+
+    fn presence(&self, url: String) -> Result<Box<dyn Presence>> {
+        Ok(Box::new(presence::KafkaPresence::start(self.connection.clone(), url)?))
     }
 
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {

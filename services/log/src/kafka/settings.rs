@@ -162,10 +162,16 @@ impl KafkaSettings {
 
     /// Takes part in the group of nodes; called by its address, so that the others can tell where it is.
     pub fn member(&self, group: &str, id: &str, url: &str) -> ClientConfig {
+        let mut config = self.present(group, url);
+        config.set("group.instance.id", id);
+        config
+    }
+
+    /// Is a member of a group that is called so, until it leaves.
+    pub fn present(&self, group: &str, name: &str) -> ClientConfig {
         let fixed = [
-            ("client.id", url),
+            ("client.id", name),
             ("group.id", group),
-            ("group.instance.id", id),
             ("partition.assignment.strategy", "cooperative-sticky"),
             // The topic is empty and stays so.
             ("auto.offset.reset", "latest"),

@@ -67,6 +67,8 @@ impl RunSink for Runs {
 
 pub struct World {
     pub query: Arc<QueryEngine>,
+    pub states: States,
+    pub deployment: Deployment,
     pub clock: Arc<TestClock>,
     pub runs: Arc<Runs>,
     pub functions: Arc<Functions>,
@@ -218,21 +220,23 @@ impl World {
         let targets = Targets::new(&compiled, |identity| Ok(ids(&compiled)[identity])).unwrap();
         ingestor.deploy(targets);
         let query = QueryEngine::new(QueryParts {
-            states,
+            states: states.clone(),
             extractors: functions.clone(),
             clock: clock.clone(),
             runs: runs.clone(),
             applied: Arc::new(AlwaysApplied),
             options: QueryOptions::default(),
         });
-        query.deploy(Deployment {
+        let deployment = Deployment {
             commit_id: "c1".into(),
             compiled: compiled.clone(),
             tables,
             clock: clock_mode,
             unavailable: BTreeMap::from([("Later".to_string(), "12 of 40 records".to_string())]),
-        });
-        World { query: Arc::new(query), clock, runs, functions, compiled, ingestor, engines }
+        };
+        query.deploy(deployment.clone());
+        let query = Arc::new(query);
+        World { query, states, deployment, clock, runs, functions, compiled, ingestor, engines }
     }
 
     /// Appends orders (user, time, shop, amount, items) at the clock's time and applies them.

@@ -4,7 +4,7 @@ use super::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use thyme_core::ErrorKind;
-use thyme_log::{Member, Node};
+use thyme_log::{Answering, Member, Node, Presence};
 
 fn node(name: &str) -> Node {
     Node { id: name.to_string(), url: format!("http://{name}:8080") }
@@ -101,4 +101,38 @@ async fn nodes_share_the_slices() {
     let first = log.join(node("first")).unwrap();
     until_it_owns(first.as_ref(), 2).await;
     until_it_owns(second.as_ref(), 2).await;
+}
+
+async fn until_answering(presence: &dyn Presence, wanted: &[&str]) {
+    let wanted: Vec<Answering> = wanted.iter().map(|text| Answering::parse(text).unwrap()).collect();
+    let mut seen = Vec::new();
+    for _ in 0..300 {
+        seen = presence.answering().unwrap();
+        seen.sort_by(|one, other| one.url.cmp(&other.url));
+        if seen == wanted {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    panic!("{seen:?} instead of {wanted:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_say_which_slices_they_answer_for() {
+    let prefix = own_prefix();
+    let (log, other_log) = (sliced(&prefix, Some(4)), sliced(&prefix, None));
+    assert_eq!((log.slices().unwrap(), other_log.slices().unwrap()), (4, 4));
+    let first = log.presence("http://first:8081".to_string()).unwrap();
+    let second = other_log.presence("http://second:8081".to_string()).unwrap();
+    until_answering(first.as_ref(), &[]).await;
+    first.announce(&BTreeSet::from([0, 1, 3]));
+    second.announce(&BTreeSet::from([0, 1, 2, 3]));
+    until_answering(first.as_ref(), &["http://first:8081 0-1,3", "http://second:8081 0-3"]).await;
+    until_answering(second.as_ref(), &["http://first:8081 0-1,3", "http://second:8081 0-3"]).await;
+    first.announce(&BTreeSet::from([2]));
+    until_answering(second.as_ref(), &["http://first:8081 2", "http://second:8081 0-3"]).await;
+    second.announce(&BTreeSet::new());
+    until_answering(first.as_ref(), &["http://first:8081 2"]).await;
+    drop(first);
+    until_answering(second.as_ref(), &[]).await;
 }

@@ -3,6 +3,7 @@
 use super::*;
 use thyme_broker::Postgres;
 use thyme_catalog::PostgresSettings;
+use thyme_log::{Answering, EventLog as _, KafkaLog};
 use thyme_server::config::CatalogConfig;
 
 struct System {
@@ -11,6 +12,25 @@ struct System {
 }
 
 impl System {
+    /// Until these servers, and no others, say that they answer for all slices.
+    async fn until_answering(&self, servers: &[&TestServer]) {
+        let settings = KafkaSettings::parse(&format!("kafka://{}/shop", self.broker.address), None, BTreeMap::new());
+        let presence = KafkaLog::open(settings.unwrap()).unwrap().presence("http://nobody".to_string()).unwrap();
+        let address = |server: &&TestServer| format!("http://{}", server.server.query_addr);
+        let mut wanted: Vec<String> = servers.iter().map(address).collect();
+        wanted.sort();
+        let mut seen: Vec<Answering> = Vec::new();
+        for _ in 0..300 {
+            seen = presence.answering().unwrap();
+            seen.sort_by(|one, other| one.url.cmp(&other.url));
+            if seen.iter().map(|node| &node.url).eq(&wanted) && seen.iter().all(|node| node.slices.len() == 4) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        panic!("{seen:?} instead of {wanted:?}");
+    }
+
     async fn start(&self, data_dir: &Path) -> TestServer {
         let settings = PostgresSettings::parse(&self.postgres.url("postgres")).unwrap();
         let catalog = CatalogConfig::Postgres(Box::new(settings));
@@ -72,6 +92,7 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     let commit = leader.commit(&category_definitions()).await["commit"]["id"].clone();
     wait_until(&other, |status| status["commit_id"] == commit).await;
     check(&[&other, &leader], "first", 50).await;
+    system.until_answering(&[&leader, &other]).await;
 
     // Another version of the pipeline takes over on both: the log that only the old one read is deleted.
     let mut changed = category_definitions();
@@ -86,6 +107,7 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     leader.server.stop().await.unwrap();
     wait_until(&other, |status| has_role(status, "control")).await;
     check(&[&other], "third", 150).await;
+    system.until_answering(&[&other]).await;
 
     // It comes back and gets a share again.
     let back = system.start(&gone_from).await;
