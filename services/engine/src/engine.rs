@@ -2,7 +2,7 @@
 //! one transaction of the log, and only then writes one atomic tick of the state: log first, state second. A crash between the
 //! two leaves the state behind the log's committed offsets; the gap is worked off again without sending.
 
-use crate::applied::Applied;
+use crate::applied::{Applied, Work};
 use crate::foreign::{Foreign, ReadElsewhere, foreign_of};
 use crate::handle::{EngineHandle, Shared};
 use crate::offsets::check_identity;
@@ -34,6 +34,7 @@ pub struct Engine {
     /// Partitions of other slices whose erases are needed.
     foreign: Vec<Foreign>,
     targets: PositionSet,
+    work: Arc<Work>,
     greatest_event_time: Option<i64>,
     shared: Arc<Shared>,
 }
@@ -65,6 +66,7 @@ impl Engine {
             shards: Vec::new(),
             foreign: Vec::new(),
             targets: PositionSet::default(),
+            work: Arc::default(),
             greatest_event_time,
             shared,
         })
@@ -118,6 +120,7 @@ impl Engine {
         }
         self.foreign = foreign_of(&snapshot, spec, self.options.slice)?;
         self.shards = shards;
+        self.work = Arc::new(Work::new(self.options.slice, spec));
         self.spec = spec.clone();
         self.learn_erased()?;
         self.publish();
@@ -349,7 +352,7 @@ impl Engine {
     }
 
     fn publish(&self) {
-        let mut applied = Applied::new(self.targets.clone());
+        let mut applied = Applied::new(self.targets.clone(), self.work.clone());
         for shard in &self.shards {
             applied.add_shard(shard);
         }

@@ -344,10 +344,11 @@ fn what_some_slices_have_of_a_position_is_waited_for() {
     append(&log, vec![batch]);
     let mut position = PositionSet::default();
     position.set(LOG, own, 1);
-    let is_applied = |slices: &[u16]| {
+    let is_position_applied = |position: &PositionSet, slices: &[u16]| {
         let slices = slices.iter().copied().collect();
-        futures_block(handle.wait_applied_in(&slices, &position, Duration::ZERO)).is_ok()
+        futures_block(handle.wait_applied_in(&slices, position, Duration::ZERO)).is_ok()
     };
+    let is_applied = |slices: &[u16]| is_position_applied(&position, slices);
     let others: Vec<u16> = (0..PARTITIONS).filter(|slice| *slice != own).collect();
     assert!((0..PARTITIONS).all(|slice| !is_applied(&[slice])));
     engines[usize::from(own)].1.run_to_end().unwrap();
@@ -358,4 +359,8 @@ fn what_some_slices_have_of_a_position_is_waited_for() {
         assert!(is_applied(&[*slice]) && is_applied(&[own, *slice]));
         assert_eq!(handle.is_applied(&position), Some(slice) == others.last());
     }
+    // Of a log that they do not know nobody can say that it is another slice's.
+    let mut unknown = PositionSet::default();
+    unknown.set(99, own, 1);
+    assert!((0..PARTITIONS).all(|slice| !is_position_applied(&unknown, &[slice])));
 }
