@@ -45,6 +45,11 @@ impl CheckpointBoard {
         change(self.0.lock().entry(slice).or_default());
     }
 
+    /// The slice is not here any more.
+    pub fn remove(&self, slice: u16) {
+        self.0.lock().remove(&slice);
+    }
+
     /// Whether another state of the slice at the same place had another digest.
     pub fn is_diverged(&self, slice: u16) -> bool {
         self.0.lock().get(&slice).is_some_and(|status| status.diverged.is_some())

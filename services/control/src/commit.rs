@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Commit, NewCommit, PublishedFeature, Severity, new_id};
 use thyme_core::definition::{Compiled, Definitions, Plan, PublishedIds, StateItem, compile, diff, merge};
+use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 
 /// How often a build is looked at.
@@ -131,7 +132,7 @@ impl Controller {
         let mut merged = merge(&current_definitions, &change, &request.remove)?;
         let mut compiled = compile(&merged)?;
         // What is built now leaves out what is erased by now.
-        let erased = self.erased_so_far(&compiled);
+        let erased = self.erased_so_far(&compiled).await.map_err(|error| vec![error])?;
         if merged.erased != erased {
             merged.erased = erased;
             compiled = compile(&merged)?;
@@ -246,14 +247,17 @@ impl Controller {
             self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
             self.unload(superseded.commit_id.clone()).await;
         }
-        let version = Arc::new(Version {
+        let mut version = Version {
             commit_id: commit_id.clone(),
             sequence,
             compiled: candidate.compiled,
             ids,
             new_identities,
             goal: None,
-        });
+            sources: PositionSet::default(),
+        };
+        version.sources = self.sources_of(&version)?;
+        let version = Arc::new(version);
         let detail = serde_json::json!({"built": version.builds().len()});
         let message = match request.message.as_str() {
             "" => format!("commit {commit_id} is being built"),
@@ -281,7 +285,7 @@ impl Controller {
     pub(crate) async fn advance(&self) -> Result<()> {
         let serving = self.serving();
         let Some(building) = &serving.building else { return Ok(()) };
-        if !building.is_built(&self.parts.engine) {
+        if !building.is_built(&self.parts.engine) || !self.is_built_by_all(&serving, building).await? {
             return Ok(());
         }
         let published: Vec<PublishedFeature> = published_by(&building.compiled);

@@ -8,8 +8,10 @@ use arc_swap::ArcSwap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 use thyme_catalog::{Catalog, Commit, NewActivityEvent, Severity};
 use thyme_core::definition::{Compiled, CompiledDataset, Definitions, compile};
+use thyme_core::position::PositionSet;
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{Error, Result};
 use thyme_engine::EngineHandle;
@@ -34,8 +36,9 @@ pub trait IngestTarget: Send + Sync {
 pub struct ControlParts {
     pub catalog: Arc<dyn Catalog>,
     pub log: Arc<dyn EventLog>,
-    /// Of all slices.
+    /// Of the slices that this node answers for.
     pub states: States,
+    /// Of the slices that are here.
     pub engine: EngineHandle,
     /// Tells who owns the work where this node does not.
     pub member: Arc<dyn Member>,
@@ -73,6 +76,8 @@ pub struct Controller {
     pub(crate) owned: watch::Sender<BTreeSet<u16>>,
     /// Of what is deployed (see `leftovers.rs`).
     pub(crate) number: AtomicU64,
+    /// When it was last asked what other owners have built.
+    pub(crate) asked_at: parking_lot::Mutex<Option<Instant>>,
     /// What is to be deleted once no owner fills it any more (see `leftovers.rs`).
     pub(crate) leftovers: parking_lot::Mutex<Vec<Leftover>>,
     /// Held while versions change: by a commit, and by a takeover.
@@ -96,6 +101,7 @@ impl Controller {
             leads,
             owned: watch::Sender::default(),
             number: AtomicU64::new(0),
+            asked_at: Default::default(),
             leftovers: Default::default(),
             changing,
             datasets,
@@ -141,7 +147,8 @@ impl Controller {
         new_identities.extend(renamed.map(|pipeline| pipeline.table_identity()));
         let commit_id = commit.id.as_str().into();
         let sequence = commit.sequence;
-        Ok(Version { commit_id, sequence, compiled: Arc::new(compiled), ids, new_identities, goal: None })
+        let (goal, sources) = (None, PositionSet::default());
+        Ok(Version { commit_id, sequence, compiled: Arc::new(compiled), ids, new_identities, goal, sources })
     }
 
     /// A node that cannot load a module serves the rest.

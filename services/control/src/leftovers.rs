@@ -1,17 +1,21 @@
 //! What a takeover leaves behind, where owners of other slices may still fill its logs: it is deleted once all of them have noted that
-//! they do not (`notes.rs` of the engine). Numbers of deployments: 2n while commit n is being built, 2n+1 once that is over, however it ended.
+//! they do not (`notes.rs` of the engine). What owners note of commit n: 3n while it is being built, 3n+1 once what is new in it is built in
+//! the slices of a node, 3n+2 once that is over, however it ended.
 
 use crate::controller::{Controller, Serving};
 use crate::version::{Version, identities};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_catalog::CommitStatus;
 use thyme_core::definition::Compiled;
+use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 
 /// How long a commit waits for what the one before left behind.
 const LONGEST: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often it is asked whether others have built what takes over next.
+const ASK_EVERY: Duration = Duration::from_millis(100);
 
 /// Identities that are nobody's any more after a deployment.
 pub(crate) struct Leftover {
@@ -19,8 +23,16 @@ pub(crate) struct Leftover {
     number: u64,
 }
 
+fn begun(sequence: i64) -> u64 {
+    3 * sequence.unsigned_abs()
+}
+
+pub(crate) fn built(sequence: i64) -> u64 {
+    begun(sequence) + 1
+}
+
 fn over(sequence: i64) -> u64 {
-    2 * sequence.unsigned_abs() + 1
+    begun(sequence) + 2
 }
 
 impl Controller {
@@ -39,7 +51,8 @@ impl Controller {
             // Beside a live commit that this node still builds there may be one whose logs it has all: then it is all there is.
             let is_all = building.goal.is_some() && only.is_none_or(|live| building.has_logs_of(live));
             if !is_all {
-                return Ok(2 * building.sequence.unsigned_abs());
+                let is_built = building.is_built(&self.parts.engine);
+                return Ok(if is_built { built(building.sequence) } else { begun(building.sequence) });
             }
             only = Some(building);
         }
@@ -53,13 +66,40 @@ impl Controller {
         }
     }
 
-    /// A build that is over before this node has seen it changes nothing here, but others wait to hear that.
+    /// A build that is done here, or over before this node has seen it, changes nothing here, but others wait to hear that.
     pub(crate) async fn renumber(&self, serving: &Serving) -> Result<()> {
-        let is_owner = !self.is_alone() && !self.owned.borrow().is_empty();
-        if !is_owner || self.number_of(serving).await? == self.number.load(Ordering::Acquire) {
+        if self.is_alone() || self.owned.borrow().is_empty() {
             return Ok(());
         }
-        self.run(serving).await
+        let number = self.number_of(serving).await?;
+        if number == self.number.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.parts.engine.renumber(number).await?;
+        self.number.store(number, Ordering::Release);
+        Ok(())
+    }
+
+    /// Where the logs end now, if slices of the work may be elsewhere: what is built here must come to there through logs that others
+    /// fill, too.
+    pub(crate) fn sources_of(&self, version: &Version) -> Result<PositionSet> {
+        if self.is_alone() { Ok(PositionSet::default()) } else { self.ends_of_logs(version) }
+    }
+
+    /// Whether what is new in a version, which is built here, is built in the slices of all owners, as far as is known. Call with
+    /// `changing` held.
+    pub(crate) async fn is_built_by_all(&self, serving: &Serving, version: &Version) -> Result<bool> {
+        let owns_all = self.owned.borrow().len() == usize::from(self.parts.engine.slices());
+        if owns_all || version.builds().is_empty() {
+            return Ok(true);
+        }
+        self.renumber(serving).await?;
+        if self.asked_at.lock().is_some_and(|at| at.elapsed() < ASK_EVERY) {
+            return Ok(false);
+        }
+        let noted = self.parts.engine.noted_by_all().await?;
+        *self.asked_at.lock() = Some(Instant::now());
+        Ok(noted >= built(version.sequence))
     }
 
     /// Deletes what a version that has taken over has not, now or when all owners have come to it.

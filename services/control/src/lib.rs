@@ -14,6 +14,7 @@ mod model;
 mod nodes;
 mod rebuild;
 mod rejected;
+mod slices;
 mod sources;
 mod start;
 #[cfg(test)]
@@ -25,5 +26,6 @@ pub use commit::{CommitRequest, CommitResult};
 pub use controller::{ControlParts, Controller, IngestDataset, IngestTarget};
 pub use model::*;
 pub use rebuild::{RebuildOutcome, TableDigests};
+pub use slices::SliceGoal;
 pub use sources::{SourceBoard, SourceGate};
 pub use version::{Version, identities, job_spec};

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use thyme_catalog::Commit;
 use thyme_core::definition::CompiledDataset;
 use thyme_core::key::partition;
+use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 use thyme_engine::Role;
 use tokio::sync::watch;
@@ -61,7 +62,8 @@ impl Controller {
         let mut fenced = Vec::new();
         // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
         for slice in slices {
-            match self.parts.engine.slice(slice).fence().await {
+            let fence = async { self.parts.engine.slice(slice)?.fence().await };
+            match fence.await {
                 Ok(()) => fenced.push(slice),
                 Err(error) => outcome = outcome.and(Err(error)),
             }
@@ -70,7 +72,8 @@ impl Controller {
             self.let_go().await?;
         }
         for slice in fenced {
-            match self.parts.engine.slice(slice).set_role(Role::Owner).await {
+            let own = async { self.parts.engine.slice(slice)?.set_role(Role::Owner).await };
+            match own.await {
                 Ok(()) => {
                     self.owned.send_if_modified(|owned| owned.insert(slice));
                 }
@@ -82,7 +85,7 @@ impl Controller {
 
     async fn give_back(&self, slices: impl Iterator<Item = &u16>) -> Result<()> {
         for slice in slices {
-            self.parts.engine.slice(*slice).set_role(Role::Follower).await?;
+            self.parts.engine.slice(*slice)?.set_role(Role::Follower).await?;
             self.owned.send_if_modified(|owned| owned.remove(slice));
         }
         Ok(())
@@ -153,12 +156,15 @@ impl Controller {
             let mut version = self.load_version(commit).await?;
             version.new_identities = not_in(&version, serving.live.as_deref());
             version.goal = if is_live { Some(self.goal_of(&version)?) } else { None };
+            version.sources = if is_live { PositionSet::default() } else { self.sources_of(&version)? };
             let version = Arc::new(version);
             self.load_extractors_for_serving(&version).await;
             self.serve(Serving { live: serving.live.clone(), building: Some(version) }).await?;
         }
         if !is_live {
-            return self.publish(&self.serving());
+            let serving = self.serving();
+            self.publish(&serving)?;
+            return self.renumber(&serving).await;
         }
         self.serve_if_built().await
     }

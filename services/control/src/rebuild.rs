@@ -61,7 +61,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 impl Controller {
-    /// Compares the state with one that is built anew. `progress` is told records read and records to read, and says whether to go
+    /// Compares the state that is here with one that is built anew. `progress` is told records read and records to read, and says whether to go
     /// on. One at a time. What it finds goes to the event feed.
     pub async fn rebuild(
         self: &Arc<Self>,
@@ -113,15 +113,15 @@ impl Controller {
         let live = self.serving().live.clone().ok_or_else(nothing)?;
         let workplace = Workplace::new(Path::new(&self.parts.data_dir).join("rebuild"))?;
         let small = || Options { block_cache_bytes: 32 << 20, row_cache_bytes: 16 << 20, ..Options::default() };
-        let (mut copies, mut fresh) = (Vec::new(), Vec::new());
-        for (slice, state) in self.parts.states.iter().enumerate() {
+        let slices = self.parts.engine.slices();
+        let (mut copies, fresh) = (BTreeMap::new(), States::of_none(slices));
+        for (slice, state) in self.parts.engine.states() {
             let copy = workplace.0.join(format!("copy-{slice}"));
             state.checkpoint(&copy)?;
-            copies.push(StateStore::open_read_only(&copy, small())?.snapshot());
-            fresh.push(StateStore::open(workplace.0.join(format!("fresh-{slice}")), small())?);
+            copies.insert(slice, StateStore::open_read_only(&copy, small())?.snapshot());
+            fresh.add(slice, &StateStore::open(workplace.0.join(format!("fresh-{slice}")), small())?);
         }
-        let first = copies.remove(0);
-        let (copies, fresh) = (Snapshots::new(first, copies), States::new(fresh));
+        let copies = Snapshots::new(slices, copies);
         let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
         let found = thyme_engine::rebuild(&copies, &fresh, &self.parts.log, &spec, &options, &mut progress)?;

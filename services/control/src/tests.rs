@@ -3,6 +3,7 @@
 
 mod chains;
 mod erases;
+mod moving;
 mod nodes;
 mod shared;
 
@@ -20,7 +21,7 @@ use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::slice::Slice;
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{ErrorKind, Result, Value, key};
-use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
+use thyme_engine::{Engine, EngineHandle, EngineOptions, Role, RunningEngine};
 use thyme_log::{Alone, Appended, Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
 use thyme_query::{AlwaysApplied, Given, NoExtractors, NoRuns, QueryEngine, QueryOptions, QueryParts, Question};
 use thyme_state::{StateStore, States};
@@ -104,7 +105,8 @@ struct Node {
     controller: Arc<Controller>,
     query: Arc<QueryEngine>,
     ingest: Arc<ToldIngest>,
-    engine: RunningEngine,
+    engine: EngineHandle,
+    running: Vec<RunningEngine>,
 }
 
 /// How many engines share the work.
@@ -146,14 +148,19 @@ impl Disk {
         node
     }
 
+    fn engine_of(&self, index: u16, state: &Arc<StateStore>, role: Role) -> Engine {
+        let slice = Slice { index, of: self.states.slices() };
+        let options = EngineOptions { durable: false, role, slice, ..EngineOptions::default() };
+        Engine::open(state.clone(), self.log.clone(), options).unwrap()
+    }
+
     /// A node that neither leads nor follows yet.
     fn open(&self, states: States, role: Role) -> Node {
-        let engine = |(slice, state): (Slice, &Arc<StateStore>)| {
-            let options = EngineOptions { durable: false, role, slice, ..EngineOptions::default() };
-            Engine::open(state.clone(), self.log.clone(), options).unwrap()
-        };
-        let engines = Slice::all(states.slices()).zip(states.iter()).map(engine).collect();
-        let engine = RunningEngine::spawn(engines).unwrap();
+        let all = states.all();
+        let running: Vec<RunningEngine> =
+            all.iter().map(|(slice, state)| self.engine_of(*slice, state, role).spawn().unwrap()).collect();
+        let engine = EngineHandle::of_none(states.slices());
+        running.iter().for_each(|running| engine.add(&running.handle));
         let query = Arc::new(QueryEngine::new(QueryParts {
             states: states.clone(),
             extractors: Arc::new(NoExtractors),
@@ -167,7 +174,7 @@ impl Disk {
             catalog: self.catalog.clone(),
             log: self.log.clone(),
             states,
-            engine: engine.handle.clone(),
+            engine: engine.clone(),
             query: query.clone(),
             ingest: ingest.clone(),
             sources: Arc::default(),
@@ -178,7 +185,7 @@ impl Disk {
             state_is_new: false,
             member: Arc::new(Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() })),
         });
-        Node { controller, query, ingest, engine }
+        Node { controller, query, ingest, engine, running }
     }
 
     /// One event of `user` per minute before T0.
@@ -224,6 +231,12 @@ impl Node {
         Ok(answer.columns[0].values[0].value.clone())
     }
 
+    /// Whether its owners are told to say that they have built a commit.
+    async fn has_built(&self, id: &str) -> bool {
+        let sequence = self.controller.parts.catalog.commit(id).await.unwrap().unwrap().sequence;
+        self.controller.number.load(Ordering::SeqCst) == crate::leftovers::built(sequence)
+    }
+
     /// Owns these slices, and no others, from now on.
     async fn own(&self, slices: &[u16]) -> Result<()> {
         self.controller.own(&slices.iter().copied().collect()).await
@@ -231,7 +244,7 @@ impl Node {
 
     /// Owns all of them.
     async fn lead(&self) -> Result<()> {
-        self.controller.own(&(0..self.engine.handle.slices()).collect()).await
+        self.controller.own(&(0..self.engine.slices()).collect()).await
     }
 
     /// Of all slices.
@@ -241,7 +254,7 @@ impl Node {
     }
 
     fn stop(self) {
-        self.engine.stop();
+        self.running.into_iter().for_each(RunningEngine::stop);
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Version {
     /// Where the logs ended when this node began to build a version that is live already: what its state must have reached
     /// before it serves.
     pub goal: Option<PositionSet>,
+    /// Where the logs ended when this node began to build a version that is not live yet; nothing where all slices are here.
+    pub sources: PositionSet,
 }
 
 /// The catalog identities of all logs and tables that these definitions need.
@@ -146,7 +148,7 @@ impl Version {
     pub fn is_built(&self, engine: &EngineHandle) -> bool {
         // What this node serves until then may have logs that the owner fills no more, since the takeover there.
         let has_reached = |goal| engine.is_applied_in(goal, &self.ids.values().copied().collect());
-        let has_reached_goal = self.goal.as_ref().is_none_or(has_reached);
+        let has_reached_goal = self.goal.iter().chain([&self.sources]).all(has_reached);
         has_reached_goal && self.builds().iter().all(|(_, id)| engine.build_progress(*id).caught_up)
     }
 

@@ -177,11 +177,11 @@ impl<'a> Together<'a> {
 
     /// The same for engines of some slices: what is in partitions of others is asked of them only as far as it comes here through logs
     /// that are filled from it.
-    pub fn covers_own(&self, position: &PositionSet) -> bool {
+    pub fn covers_own(&self, position: &PositionSet, is_needed: impl Fn(u32) -> bool) -> bool {
         position.0.iter().all(|((log, partition), next)| {
             let is_elsewhere = self.all().all(|engine| engine.work.is_of_another(*log, *partition));
             let has_read = is_elsewhere || self.has_read(*log, *partition, *next);
-            has_read && self.has_routed(*log, *partition, *next, |_| true)
+            has_read && self.has_routed(*log, *partition, *next, &is_needed)
         })
     }
 

@@ -30,7 +30,9 @@ pub struct Engine {
     /// Of what is deployed, or is being; and what this engine has noted of it (see `notes.rs`).
     pub(crate) number: u64,
     pub(crate) noted: u64,
-    shards: Vec<Shard>,
+    /// (log id, partition) of datasets' own logs -> the place after the newest erase, as this engine has noted it.
+    pub(crate) noted_erases: HashMap<(u32, u16), u64>,
+    pub(crate) shards: Vec<Shard>,
     /// Partitions of other slices whose erases are needed.
     foreign: Vec<Foreign>,
     targets: PositionSet,
@@ -63,6 +65,7 @@ impl Engine {
             spec: JobSpec::default(),
             number: 0,
             noted: 0,
+            noted_erases: HashMap::new(),
             shards: Vec::new(),
             foreign: Vec::new(),
             targets: PositionSet::default(),
@@ -74,7 +77,7 @@ impl Engine {
 
     /// What other threads ask and tell the engine.
     pub fn handle(&self) -> EngineHandle {
-        EngineHandle::new(self.shared.clone())
+        EngineHandle::new(self.options.slice, self.shared.clone())
     }
 
     /// Makes the running work equal to `spec`: topics are created, members that are new begin at the start of their log (or where
@@ -169,6 +172,7 @@ impl Engine {
         self.producer = None;
         self.producer = Some(self.log.producer(&self.options.transactional_id())?);
         self.noted = 0;
+        self.noted_erases.clear();
         Ok(())
     }
 

@@ -15,34 +15,29 @@ pub(crate) enum Command {
     DropState(Vec<u32>, oneshot::Sender<Result<()>>),
     SetRole(Role, oneshot::Sender<Result<()>>),
     Fence(oneshot::Sender<Result<()>>),
-    /// What all owners have noted.
+    /// The number of the same deployment from now on.
+    Renumber(u64, oneshot::Sender<Result<()>>),
+    /// The deployment that all owners have noted.
     Noted(oneshot::Sender<Result<u64>>),
+    /// The erases that owners have noted, in so many partitions of a topic.
+    NotedErases(String, u16, oneshot::Sender<Result<Vec<u64>>>),
 }
 
 /// After a failed round, wait this long, doubling up to the second figure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
-/// The running engine, or those of all slices; `stop` ends them.
+/// The running engine; `stop` ends it.
 pub struct RunningEngine {
     pub handle: EngineHandle,
-    threads: Vec<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl RunningEngine {
-    /// The engines of all slices, in their order, each on a thread of its own from now on.
-    pub fn spawn(engines: Vec<Engine>) -> Result<RunningEngine> {
-        let handle = EngineHandle::of_all(engines.iter().map(Engine::handle));
-        let threads: Result<Vec<JoinHandle<()>>> = engines.into_iter().map(Engine::on_a_thread).collect();
-        Ok(RunningEngine { threads: threads.inspect_err(|_| handle.stop())?, handle })
-    }
-
-    /// Asks the threads to end and waits for them.
+    /// Asks the thread to end and waits for it.
     pub fn stop(self) {
         self.handle.stop();
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("the engine's thread panicked");
-            }
+        if self.thread.join().is_err() {
+            tracing::error!("the engine's thread panicked");
         }
     }
 }
@@ -50,7 +45,7 @@ impl RunningEngine {
 impl Engine {
     /// Runs on a thread of its own from now on.
     pub fn spawn(self) -> Result<RunningEngine> {
-        RunningEngine::spawn(vec![self])
+        Ok(RunningEngine { handle: self.handle(), thread: self.on_a_thread()? })
     }
 
     fn on_a_thread(self) -> Result<JoinHandle<()>> {
@@ -108,19 +103,21 @@ impl Engine {
         loop {
             let command = self.shared().commands.lock().pop_front();
             let Some(command) = command else { return };
-            let (result, done) = match command {
-                Command::Deploy(spec, done) => (self.deploy(&spec), done),
-                Command::DropState(consumers, done) => (self.drop_state(&consumers), done),
-                Command::SetRole(role, done) => (self.set_role(role), done),
-                Command::Fence(done) => (self.fence(), done),
-                Command::Noted(done) => {
-                    if done.send(self.noted_by_all()).is_err() {
-                        tracing::warn!("nobody waits for the engine's answer any more");
-                    }
-                    continue;
+            let is_heard = match command {
+                Command::Deploy(spec, done) => done.send(self.deploy(&spec)).is_ok(),
+                Command::DropState(consumers, done) => done.send(self.drop_state(&consumers)).is_ok(),
+                Command::SetRole(role, done) => done.send(self.set_role(role)).is_ok(),
+                Command::Fence(done) => done.send(self.fence()).is_ok(),
+                Command::Renumber(number, done) => {
+                    self.number = number;
+                    done.send(Ok(())).is_ok()
+                }
+                Command::Noted(done) => done.send(self.noted_by_all()).is_ok(),
+                Command::NotedErases(topic, partitions, done) => {
+                    done.send(self.noted_erases(&topic, partitions)).is_ok()
                 }
             };
-            if done.send(result).is_err() {
+            if !is_heard {
                 tracing::warn!("nobody waits for the engine's answer any more");
             }
         }

@@ -53,7 +53,7 @@ fn storm_and_look(
 /// A state that knows nothing of the erases of other slices and is worked off to the places of a slice's logs has its rows.
 fn check_caught_up(log: &Arc<dyn EventLog>, sliced: &Sliced, world: &Chained) {
     let states = sliced.states();
-    for (slice, state) in Slice::all(states.slices()).zip(states.iter()) {
+    for (slice, state) in Slice::all(states.slices()).zip(states.all().into_values()) {
         let progress = state.snapshot().all_progress().unwrap();
         let of_logs = progress.into_iter().filter(|(consumer, ..)| !is_router(*consumer));
         let places = of_logs.map(|(consumer, partition, next)| ((consumer, partition), next)).collect();

@@ -8,14 +8,9 @@ use thyme_core::position::PositionSet;
 
 #[async_trait]
 pub trait AppliedWatch: Send + Sync {
-    /// Returns when every consumer of these log partitions has applied what lies below the offsets, through repartition logs
-    /// too, and readers see it; with `slices` only what these have of it. `DeadlineExceeded` after `deadline`.
-    async fn wait_applied(
-        &self,
-        position: &PositionSet,
-        slices: Option<&BTreeSet<u16>>,
-        deadline: Duration,
-    ) -> Result<()>;
+    /// Returns when every consumer of these log partitions in `slices`, which are here, has applied what lies below the offsets,
+    /// through repartition logs too, and readers see it. `DeadlineExceeded` after `deadline`.
+    async fn wait_applied(&self, position: &PositionSet, slices: &BTreeSet<u16>, deadline: Duration) -> Result<()>;
 }
 
 /// For places where every append is applied before anybody asks (tests, MockContext).
@@ -23,7 +18,7 @@ pub struct AlwaysApplied;
 
 #[async_trait]
 impl AppliedWatch for AlwaysApplied {
-    async fn wait_applied(&self, _: &PositionSet, _: Option<&BTreeSet<u16>>, _: Duration) -> Result<()> {
+    async fn wait_applied(&self, _: &PositionSet, _: &BTreeSet<u16>, _: Duration) -> Result<()> {
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use crate::applied::AppliedWatch;
 use crate::calls::Caller;
 use crate::deployment::{Deployment, FeaturesetShape, Served, extractor_specs};
-use crate::holders::{AllHere, HolderMap, Holders};
+use crate::holders::{HolderMap, Holders, Nobody};
 use crate::part::{NoPeers, Peers};
 use crate::question::Asking;
 use crate::run::RunSink;
@@ -11,6 +11,7 @@ use crate::runtime::{ExtractorRuntime, LoadReport};
 use crate::view::View;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_core::definition::Compiled;
@@ -44,7 +45,7 @@ impl Default for QueryOptions {
 
 /// What the engine works with.
 pub struct QueryParts {
-    /// Of all slices.
+    /// Of the slices that are here.
     pub states: States,
     pub extractors: Arc<dyn ExtractorRuntime>,
     pub clock: Arc<dyn Clock>,
@@ -67,7 +68,7 @@ impl QueryEngine {
     pub fn new(parts: QueryParts) -> QueryEngine {
         QueryEngine {
             parts,
-            holders: Arc::new(AllHere),
+            holders: Arc::new(Nobody),
             peers: Arc::new(NoPeers),
             served: ArcSwapOption::empty(),
             previous: Mutex::new(None),
@@ -135,9 +136,8 @@ impl QueryEngine {
         })
     }
 
-    /// Who holds what; `None`: all is here.
-    #[inline]
-    pub(crate) fn holders(&self) -> Option<Arc<HolderMap>> {
+    /// Who else holds what.
+    pub(crate) fn holders(&self) -> Arc<HolderMap> {
         self.holders.map()
     }
 
@@ -150,7 +150,7 @@ impl QueryEngine {
         is_of_now: bool,
         deadline: Deadline,
     ) -> Result<Arc<View>> {
-        let mut view = self.view_of(served, asking, self.holders()).await?;
+        let mut view = self.view_of(served, asking, None).await?;
         if is_of_now && view.is_partial() && view.served.deployment.clock == ClockMode::Event {
             let elsewhere = self.greatest_elsewhere(&view, asking, deadline).await?;
             view.now = view.now.max(elsewhere.unwrap_or(0));
@@ -158,19 +158,25 @@ impl QueryEngine {
         Ok(Arc::new(view))
     }
 
-    /// The same of certain slices.
+    /// The same of certain slices, as far as they are here.
     pub(crate) async fn view_of(
         &self,
         served: Arc<Served>,
         asking: &Asking,
-        holders: Option<Arc<HolderMap>>,
+        only: Option<&BTreeSet<u16>>,
     ) -> Result<View> {
+        let mut snapshots = self.parts.states.snapshot();
         if let Some(position) = &asking.at_least {
-            let slices = holders.as_ref().map(|map| map.here());
-            self.parts.applied.wait_applied(position, slices, self.deadline(asking)).await?;
+            let here: BTreeSet<u16> = snapshots.by_slice().map(|(slice, _)| slice).collect();
+            let slices = only.map_or_else(|| here.clone(), |only| here.intersection(only).copied().collect());
+            self.parts.applied.wait_applied(position, &slices, self.deadline(asking)).await?;
+            // One that came meanwhile was not waited for.
+            snapshots = self.parts.states.snapshot().only(&slices);
         }
-        let snapshots = self.parts.states.snapshot();
-        View::new(served, snapshots, holders, asking, self.parts.clock.as_ref())
+        if let Some(only) = only {
+            snapshots = snapshots.only(only);
+        }
+        View::new(served, snapshots, asking, self.parts.clock.as_ref())
     }
 
     pub(crate) fn caller<'a>(&'a self, view: &'a Arc<View>) -> Caller<'a> {

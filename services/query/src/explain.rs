@@ -151,7 +151,7 @@ fn explain_row(looked_up: &LookedUp, limit: usize) -> Result<Vec<FeatureExplanat
 impl<'a> Evidence<'a> {
     fn new(view: &'a View, source: &'a Source, key: Vec<u8>, at: Micros, limit: usize) -> Result<Evidence<'a>> {
         let partition = key::partition(&key, source.partitions);
-        let (state, visible) = (view.state(source, partition), view.visible(source, partition)?);
+        let (state, visible) = (view.state(source, partition)?, view.visible(source, partition)?);
         Ok(Evidence { view, state, source, key, visible, at, limit })
     }
 

@@ -120,7 +120,7 @@ impl QueryEngine {
     /// Refuses what is not forwarded: it reads slices that are not here.
     pub(crate) fn refuse_elsewhere(&self, what: &str, view: &View, slices: &BTreeSet<u16>) -> Result<()> {
         let Some(slice) = slices.first() else { return Ok(()) };
-        let map = self.holders().unwrap_or_default();
+        let map = self.holders();
         let hint = match map.of_all(&view.all_slices(), &[]) {
             Some(url) => format!("ask the node at {url}, which holds all slices"),
             None => "start a node with --role query, which holds all slices, and ask it".to_string(),
@@ -142,7 +142,7 @@ impl QueryEngine {
         let mut tried: Vec<Arc<str>> = Vec::new();
         let mut last: Option<Error> = None;
         while !wanted.is_empty() {
-            let map = self.holders().unwrap_or_default();
+            let map = self.holders();
             let shares = shares(&map, &wanted, of, &tried);
             let shares = shares.map_err(|slice| nobody(slice, view.slices(), of, &tried, last.as_ref()))?;
             let asked = shares.into_iter().map(|(url, slices)| {

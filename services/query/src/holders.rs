@@ -1,18 +1,8 @@
-//! Which slices of the work are here, and which nodes can answer for the others (`docs/decisions/0025-forwarding.md`).
+//! Which other nodes can answer for which slices of the work (`docs/decisions/0025-forwarding.md`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-/// Who can be asked about a slice.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Holder {
-    /// This node.
-    Here,
-    /// The node whose query service has this address; there may be others.
-    At(Arc<str>),
-    Nobody,
-}
 
 /// A node that can answer for some slices.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,40 +15,22 @@ pub struct OtherNode {
 /// Other nodes, each with slices that it is to be asked about.
 pub(crate) type Shares = Vec<(Arc<str>, BTreeSet<u16>)>;
 
-/// Which slices are here, and who has which of them elsewhere, at one moment.
+/// Who has which slices elsewhere, at one moment.
 #[derive(Debug, Default)]
 pub struct HolderMap {
-    here: BTreeSet<u16>,
     others: Vec<OtherNode>,
     /// Where to begin among nodes that hold as much.
     turn: AtomicUsize,
 }
 
 impl HolderMap {
-    pub fn new(here: BTreeSet<u16>, others: Vec<OtherNode>) -> HolderMap {
-        HolderMap { here, others, turn: AtomicUsize::default() }
+    pub fn new(others: Vec<OtherNode>) -> HolderMap {
+        HolderMap { others, turn: AtomicUsize::default() }
     }
 
-    /// These slices and no others, wherever they are.
-    pub(crate) fn only(slices: BTreeSet<u16>) -> HolderMap {
-        HolderMap::new(slices, Vec::new())
-    }
-
-    pub fn here(&self) -> &BTreeSet<u16> {
-        &self.here
-    }
-
-    #[inline]
-    pub fn is_here(&self, slice: u16) -> bool {
-        self.here.contains(&slice)
-    }
-
-    pub fn holder(&self, slice: u16) -> Holder {
-        if self.is_here(slice) {
-            return Holder::Here;
-        }
-        let other = self.others.iter().find(|node| node.slices.contains(&slice));
-        other.map_or(Holder::Nobody, |node| Holder::At(node.url.clone()))
+    /// Whether another node can be asked about a slice.
+    pub fn has(&self, slice: u16) -> bool {
+        self.others.iter().any(|node| node.slices.contains(&slice))
     }
 
     /// Another node that holds all of these slices, and is none of `tried`.
@@ -92,21 +64,21 @@ impl HolderMap {
     }
 }
 
-/// Who holds what now.
+/// Who else holds what now.
 pub trait Holders: Send + Sync {
-    /// `None`: all is here. Asked once per question, so it is no more than a load.
-    fn map(&self) -> Option<Arc<HolderMap>>;
+    /// Asked by questions about what is not here.
+    fn map(&self) -> Arc<HolderMap>;
 
     /// This node did not answer for what the map says that it holds.
     fn doubt(&self, url: &str);
 }
 
-/// For a node that holds everything.
-pub struct AllHere;
+/// For a node without others.
+pub struct Nobody;
 
-impl Holders for AllHere {
-    fn map(&self) -> Option<Arc<HolderMap>> {
-        None
+impl Holders for Nobody {
+    fn map(&self) -> Arc<HolderMap> {
+        Arc::default()
     }
     fn doubt(&self, _url: &str) {}
 }
@@ -125,9 +97,8 @@ mod tests {
 
     #[test]
     fn slices_are_shared_out_among_few_nodes() {
-        let map = HolderMap::new(set(&[0]), vec![node("b", &[1]), node("c", &[2, 3]), node("d", &[1, 2, 3])]);
-        assert_eq!((map.holder(0), map.holder(1)), (Holder::Here, Holder::At("b".into())));
-        assert_eq!(map.holder(4), Holder::Nobody);
+        let map = HolderMap::new(vec![node("b", &[1]), node("c", &[2, 3]), node("d", &[1, 2, 3])]);
+        assert!(map.has(1) && !map.has(4));
         assert_eq!(map.shares(&set(&[1, 2, 3]), &[]), Ok(vec![("d".into(), set(&[1, 2, 3]))]));
         let without: Vec<Arc<str>> = vec!["d".into()];
         let shares = vec![("c".into(), set(&[2, 3])), ("b".into(), set(&[1]))];
@@ -139,7 +110,7 @@ mod tests {
 
     #[test]
     fn nodes_that_hold_as_much_are_asked_in_turn() {
-        let map = HolderMap::new(set(&[]), vec![node("b", &[1, 2]), node("c", &[1]), node("d", &[1, 3])]);
+        let map = HolderMap::new(vec![node("b", &[1, 2]), node("c", &[1]), node("d", &[1, 3])]);
         let asked: Vec<Arc<str>> = (0..6).filter_map(|_| map.of_all(&set(&[1]), &[])).collect();
         assert_eq!(asked, ["b", "c", "d", "b", "c", "d"].map(Arc::<str>::from));
     }

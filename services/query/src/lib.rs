@@ -39,7 +39,7 @@ pub use columns::{arrow_type, from_array, times_from_array, to_array};
 pub use deployment::{Deployment, FeaturesetShape, ServedTable, extractor_specs};
 pub use engine::{QueryEngine, QueryOptions, QueryParts};
 pub use export::Export;
-pub use holders::{AllHere, Holder, HolderMap, Holders, OtherNode};
+pub use holders::{HolderMap, Holders, Nobody, OtherNode};
 pub use part::{LookupPart, LookupPartAnswer, NoPeers, Part, PartAnswer, PartAsking, PartColumn, PartStanding, Peers};
 pub use question::{Asking, At, ExportQuestion, Given, GivenMap, LookupQuestion, Question, RunKind};
 pub use run::{NoRuns, RECORDED_ENTITIES, RunRecord, RunSink};

@@ -92,7 +92,7 @@ impl LookupPlan {
                     if let Some(horizon) = view.horizon(&read.source, partition)? {
                         horizon.check(at)?;
                     }
-                    let state = view.state(&read.source, partition);
+                    let state = view.state(&read.source, partition)?;
                     Some((state, encoded, until, view.visible(&read.source, partition)?))
                 }
                 _ => None,

@@ -3,7 +3,6 @@
 use crate::answer::FeatureValue;
 use crate::ask::{Evaluated, read_state};
 use crate::engine::{QueryEngine, deadline_passed};
-use crate::holders::HolderMap;
 use crate::plan::{Planned, ReadTable, ReadWhat};
 use crate::question::Asking;
 use crate::reads::{Found, TooEarly};
@@ -196,13 +195,11 @@ impl QueryEngine {
         if *serving != place.commit_id {
             return Err(not_here(format!("commit {serving} serves there, and {} here", place.commit_id)));
         }
-        let (holders, count) = (self.holders(), self.parts.states.slices());
-        let is_here = |slice: u16| slice < count && holders.as_ref().is_none_or(|map| map.is_here(slice));
-        if let Some(gone) = place.slices.iter().find(|slice| !is_here(**slice)) {
-            return Err(not_here(format!("slice {gone} of {count} is not there any more")));
+        let view = self.view_of(served, &place.asking, Some(&place.slices)).await?;
+        if let Some(gone) = place.slices.iter().find(|slice| !view.has(**slice)) {
+            return Err(not_here(format!("slice {gone} of {} is not there any more", view.slices())));
         }
-        let only = Arc::new(HolderMap::only(place.slices.clone()));
-        self.view_of(served, &place.asking, Some(only)).await.map(Arc::new)
+        Ok(Arc::new(view))
     }
 }
 

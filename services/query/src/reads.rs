@@ -165,7 +165,7 @@ impl Reader<'_> {
             self.found.touched.partition(source, group.partition);
             let visible = self.view.visible(source, group.partition)?;
             let kept = self.within_history(&group, cells)?;
-            let of_key = OfKey { state: self.view.state(source, group.partition), key: group.key, visible };
+            let of_key = OfKey { state: self.view.state(source, group.partition)?, key: group.key, visible };
             match &what {
                 What::Windows(windows) => self.read_windows(&of_key, kept, windows, cells)?,
                 What::Newest(columns) => self.read_newest(&of_key, kept, columns, cells)?,

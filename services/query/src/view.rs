@@ -2,7 +2,6 @@
 
 use crate::answer::{Mode, Standing};
 use crate::deployment::{Served, Source};
-use crate::holders::HolderMap;
 use crate::part::PartStanding;
 use crate::question::{Asking, At};
 use std::borrow::Cow;
@@ -11,7 +10,6 @@ use std::sync::Arc;
 use thyme_core::aggregate::WindowRead;
 use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::position::KnownAt;
-use thyme_core::slice::slice_of;
 use thyme_core::time::{Clock, ClockMode, Micros, format_time};
 use thyme_core::window::{Window, format_duration};
 use thyme_state::{Snapshot, Snapshots, Visible};
@@ -19,8 +17,6 @@ use thyme_state::{Snapshot, Snapshots, Visible};
 pub(crate) struct View {
     pub served: Arc<Served>,
     snapshots: Snapshots,
-    /// `None`: all slices are here. Else what is read is in those that are.
-    pub holders: Option<Arc<HolderMap>>,
     known_at: Option<KnownAt>,
     pub exclusive: bool,
     /// The answer to "now" in this view.
@@ -28,15 +24,9 @@ pub(crate) struct View {
 }
 
 impl View {
-    pub fn new(
-        served: Arc<Served>,
-        snapshots: Snapshots,
-        holders: Option<Arc<HolderMap>>,
-        asking: &Asking,
-        clock: &dyn Clock,
-    ) -> Result<View> {
+    pub fn new(served: Arc<Served>, snapshots: Snapshots, asking: &Asking, clock: &dyn Clock) -> Result<View> {
         let (known_at, exclusive) = (asking.known_at.clone(), asking.exclusive);
-        let mut view = View { served, snapshots, holders, known_at, exclusive, now: 0 };
+        let mut view = View { served, snapshots, known_at, exclusive, now: 0 };
         view.now = match view.served.deployment.clock {
             ClockMode::Wall => clock.now(),
             ClockMode::Event => view.greatest_event_time()?.unwrap_or(0),
@@ -46,7 +36,7 @@ impl View {
 
     /// Whether there are slices that it does not read.
     pub fn is_partial(&self) -> bool {
-        self.holders.as_ref().is_some_and(|map| map.here().len() < usize::from(self.slices()))
+        !self.snapshots.has_all()
     }
 
     /// How many slices there are, here and elsewhere.
@@ -64,30 +54,24 @@ impl View {
 
     #[inline]
     pub fn has(&self, slice: u16) -> bool {
-        self.holders.as_ref().is_none_or(|map| map.is_here(slice))
+        self.snapshots.has(slice)
     }
 
     /// The slice of a partition, if it is not here.
     #[inline]
     pub fn elsewhere(&self, source: &Source, partition: u16) -> Option<u16> {
-        let map = self.holders.as_ref()?;
-        let slice = slice_of(partition, source.partitions, self.slices());
-        (!map.is_here(slice)).then_some(slice)
+        self.snapshots.of(partition, source.partitions).err().map(|elsewhere| elsewhere.slice)
     }
 
     /// The greatest accepted event time in the slices that are here.
     pub fn greatest_event_time(&self) -> Result<Option<Micros>> {
-        let mut greatest = None;
-        for (_, snapshot) in (0..).zip(self.snapshots.iter()).filter(|(slice, _)| self.has(*slice)) {
-            greatest = greatest.max(snapshot.greatest_event_time()?);
-        }
-        Ok(greatest)
+        self.snapshots.greatest_event_time()
     }
 
     /// The state with a partition of a table: what is read of its keys, and how far it is.
     #[inline]
-    pub fn state(&self, source: &Source, partition: u16) -> &Snapshot {
-        self.snapshots.of(partition, source.partitions)
+    pub fn state(&self, source: &Source, partition: u16) -> Result<&Snapshot> {
+        Ok(self.snapshots.of(partition, source.partitions)?)
     }
 
     /// The last instant whose events count at T; `None` if there is no instant before it.
@@ -113,7 +97,7 @@ impl View {
 
     /// How far a table has been applied in one partition of its log.
     fn applied(&self, source: &Source, partition: u16) -> Result<u64> {
-        Ok(self.state(source, partition).progress(source.served.consumer, partition)?.unwrap_or(0))
+        Ok(self.state(source, partition)?.progress(source.served.consumer, partition)?.unwrap_or(0))
     }
 
     /// Which events of this table and partition the question may see.
@@ -145,14 +129,14 @@ impl View {
     fn watermark(&self, source: &Source, partition: u16) -> Result<Option<Micros>> {
         let Some(max_lateness) = source.max_lateness else { return Ok(None) };
         let greatest = if source.served.table.routed {
-            let routed = self.state(source, partition).routed_sources(source.served.log, partition)?;
+            let routed = self.state(source, partition)?.routed_sources(source.served.log, partition)?;
             if routed.len() < usize::from(source.source_partitions) {
                 return Ok(None);
             }
             // An empty source partition may still bring anything.
             routed.iter().map(|(_, progress)| progress.greatest_event_time).min().flatten()
         } else {
-            let acceptance = self.state(source, partition).acceptance(source.served.log, partition)?;
+            let acceptance = self.state(source, partition)?.acceptance(source.served.log, partition)?;
             acceptance.and_then(|acceptance| acceptance.greatest_event_time)
         };
         Ok(greatest.map(|greatest| greatest.saturating_sub(max_lateness)))

@@ -21,15 +21,10 @@ pub struct EngineWatch(pub EngineHandle);
 
 #[async_trait]
 impl AppliedWatch for EngineWatch {
-    async fn wait_applied(
-        &self,
-        position: &PositionSet,
-        slices: Option<&BTreeSet<u16>>,
-        deadline: Duration,
-    ) -> Result<()> {
-        match slices {
-            None => self.0.wait_applied(position, deadline).await,
-            Some(slices) => self.0.wait_applied_in(slices, position, deadline).await,
+    async fn wait_applied(&self, position: &PositionSet, slices: &BTreeSet<u16>, deadline: Duration) -> Result<()> {
+        match slices.len() == usize::from(self.0.slices()) {
+            true => self.0.wait_applied(position, deadline).await,
+            false => self.0.wait_applied_in(slices, position, deadline).await,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Who answers for which slices: what this node says of itself, and its map of the others (`docs/decisions/0025-forwarding.md`).
 
-use arc_swap::ArcSwapOption;
+use arc_swap::ArcSwap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use thyme_core::{Error, Result};
 use thyme_gateway::Health;
 use thyme_log::{Answering, Presence};
 use thyme_query::{HolderMap, Holders, OtherNode};
+use thyme_state::States;
 use tokio::sync::{Notify, watch};
 
 /// How often it is looked who answers.
@@ -15,15 +16,15 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// The group is not asked more often than that, however many questions find nobody.
 const AT_LEAST: Duration = Duration::from_millis(100);
 
-/// The map that questions take. None where all is here.
+/// Who else answers, as it was seen last.
 #[derive(Default)]
 pub struct GroupHolders {
-    map: ArcSwapOption<HolderMap>,
+    map: ArcSwap<HolderMap>,
     doubted: Notify,
 }
 
 impl Holders for GroupHolders {
-    fn map(&self) -> Option<Arc<HolderMap>> {
+    fn map(&self) -> Arc<HolderMap> {
         self.map.load_full()
     }
 
@@ -39,19 +40,18 @@ pub struct Answers {
     pub health: Arc<dyn Health>,
     /// Of this node's query service.
     pub url: String,
-    /// The slices that are here.
-    pub held: BTreeSet<u16>,
-    /// How many there are.
-    pub slices: u16,
+    /// Of the slices that this node answers for.
+    pub states: States,
+    /// It never lacks any, and asks nobody.
+    pub holds_all: bool,
 }
 
 impl Answers {
     /// Says what this node answers for, while it is ready to, and looks who else does, until the server stops.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
-        let nothing = BTreeSet::new();
         loop {
             let is_ready = self.health.not_ready().is_none();
-            self.presence.announce(if is_ready { &self.held } else { &nothing });
+            self.presence.announce(&if is_ready { self.states.held() } else { BTreeSet::new() });
             if let Err(error) = self.look().await {
                 tracing::warn!(%error, "who answers for slices that are not here could not be asked, and is asked again");
             }
@@ -68,29 +68,29 @@ impl Answers {
     }
 
     async fn look(&self) -> Result<()> {
-        if self.held.len() == usize::from(self.slices) {
+        if self.holds_all {
             return Ok(());
         }
         let presence = self.presence.clone();
         let asked = tokio::task::spawn_blocking(move || presence.answering()).await;
         let answering = asked.map_err(|error| Error::internal(format!("asking who answers stopped: {error}")))??;
-        self.holders.map.store(Some(Arc::new(map_of(&self.url, &self.held, answering))));
+        self.holders.map.store(Arc::new(map_of(&self.url, answering)));
         Ok(())
     }
 }
 
-/// The map of a node with this address and these slices.
-fn map_of(url: &str, held: &BTreeSet<u16>, answering: Vec<Answering>) -> HolderMap {
+/// The map of a node with this address.
+fn map_of(url: &str, answering: Vec<Answering>) -> HolderMap {
     let others = answering.into_iter().filter(|node| node.url != url);
     let others = others.map(|node| OtherNode { url: node.url.into(), slices: node.slices });
-    HolderMap::new(held.clone(), others.collect())
+    HolderMap::new(others.collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use parking_lot::Mutex;
-    use thyme_query::Holder;
+    use thyme_state::StateStore;
 
     /// What all nodes of a group said last.
     #[derive(Default)]
@@ -130,24 +130,28 @@ mod tests {
     struct Seat {
         holders: Arc<GroupHolders>,
         health: Arc<Ready>,
+        states: States,
     }
 
     fn seat(board: &Arc<Board>, url: &str, held: &[u16], stopping: &watch::Sender<bool>) -> Seat {
         let (holders, health) = (Arc::new(GroupHolders::default()), Arc::new(Ready::default()));
+        let states = States::of_none(3);
+        held.iter().for_each(|slice| states.add(*slice, &StateStore::in_memory().unwrap()));
         let answers = Answers {
             presence: Arc::new(At(board.clone(), url.to_string())),
             holders: holders.clone(),
             health: health.clone(),
             url: url.to_string(),
-            held: held.iter().copied().collect(),
-            slices: 3,
+            states: states.clone(),
+            holds_all: false,
         };
         tokio::spawn(answers.run(stopping.subscribe()));
-        Seat { holders, health }
+        Seat { holders, health, states }
     }
 
-    async fn until(seat: &Seat, slice: u16, holder: Holder) {
-        while seat.holders.map().map(|map| map.holder(slice)) != Some(holder.clone()) {
+    /// Until others have these slices, and no more.
+    async fn until(seat: &Seat, slices: &[u16]) {
+        while (0..3).any(|slice| seat.holders.map().has(slice) != slices.contains(&slice)) {
             seat.holders.doubt("who was asked");
             tokio::time::sleep(AT_LEAST / 4).await;
         }
@@ -157,15 +161,15 @@ mod tests {
     async fn a_node_sees_who_is_ready_to_answer_for_what_it_lacks() {
         let (board, stopping) = (Arc::new(Board::default()), watch::Sender::new(false));
         let first = seat(&board, "http://a", &[0], &stopping);
-        until(&first, 1, Holder::Nobody).await;
+        until(&first, &[]).await;
         let second = seat(&board, "http://b", &[1, 2], &stopping);
-        until(&first, 1, Holder::At("http://b".into())).await;
-        until(&first, 0, Holder::Here).await;
-        until(&second, 0, Holder::At("http://a".into())).await;
+        until(&first, &[1, 2]).await;
+        until(&second, &[0]).await;
+        first.states.add(1, &StateStore::in_memory().unwrap());
+        second.states.remove(1);
+        until(&first, &[2]).await;
+        until(&second, &[0, 1]).await;
         *second.health.0.lock() = Some("it is behind".to_string());
-        until(&first, 1, Holder::Nobody).await;
-        let all = seat(&board, "http://c", &[0, 1, 2], &stopping);
-        until(&first, 1, Holder::At("http://c".into())).await;
-        assert!(all.holders.map().is_none(), "it lacks nothing");
+        until(&first, &[]).await;
     }
 }

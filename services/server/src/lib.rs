@@ -13,6 +13,7 @@ mod nodes;
 mod routes;
 mod run_log;
 mod server;
+mod slices;
 mod sources;
 mod telemetry;
 

@@ -1,22 +1,28 @@
 //! This node among several on one log: which slices of the work it owns and which it follows, as the log's own group decides.
 
+use crate::holders::GroupHolders;
+use crate::slices::Slices;
 use crate::sources::Sources;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_control::Controller;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::EngineHandle;
 use thyme_log::Member;
+use thyme_query::Holders as _;
+use thyme_state::States;
 use tokio::sync::watch;
 
 /// How often a follower looks at the catalog.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a start waits for the group to have an owner.
+/// How long a start waits for its part in the work.
 const DECIDE: Duration = Duration::from_secs(20);
 /// How long a build that could not be begun waits for its next turn.
 const ERASES_AGAIN: Duration = Duration::from_secs(30);
+/// How often a node that leads asks others which erases they have read.
+const ERASES_ELSEWHERE: Duration = Duration::from_secs(5);
 /// A follower that has not been at the end of the log for so long is not ready.
 const STALE: Duration = Duration::from_secs(10);
 
@@ -26,6 +32,13 @@ pub struct NodeParts {
     pub controller: Arc<Controller>,
     pub member: Arc<dyn Member>,
     pub freshness: Arc<Freshness>,
+    /// Of the slices that this node answers for.
+    pub states: States,
+    pub slices: Slices,
+    /// Who else answers.
+    pub holders: Arc<GroupHolders>,
+    /// It holds all slices, whoever owns them.
+    pub holds_all: bool,
 }
 
 /// A node with its part in the work.
@@ -37,17 +50,10 @@ pub struct Node {
 }
 
 impl Node {
-    /// Waits until somebody owns the work, then leads or follows. An owner that cannot bring back its definitions is an error.
-    pub async fn start(parts: NodeParts, may_own: bool) -> Result<Node> {
-        let mut owns = parts.member.owns();
+    /// Leads, owns or follows, as the group has decided. An owner that cannot bring back its definitions is an error.
+    pub async fn start(parts: NodeParts) -> Result<Node> {
+        let owns = parts.member.owns();
         let until = Instant::now() + DECIDE;
-        if may_own {
-            while owns.borrow_and_update().is_empty() && Instant::now() < until && !has_owner(&parts.member).await {
-                if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
-                    break;
-                }
-            }
-        }
         let mut node = Node { parts, owns, erases_from: None };
         while let Err(error) = node.look().await {
             if !node.may_pass(&error) || Instant::now() > until {
@@ -65,8 +71,8 @@ impl Node {
         self.parts.engine.slices() > 1 && matches!(error.kind(), Unavailable | NotFound | FailedPrecondition)
     }
 
-    /// Goes with what the group decides until the server stops.
-    pub async fn run(mut self, mut stopping: watch::Receiver<bool>, mut sources: Sources) {
+    /// Goes with what the group decides until the server stops; the slices that are here then.
+    pub async fn run(mut self, mut stopping: watch::Receiver<bool>, mut sources: Sources) -> Slices {
         loop {
             tokio::select! {
                 changed = self.owns.changed() => if changed.is_err() { break },
@@ -78,11 +84,18 @@ impl Node {
             }
         }
         sources.stop().await;
+        self.parts.slices.rest().await;
+        self.parts.slices
     }
 
     async fn look(&mut self) -> Result<()> {
-        let owns = self.owns.borrow_and_update().clone();
-        let NodeParts { controller, engine, freshness, .. } = &self.parts;
+        let assigned = self.owns.borrow_and_update().clone();
+        if !self.parts.holds_all {
+            self.parts.slices.keep(&assigned, &self.parts.holders.map()).await;
+        }
+        let NodeParts { controller, engine, freshness, states, .. } = &self.parts;
+        // Others come when they are here.
+        let owns: BTreeSet<u16> = assigned.intersection(&engine.held()).copied().collect();
         let owned = controller.owned().borrow().clone();
         let mut outcome = Ok(());
         if owned != owns || controller.leads() != owns.contains(&0) {
@@ -90,7 +103,7 @@ impl Node {
             // What cannot be gained yet is tried again, and holds up nothing else.
             outcome = controller.own(&owns).await;
         }
-        freshness.look(engine, &owns);
+        freshness.look(engine, states, &owns);
         if !controller.leads() {
             return outcome.and(controller.follow().await);
         }
@@ -105,27 +118,48 @@ impl Node {
             return;
         }
         let begun = self.parts.controller.work_off_erases().await;
-        self.erases_from = begun.is_err().then(|| Instant::now() + ERASES_AGAIN);
+        let pause = match (&begun, self.parts.engine.has_all()) {
+            (Err(_), _) => Some(ERASES_AGAIN),
+            (Ok(()), false) => Some(ERASES_ELSEWHERE),
+            (Ok(()), true) => None,
+        };
+        self.erases_from = pause.map(|pause| Instant::now() + pause);
         if let Err(error) = begun {
             tracing::error!(%error, "what holds erased events could not be built anew, and is tried again");
         }
     }
 }
 
-async fn has_owner(member: &Arc<dyn Member>) -> bool {
-    let member = member.clone();
-    let asked = tokio::task::spawn_blocking(move || member.owner(0)).await;
-    matches!(asked, Ok(Ok(Some(_))))
+/// Which slices a node is to have when it starts: waits until the group has given it some, or all to others.
+pub async fn first_share(member: &Arc<dyn Member>, slices: u16) -> BTreeSet<u16> {
+    let mut owns = member.owns();
+    let until = Instant::now() + DECIDE;
+    while owns.borrow_and_update().is_empty() && Instant::now() < until && !all_have_owners(member, slices).await {
+        if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
+            break;
+        }
+    }
+    owns.borrow().clone()
 }
 
-/// How far this node is behind the log in the slices that it follows. An owner's own lag is a matter of its load, not of its place.
-#[derive(Default)]
-pub struct Freshness(Mutex<Option<Seen>>);
+async fn all_have_owners(member: &Arc<dyn Member>, slices: u16) -> bool {
+    let member = member.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        (0..slices).all(|slice| member.owner(slice).is_ok_and(|owner| owner.is_some()))
+    });
+    asked.await.unwrap_or(false)
+}
 
-/// When a follower was last seen at the end of the log, and how far it was from it when it was last asked.
+/// How far this node is behind the log in slices that it answers for as a follower. An owner's own lag is a matter of its load, not of its
+/// place.
+#[derive(Default)]
+pub struct Freshness(Mutex<BTreeMap<u16, Seen>>);
+
+/// When a slice was last seen at the end of the log, and how far it was from it when it was last asked.
 #[derive(Clone, Copy)]
 struct Seen {
-    /// When it began to follow, until it comes to the end for the first time.
+    is_followed: bool,
+    /// When it was owned last; of a follower, when it began to follow, until it comes to the end for the first time.
     fresh_at: Instant,
     was_fresh: bool,
     /// `None` while the log cannot be asked.
@@ -133,29 +167,40 @@ struct Seen {
 }
 
 impl Freshness {
-    fn look(&self, engine: &EngineHandle, owned: &BTreeSet<u16>) {
-        let followed: Vec<u16> = (0..engine.slices()).filter(|slice| !owned.contains(slice)).collect();
-        if followed.is_empty() {
-            *self.0.lock() = None;
-            return;
-        }
-        let lag = EngineHandle::of_all(followed.into_iter().map(|slice| engine.slice(slice))).lag();
+    fn look(&self, engine: &EngineHandle, states: &States, owned: &BTreeSet<u16>) {
+        let held = states.held();
+        let lag_of = |slice: u16| engine.slice(slice).ok().and_then(|engine| engine.lag());
+        let lags: Vec<(u16, Option<u64>)> = held.difference(owned).map(|slice| (*slice, lag_of(*slice))).collect();
         let mut seen = self.0.lock();
-        let before = seen.unwrap_or(Seen { fresh_at: Instant::now(), was_fresh: false, lag: None });
-        *seen = Some(match lag {
-            Some(0) => Seen { fresh_at: Instant::now(), was_fresh: true, lag },
-            _ => Seen { lag, ..before },
-        });
+        seen.retain(|slice, _| held.contains(slice));
+        let now = Instant::now();
+        for slice in held.intersection(owned) {
+            seen.insert(*slice, Seen { is_followed: false, fresh_at: now, was_fresh: true, lag: None });
+        }
+        for (slice, lag) in lags {
+            let new = Seen { is_followed: true, fresh_at: now, was_fresh: false, lag };
+            let before = seen.get(&slice).copied().unwrap_or(new);
+            let is_fresh = lag == Some(0);
+            let fresh_at = if is_fresh { now } else { before.fresh_at };
+            seen.insert(slice, Seen { fresh_at, was_fresh: before.was_fresh || is_fresh, ..new });
+        }
     }
 
-    /// How long ago this follower was last seen at the end of the log; `None` for the owner of all.
+    /// Of the slices that are followed, the one that is furthest behind.
+    fn oldest(&self) -> Option<Seen> {
+        let seen = self.0.lock();
+        let followed = seen.values().filter(|seen| seen.is_followed);
+        followed.min_by_key(|seen| (seen.was_fresh, seen.fresh_at)).copied()
+    }
+
+    /// How long ago this follower was last seen at the end of the log; `None` for the owner of all that it holds.
     pub fn behind(&self) -> Option<Duration> {
-        self.0.lock().map(|seen| seen.fresh_at.elapsed().saturating_sub(LOOK_EVERY))
+        self.oldest().map(|seen| seen.fresh_at.elapsed().saturating_sub(LOOK_EVERY))
     }
 
     /// Why this follower should not be asked.
     pub fn stale(&self) -> Option<String> {
-        let seen = (*self.0.lock())?;
+        let seen = self.oldest()?;
         let behind = seen.fresh_at.elapsed();
         if seen.was_fresh && behind <= STALE {
             return None;

@@ -93,7 +93,7 @@ impl Disk {
 impl Node {
     async fn settled(&self) {
         // Through the repartition log too.
-        while self.engine.handle.lag() != Some(0) {
+        while self.engine.lag() != Some(0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -115,7 +115,7 @@ impl Node {
             self.controller.work_off_erases().await.unwrap();
             let serving = self.controller.serving();
             if let (Some(live), None) = (&serving.live, &serving.building)
-                && self.controller.erased_so_far(&live.compiled) == live.compiled.definitions.erased
+                && self.controller.erased_so_far(&live.compiled).await.unwrap() == live.compiled.definitions.erased
             {
                 let _changing = self.controller.changing.lock().await;
                 return;

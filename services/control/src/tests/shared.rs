@@ -4,13 +4,13 @@ use super::chains::{all, chain, other_rows, user, users};
 use super::*;
 use tokio::task::JoinHandle;
 
-const THREE: u16 = 3;
+pub(super) const THREE: u16 = 3;
 
 /// Both nodes as they look at the catalog and work on, as servers do, until this is dropped.
-struct Looking(Vec<JoinHandle<()>>);
+pub(super) struct Looking(Vec<JoinHandle<()>>);
 
 impl Looking {
-    fn at(nodes: &[&Node]) -> Looking {
+    pub(super) fn at(nodes: &[&Node]) -> Looking {
         let look = |node: &&Node| {
             let controller = node.controller.clone();
             tokio::spawn(async move {
@@ -28,13 +28,23 @@ impl Looking {
     }
 }
 
+impl Looking {
+    /// They look no more when this returns.
+    pub(super) async fn end(mut self) {
+        for task in std::mem::take(&mut self.0) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+}
+
 impl Drop for Looking {
     fn drop(&mut self) {
         self.0.iter().for_each(JoinHandle::abort);
     }
 }
 
-async fn until(mut condition: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(mut condition: impl AsyncFnMut() -> bool) {
     for _ in 0..4000 {
         if condition().await {
             return;
@@ -55,13 +65,13 @@ async fn sharing(disk: &Disk) -> (Node, Node) {
     (first, second)
 }
 
-fn topics(disk: &Disk) -> Vec<String> {
+pub(super) fn topics(disk: &Disk) -> Vec<String> {
     let topics = disk.log.topics().unwrap().into_iter().map(|(topic, _)| topic);
     topics.filter(|topic| topic.starts_with("UserStats.")).collect()
 }
 
 /// The logs of the rows of users.
-fn logs_of(version: u32) -> [String; 2] {
+pub(super) fn logs_of(version: u32) -> [String; 2] {
     ["n", "user_id"].map(|key| format!("UserStats.v1.compute.v{version}.by.{key}"))
 }
 
@@ -78,7 +88,7 @@ async fn check_counts(nodes: &[&Node], of_each: i64) {
     }
 }
 
-async fn order_of_each(disk: &Disk, ago: i64) {
+pub(super) async fn order_of_each(disk: &Disk, ago: i64) {
     for name in users() {
         disk.order(&name, ago).await;
     }
@@ -128,8 +138,8 @@ async fn logs_are_deleted_once_no_owner_fills_them() {
     order_of_each(&disk, 9).await;
     check_counts(&[&first, &second], 1).await;
     let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
-    // The second builds it, and then looks no more.
-    until(async || second.controller.follow().await.is_ok() && second.controller.serving().building.is_some()).await;
+    // The second builds it, says so, and then looks no more.
+    until(async || second.controller.follow().await.is_ok() && second.has_built(&id).await).await;
     first.wait_live(&id).await;
     for _ in 0..20 {
         first.controller.keep_up().await.unwrap();
@@ -204,7 +214,7 @@ async fn what_a_failed_build_has_left_is_not_taken_up() {
     disk.shut(false);
     until(async || {
         let building = first.controller.serving().building.clone();
-        building.is_some_and(|version| version.is_built(&first.engine.handle))
+        building.is_some_and(|version| version.is_built(&first.engine))
     })
     .await;
     disk.catalog.fail_commit(&failed, T0, "in a test").await.unwrap();

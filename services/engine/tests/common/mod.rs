@@ -346,7 +346,7 @@ impl Held for States {
 /// All events of a key in a table, in order.
 pub fn stored(state: &impl Held, table: &Table, key: &[u8]) -> Vec<Event> {
     let snapshot = state.states().snapshot();
-    let state = snapshot.of(partition(key, PARTITIONS), PARTITIONS);
+    let state = snapshot.of(partition(key, PARTITIONS), PARTITIONS).unwrap();
     state.events(table, key, i64::MIN, i64::MAX, &Visible::ALL, None).unwrap()
 }
 

@@ -28,7 +28,7 @@ impl Held for Sliced {
 impl Sliced {
     pub fn new(slices: u16, seed: u64) -> Sliced {
         Sliced {
-            states: states_of(slices).iter().cloned().collect(),
+            states: states_of(slices).all().into_values().collect(),
             engines: (0..slices).map(|_| None).collect(),
             chance: Chance::new(seed),
             loses_state: false,

@@ -12,7 +12,7 @@ use thyme_feature::parts::{GrpcPeers, service};
 use thyme_query::{
     Answer, AppliedWatch, HolderMap, Holders, OtherNode, QueryEngine, QueryOptions, QueryParts, Question, not_applied,
 };
-use thyme_state::{StateStore, States};
+use thyme_state::States;
 use tokio::runtime::Runtime;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -20,12 +20,12 @@ use tonic::transport::server::TcpIncoming;
 /// What a node believes of who holds what.
 #[derive(Default)]
 pub struct Believed {
-    pub map: Mutex<Option<Arc<HolderMap>>>,
+    pub map: Mutex<Arc<HolderMap>>,
     pub doubted: Mutex<Vec<String>>,
 }
 
 impl Holders for Believed {
-    fn map(&self) -> Option<Arc<HolderMap>> {
+    fn map(&self) -> Arc<HolderMap> {
         self.map.lock().clone()
     }
     fn doubt(&self, url: &str) {
@@ -36,15 +36,15 @@ impl Holders for Believed {
 /// Notes for which slices is waited.
 #[derive(Default)]
 pub struct Waits {
-    pub waited: Mutex<Vec<(Option<BTreeSet<u16>>, Duration)>>,
+    pub waited: Mutex<Vec<(BTreeSet<u16>, Duration)>>,
     /// Nothing is ever applied.
     pub stuck: Mutex<bool>,
 }
 
 #[async_trait]
 impl AppliedWatch for Waits {
-    async fn wait_applied(&self, _: &PositionSet, slices: Option<&BTreeSet<u16>>, deadline: Duration) -> Result<()> {
-        self.waited.lock().push((slices.cloned(), deadline));
+    async fn wait_applied(&self, _: &PositionSet, slices: &BTreeSet<u16>, deadline: Duration) -> Result<()> {
+        self.waited.lock().push((slices.clone(), deadline));
         if *self.stuck.lock() {
             tokio::time::sleep(deadline).await;
             return Err(not_applied(deadline));
@@ -69,13 +69,17 @@ impl Node {
     /// A node that holds these slices, and believes that it is alone.
     pub fn start(world: &World, held: &[u16]) -> Node {
         let held: BTreeSet<u16> = held.iter().copied().collect();
-        let empty = StateStore::in_memory().unwrap();
-        let states = (0..).zip(world.states.iter());
-        let states = states.map(|(slice, state)| if held.contains(&slice) { state.clone() } else { empty.clone() });
+        let states = States::of_none(world.states.slices());
+        world
+            .states
+            .all()
+            .iter()
+            .filter(|(slice, _)| held.contains(slice))
+            .for_each(|(slice, state)| states.add(*slice, state));
         let (runs, functions) = (Arc::new(Runs::default()), Arc::new(functions()));
         let (believed, waits) = (Arc::new(Believed::default()), Arc::new(Waits::default()));
         let query = QueryEngine::new(QueryParts {
-            states: States::new(states.collect()),
+            states,
             extractors: functions.clone(),
             clock: world.clock.clone(),
             runs: runs.clone(),
@@ -99,8 +103,7 @@ impl Node {
     /// Says to this node who holds what.
     pub fn knows(&self, others: &[&Node]) {
         let others = others.iter().map(|node| OtherNode { url: node.url.clone(), slices: node.held.clone() });
-        let map = HolderMap::new(self.held.clone(), others.collect());
-        *self.believed.map.lock() = Some(Arc::new(map));
+        *self.believed.map.lock() = Arc::new(HolderMap::new(others.collect()));
     }
 
     /// What comes of asking this node.

@@ -6,20 +6,12 @@ use std::sync::Arc;
 use thyme_core::ErrorKind;
 use thyme_core::value::Value;
 use thyme_query::{
-    AlwaysApplied, Asking, At, HolderMap, Holders, NoExtractors, NoPeers, NoRuns, Part, PartAnswer, PartAsking,
-    PartStanding, QueryEngine, QueryOptions, QueryParts,
+    AlwaysApplied, Asking, At, NoExtractors, NoRuns, Part, PartAnswer, PartAsking, PartStanding, QueryEngine,
+    QueryOptions, QueryParts,
 };
+use thyme_state::States;
 
 const USERS: [&str; 5] = ["a", "b", "c", "d", "e"];
-
-struct Fixed(Arc<HolderMap>);
-
-impl Holders for Fixed {
-    fn map(&self) -> Option<Arc<HolderMap>> {
-        Some(self.0.clone())
-    }
-    fn doubt(&self, _url: &str) {}
-}
 
 fn world() -> World {
     let world = World::new(None);
@@ -29,8 +21,10 @@ fn world() -> World {
 
 /// A node of this world that holds these slices and knows of no other.
 fn node(world: &World, held: &[u16]) -> QueryEngine {
+    let states = States::of_none(world.states.slices());
+    held.iter().for_each(|slice| states.add(*slice, &world.states.all()[slice]));
     let query = QueryEngine::new(QueryParts {
-        states: world.states.clone(),
+        states,
         extractors: Arc::new(NoExtractors),
         clock: world.clock.clone(),
         runs: Arc::new(NoRuns),
@@ -38,8 +32,7 @@ fn node(world: &World, held: &[u16]) -> QueryEngine {
         options: QueryOptions::default(),
     });
     query.deploy(world.deployment.clone());
-    let map = HolderMap::new(held.iter().copied().collect(), Vec::new());
-    query.with_peers(Arc::new(Fixed(Arc::new(map))), Arc::new(NoPeers))
+    query
 }
 
 fn part(slices: &[u16]) -> Part {

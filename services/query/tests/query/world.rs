@@ -212,7 +212,7 @@ impl World {
             engine.deploy(&job).unwrap();
             engine
         };
-        let engines = Mutex::new(Slice::all(slices).zip(states.iter()).map(engine).collect());
+        let engines = Mutex::new(Slice::all(slices).zip(states.all().values()).map(engine).collect());
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let runs = Arc::new(Runs::default());
         let functions = Arc::new(functions);

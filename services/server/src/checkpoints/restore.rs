@@ -3,17 +3,13 @@
 
 use super::{CATALOG, look};
 use crate::data_dir::DataDir;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thyme_catalog::Catalog;
 use thyme_checkpoint::{Checkpoints, Manifest};
-use thyme_control::Controller;
 use thyme_core::slice::Slice;
 use thyme_core::{Error, ErrorKind, Result};
-use thyme_engine::EngineHandle;
 use thyme_log::EventLog;
-use thyme_state::States;
 
 /// A state on its way into the data directory. Until [`Restored::settle`] nothing counts, and the next start begins again.
 pub struct Restored {
@@ -72,9 +68,9 @@ const AWAY: &str =
     "make checkpoints.url reachable, or start once without it: the state is then built from the start of the log";
 
 /// Puts the catalog of the newest checkpoint in place, which knows what is in the others. A catalog that is there is newer than any copy.
-pub fn take_catalog(restored: &[Restored], data_dir: &DataDir) -> Result<()> {
+pub fn take_catalog<'a>(restored: impl Iterator<Item = &'a Restored>, data_dir: &DataDir) -> Result<()> {
     let made_at = |one: &&Restored| one.manifest.as_ref().map(|manifest| manifest.facts.created_at);
-    let mut newest_first: Vec<&Restored> = restored.iter().collect();
+    let mut newest_first: Vec<&Restored> = restored.collect();
     newest_first.sort_by_key(|one| std::cmp::Reverse(made_at(one)));
     for one in newest_first {
         let (copy, place) = (one.restoring.join(CATALOG), data_dir.catalog());
@@ -87,6 +83,15 @@ pub fn take_catalog(restored: &[Restored], data_dir: &DataDir) -> Result<()> {
 }
 
 impl Restored {
+    /// There is a catalog: the copy of the checkpoint is not needed.
+    pub fn leave_catalog(&self) -> Result<()> {
+        let copy = self.restoring.join(CATALOG);
+        match std::fs::remove_file(&copy) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk_failed(&copy, &error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Makes it the state, if the catalog knows the definitions it was made by: the ids of its tables are the catalog's.
     pub async fn settle(&self, catalog: &dyn Catalog) -> Result<()> {
         let Some(manifest) = &self.manifest else {
@@ -110,22 +115,6 @@ impl Restored {
         let synced = std::fs::File::open(parent).and_then(|directory| directory.sync_all());
         synced.map_err(|error| disk_failed(parent, &error))
     }
-}
-
-/// Deletes tables that a checkpoint has and no definition knows any more: they were dropped after it was taken, and their ids are
-/// nobody's.
-pub async fn drop_unknown(controller: &Controller, engine: &EngineHandle, states: &States) -> Result<()> {
-    let serving = controller.serving();
-    let known: BTreeSet<u32> = serving.versions().iter().flat_map(|version| version.ids.values().copied()).collect();
-    let mut unknown = BTreeSet::new();
-    for state in states.snapshot().iter() {
-        unknown.extend(state.tables()?.into_iter().filter(|id| !known.contains(id)));
-    }
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(tables = ?unknown, "tables of the checkpoint that nothing defines any more are dropped");
-    engine.drop_state(unknown.into_iter().collect()).await
 }
 
 pub fn remove(directory: &Path) -> Result<()> {
