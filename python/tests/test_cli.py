@@ -79,7 +79,7 @@ def status(_):
             _proto.FeedStatus(dataset="UserStats", topic="UserStats.v1.compute.v1.by.user", emit_lag=4, lag=9),
             _proto.FeedStatus(dataset="UserStats", topic="UserStats.v1.compute.v1.by.city", lag=9),
         ],
-        roles=["control", "ingest", "engine", "query"], slices=4, owned_slices=[0, 2],
+        roles=["control", "ingest", "engine", "query"], slices=4, owned_slices=[0, 2], held_slices=[0, 2, 3],
         trouble="the disk of the state directory is full", data_dir=".thyme", checkpoints=_proto.CheckpointStatus(
             url="s3://bucket/shop", number=7, taken_at=NOON, age_seconds=12.0, size_bytes=4096, uploaded_bytes=1024,
             duration_seconds=0.5, failures=2, trouble="the store cannot be reached", unusable=["checkpoint 8"],

@@ -125,10 +125,16 @@ def _share(found: dict[str, Any]) -> str:
     owned = found["owned_slices"]
     if len(owned) == found["slices"]:
         return "owns it"
-    if not owned:
+    if not owned and len(found["held_slices"]) == found["slices"]:
         return "follows the owner" if found["slices"] == 1 else "follows the owners"
-    leads = ", leads" if "control" in found["roles"] else ""
-    return f"owns {len(owned)} of {found['slices']} slices ({', '.join(map(str, owned))}){leads}"
+    held = found["held_slices"]
+    share = f"owns {_numbers(owned)} of {found['slices']} slices" + (", leads" if "control" in found["roles"] else "")
+    return share if len(held) == found["slices"] else f"{share}; what follows is about {_numbers(held)}"
+
+
+def _numbers(slices: list[int]) -> str:
+    """`2 (0, 3)`."""
+    return f"{len(slices)} ({', '.join(map(str, slices))})" if slices else "none"
 
 
 def _say_checkpoints(found: dict[str, Any]) -> None:

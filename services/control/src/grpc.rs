@@ -432,6 +432,7 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         trouble: view.trouble,
         slices: view.slices.into(),
         owned_slices: view.owned_slices.into_iter().map(u32::from).collect(),
+        held_slices: view.held_slices.into_iter().map(u32::from).collect(),
     }
 }
 

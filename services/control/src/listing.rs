@@ -318,6 +318,7 @@ impl Controller {
             },
             slices: self.parts.engine.slices(),
             owned_slices: self.owned.borrow().iter().copied().collect(),
+            held_slices: self.parts.engine.held().into_iter().collect(),
             trouble: trouble.map(|error| error.to_string()),
             checkpoints: self.parts.checkpoints.status(self.now()),
         })

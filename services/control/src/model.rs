@@ -256,6 +256,8 @@ pub struct StatusView {
     /// How many slices the work on the log has, and which of them are this node's.
     pub slices: u16,
     pub owned_slices: Vec<u16>,
+    /// Those whose state this node has: datasets, builds, position and lag are about these.
+    pub held_slices: Vec<u16>,
     /// What keeps the engine from going on.
     pub trouble: Option<String>,
     /// `None` where no checkpoints are taken.

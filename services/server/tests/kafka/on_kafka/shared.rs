@@ -12,7 +12,7 @@ struct System {
 }
 
 impl System {
-    /// Until these servers, and no others, say that they answer for all slices.
+    /// Until these servers, and no others, say that they answer, each for slices of its own, and for all together.
     async fn until_answering(&self, servers: &[&TestServer]) {
         let settings = KafkaSettings::parse(&format!("kafka://{}/shop", self.broker.address), None, BTreeMap::new());
         let presence = KafkaLog::open(settings.unwrap()).unwrap().presence("http://nobody".to_string()).unwrap();
@@ -23,7 +23,9 @@ impl System {
         for _ in 0..300 {
             seen = presence.answering().unwrap();
             seen.sort_by(|one, other| one.url.cmp(&other.url));
-            if seen.iter().map(|node| &node.url).eq(&wanted) && seen.iter().all(|node| node.slices.len() == 4) {
+            let mut slices: Vec<u16> = seen.iter().flat_map(|node| node.slices.iter().copied()).collect();
+            slices.sort_unstable();
+            if seen.iter().map(|node| &node.url).eq(&wanted) && slices == [0, 1, 2, 3] {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -44,6 +46,11 @@ impl System {
 
 fn has_role(status: &Json, role: &str) -> bool {
     status["roles"].as_array().unwrap().contains(&json!(role))
+}
+
+/// The slices whose state a server has.
+fn held(status: &Json) -> Vec<u64> {
+    status["held_slices"].as_array().unwrap().iter().filter_map(Json::as_u64).collect()
 }
 
 /// Orders of many users, so in all partitions; half of them in the category `books`.
@@ -108,11 +115,17 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     wait_until(&other, |status| has_role(status, "control")).await;
     check(&[&other], "third", 150).await;
     system.until_answering(&[&other]).await;
+    assert_eq!(held(&other.get("/api/v1/status").await.ok()), [0, 1, 2, 3]);
 
     // It comes back and gets a share again.
     let back = system.start(&gone_from).await;
     both_work([&back, &other]).await;
     check(&[&back, &other], "fourth", 200).await;
+    system.until_answering(&[&back, &other]).await;
+    check(&[&other, &back], "fifth", 250).await;
+    for server in [&back, &other] {
+        wait_until(server, |status| held(status).len() == 2).await;
+    }
     back.server.stop().await.unwrap();
     other.server.stop().await.unwrap();
 }
