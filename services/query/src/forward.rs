@@ -36,7 +36,7 @@ enum Of {
 }
 
 /// The outcome of asking a node: an answer for these slices.
-type Asked<'a, A> = BoxFuture<'a, Result<A>>;
+pub(crate) type Asked<'a, A> = BoxFuture<'a, Result<A>>;
 
 impl QueryEngine {
     /// Fills in what is missing of an evaluated question.
@@ -45,7 +45,7 @@ impl QueryEngine {
         let wanted: BTreeSet<u16> = missing.iter().map(|group| group.slice).collect();
         let Evaluated { view, planned, rows, .. } = &*evaluated;
         let ask = |url: Arc<str>, slices: BTreeSet<u16>| {
-            let place = place(view, &question.asking, slices, deadline);
+            let place = PartAsking::of(view, &question.asking, slices, deadline);
             let of_slices = rows_in(&missing, &place.slices);
             self.ask(url, part(question, place, planned, rows, &of_slices))
         };
@@ -66,7 +66,7 @@ impl QueryEngine {
         let Evaluated { view, planned, rows, .. } = &*evaluated;
         let all: Vec<usize> = (0..rows.len()).collect();
         let ask = |url: Arc<str>, slices: BTreeSet<u16>| {
-            let place = place(view, &question.asking, slices, deadline);
+            let place = PartAsking::of(view, &question.asking, slices, deadline);
             self.ask(url, Part { is_whole: true, ..part(question, place, planned, rows, &all) })
         };
         let answer = self.gather(view, view.all_slices(), Of::One, deadline, ask).await?.pop();
@@ -95,7 +95,7 @@ impl QueryEngine {
         part_at: impl Fn(PartAsking) -> LookupPart,
     ) -> Result<LookupPartAnswer> {
         let ask = |url: Arc<str>, slices: BTreeSet<u16>| -> Asked<'_, LookupPartAnswer> {
-            let part = part_at(place(view, asking, slices, deadline));
+            let part = part_at(PartAsking::of(view, asking, slices, deadline));
             Box::pin(async move { self.peers.look_up(&url, part).await })
         };
         let answer = self.gather(view, slices, Of::One, deadline, ask).await?.pop();
@@ -110,10 +110,10 @@ impl QueryEngine {
         deadline: Deadline,
     ) -> Result<Option<Micros>> {
         let ask = |url: Arc<str>, slices: BTreeSet<u16>| -> Asked<'_, Option<Micros>> {
-            let place = place(view, asking, slices, deadline);
+            let place = PartAsking::of(view, asking, slices, deadline);
             Box::pin(async move { self.peers.greatest_event_time(&url, place).await })
         };
-        let times = self.gather(view, view.slices_elsewhere(), Of::Many, deadline, ask).await?;
+        let times = self.gather_many(view, view.slices_elsewhere(), deadline, ask).await?;
         Ok(times.into_iter().filter_map(|(_, greatest)| greatest).max())
     }
 
@@ -127,6 +127,17 @@ impl QueryEngine {
         };
         let message = format!("{what} is made where its rows are, and slice {slice} of {} is not here", view.slices());
         Err(Error::precondition(message).hint(hint))
+    }
+
+    /// Asks as many nodes as it takes until all of these slices are answered for.
+    pub(crate) async fn gather_many<'a, A>(
+        &self,
+        view: &View,
+        wanted: BTreeSet<u16>,
+        deadline: Deadline,
+        ask: impl Fn(Arc<str>, BTreeSet<u16>) -> Asked<'a, A>,
+    ) -> Result<Vec<(BTreeSet<u16>, A)>> {
+        self.gather(view, wanted, Of::Many, deadline, ask).await
     }
 
     /// Asks until all of these slices are answered for. A node that cannot answer is asked once, then another one.
@@ -209,11 +220,6 @@ fn nobody(slice: u16, count: u16, of: Of, tried: &[Arc<str>], last: Option<&Erro
         Of::Many => "ask again in a second; if it stays so, start the node that held the slice, or another one",
         Of::One => "ask again in a second; if it stays so, start a node with --role query, which holds all slices",
     })
-}
-
-fn place(view: &View, asking: &Asking, slices: BTreeSet<u16>, deadline: Deadline) -> PartAsking {
-    let asking = Asking { deadline: Some(deadline.left()), api_key_fingerprint: None, ..asking.clone() };
-    PartAsking { commit_id: view.served.deployment.commit_id.clone(), slices, asking }
 }
 
 /// The part of a question that these rows are.

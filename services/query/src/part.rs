@@ -2,7 +2,8 @@
 
 use crate::answer::FeatureValue;
 use crate::ask::{Evaluated, read_state};
-use crate::engine::{QueryEngine, deadline_passed};
+use crate::engine::{Deadline, QueryEngine, deadline_passed};
+use crate::erased::ErasedLog;
 use crate::plan::{Planned, ReadTable, ReadWhat};
 use crate::question::Asking;
 use crate::reads::{Found, TooEarly};
@@ -25,6 +26,14 @@ pub struct PartAsking {
     pub slices: BTreeSet<u16>,
     /// With what is left of the deadline, and no API key.
     pub asking: Asking,
+}
+
+impl PartAsking {
+    /// For slices that a view has not.
+    pub(crate) fn of(view: &View, asking: &Asking, slices: BTreeSet<u16>, deadline: Deadline) -> PartAsking {
+        let asking = Asking { deadline: Some(deadline.left()), api_key_fingerprint: None, ..asking.clone() };
+        PartAsking { commit_id: view.served.deployment.commit_id.clone(), slices, asking }
+    }
 }
 
 /// What a question about features needs from some slices.
@@ -113,6 +122,8 @@ pub trait Peers: Send + Sync {
     async fn look_up(&self, url: &str, part: LookupPart) -> Result<LookupPartAnswer>;
     /// The greatest accepted event time in the slices.
     async fn greatest_event_time(&self, url: &str, place: PartAsking) -> Result<Option<Micros>>;
+    /// How far the erases of a log go in the slices; 0 for partitions of others.
+    async fn erased_below(&self, url: &str, place: PartAsking, of: ErasedLog) -> Result<Vec<u64>>;
 }
 
 /// For a node that holds everything.
@@ -127,6 +138,9 @@ impl Peers for NoPeers {
         Err(no_peers(url))
     }
     async fn greatest_event_time(&self, url: &str, _place: PartAsking) -> Result<Option<Micros>> {
+        Err(no_peers(url))
+    }
+    async fn erased_below(&self, url: &str, _place: PartAsking, _of: ErasedLog) -> Result<Vec<u64>> {
         Err(no_peers(url))
     }
 }
@@ -188,7 +202,7 @@ impl QueryEngine {
     }
 
     /// A view of the slices of a part, if this node has them and serves its commit.
-    async fn view_of_part(&self, place: &PartAsking) -> Result<Arc<View>> {
+    pub(crate) async fn view_of_part(&self, place: &PartAsking) -> Result<Arc<View>> {
         let not_here = |reason: String| Error::unavailable(reason).hint("ask again in a second");
         let served = self.served().map_err(|error| not_here(error.message().to_string()))?;
         let serving = &served.deployment.commit_id;

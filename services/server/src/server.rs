@@ -104,7 +104,7 @@ impl Server {
         let query = if has_peers { query.with_peers(holders.clone(), Arc::new(GrpcPeers::default())) } else { query };
         let query = Arc::new(query);
         let book = Arc::new(RunBook { catalog: catalog.clone(), log: run_log });
-        let erases = Arc::new(ErasesRead { log: log.clone(), engine: engine.clone() });
+        let erases = Arc::new(ErasesRead { log: log.clone(), query: query.clone() });
         let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
         let ingestor = Arc::new(ingestor.with_erase_watch(erases));
         let board = Arc::new(SourceBoard::default());

@@ -10,7 +10,7 @@ use thyme_proto::convert::time_from_wire;
 use thyme_proto::internal::v1;
 use thyme_proto::internal::v1::part_service_client::PartServiceClient;
 use thyme_proto::status::{from_status, is_of_thyme};
-use thyme_query::{LookupPart, LookupPartAnswer, Part, PartAnswer, PartAsking, Peers};
+use thyme_query::{ErasedLog, LookupPart, LookupPartAnswer, Part, PartAnswer, PartAsking, Peers};
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
@@ -75,5 +75,12 @@ impl Peers for GrpcPeers {
         let answer = self.client(url)?.greatest_event_time(request).await;
         let answer = answer.map_err(|status| failed(&status))?.into_inner();
         answer.event_time.as_ref().map(time_from_wire).transpose()
+    }
+
+    async fn erased_below(&self, url: &str, place: PartAsking, of: ErasedLog) -> Result<Vec<u64>> {
+        let asking = Some(wire::asking_to_wire(place));
+        let request = v1::ErasedBelowRequest { asking, log: of.log, partitions: of.partitions.into() };
+        let answer = self.client(url)?.erased_below(request).await;
+        Ok(answer.map_err(|status| failed(&status))?.into_inner().places)
     }
 }

@@ -43,6 +43,12 @@ impl Parts {
         let event_time = greatest.map(thyme_proto::convert::time_to_wire);
         Ok(v1::GreatestEventTimeResponse { event_time })
     }
+
+    async fn erases(&self, request: v1::ErasedBelowRequest) -> Result<v1::ErasedBelowResponse> {
+        let of = wire::erased_log_from_wire(&request)?;
+        let places = self.engine.erased_below_in(wire::asking_from_wire(request.asking)?, of).await?;
+        Ok(v1::ErasedBelowResponse { places })
+    }
 }
 
 fn respond<T>(message: Result<T>) -> Result<Response<T>, Status> {
@@ -67,5 +73,12 @@ impl PartService for Parts {
         request: Request<v1::GreatestEventTimeRequest>,
     ) -> Result<Response<v1::GreatestEventTimeResponse>, Status> {
         respond(self.event_time(request.into_inner()).await)
+    }
+
+    async fn erased_below(
+        &self,
+        request: Request<v1::ErasedBelowRequest>,
+    ) -> Result<Response<v1::ErasedBelowResponse>, Status> {
+        respond(self.erases(request.into_inner()).await)
     }
 }

@@ -12,7 +12,8 @@ use thyme_proto::convert::{time_from_wire, time_to_wire, value_from_wire, value_
 use thyme_proto::internal::v1;
 use thyme_proto::v1 as public;
 use thyme_query::{
-    Asking, FeatureValue, LookupPart, LookupPartAnswer, Part, PartAnswer, PartAsking, PartColumn, PartStanding, Status,
+    Asking, ErasedLog, FeatureValue, LookupPart, LookupPartAnswer, Part, PartAnswer, PartAsking, PartColumn,
+    PartStanding, Status,
 };
 
 /// Values of one type, mostly: whoever reads them has the same plan, and knows it.
@@ -57,6 +58,11 @@ pub(super) fn asking_from_wire(asking: Option<v1::PartAsking>) -> Result<PartAsk
             api_key_fingerprint: None,
         },
     })
+}
+
+pub(super) fn erased_log_from_wire(request: &v1::ErasedBelowRequest) -> Result<ErasedLog> {
+    let partitions = u16::try_from(request.partitions).map_err(|_| missing("log with so many partitions"))?;
+    Ok(ErasedLog { log: request.log, partitions })
 }
 
 pub(super) fn part_to_wire(part: Part) -> v1::ReadPartRequest {

@@ -1,5 +1,5 @@
 //! Nodes that hold some slices answer as one that holds everything (`docs/decisions/0025-forwarding.md`): query engines over shared
-//! states, gRPC between them. Where a node does not hold a slice it has an empty state, so that a read in the wrong place shows.
+//! states, gRPC between them. A read of a slice that a node does not hold is an error.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 

@@ -3,7 +3,7 @@
 use crate::world::{Functions, Runs, World, functions};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::Result;
@@ -39,6 +39,8 @@ pub struct Waits {
     pub waited: Mutex<Vec<(BTreeSet<u16>, Duration)>>,
     /// Nothing is ever applied.
     pub stuck: Mutex<bool>,
+    /// By log: what is erased here.
+    pub erased: Mutex<BTreeMap<u32, Vec<u64>>>,
 }
 
 #[async_trait]
@@ -50,6 +52,10 @@ impl AppliedWatch for Waits {
             return Err(not_applied(deadline));
         }
         Ok(())
+    }
+
+    fn erased_below(&self, log: u32, _: u16) -> Vec<u64> {
+        self.erased.lock().get(&log).cloned().unwrap_or_default()
     }
 }
 
