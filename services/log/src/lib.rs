@@ -134,9 +134,9 @@ pub trait EventLog: Send + Sync {
         Ok(Box::new(Alone::new(node)))
     }
 
-    /// A node's place among those that answer questions about what is in this log; `url` is that of its query service. Nobody else can
-    /// be there on a log that only one process can hold.
-    fn presence(&self, _url: String) -> Result<Box<dyn Presence>> {
+    /// A node's place among those that answer questions about what is in this log; its address is that of its query service. Nobody else
+    /// can be there on a log that only one process can hold.
+    fn presence(&self, _node: Node) -> Result<Box<dyn Presence>> {
         Ok(Box::new(Unseen))
     }
 

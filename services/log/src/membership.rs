@@ -15,15 +15,17 @@ pub const ANSWERS: &str = "answers";
 /// A node that answers questions, as the others see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answering {
+    /// Of the node, as in [`Node`].
+    pub id: String,
     /// Of its query service.
     pub url: String,
     pub slices: BTreeSet<u16>,
 }
 
-/// `http://host:port 0-2,5`.
+/// `id http://host:port 0-2,5`.
 impl fmt::Display for Answering {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.url)?;
+        write!(formatter, "{} {}", self.id, self.url)?;
         let slices: Vec<u16> = self.slices.iter().copied().collect();
         for (index, run) in slices.chunk_by(|slice, next| slice + 1 == *next).enumerate() {
             formatter.write_str(if index == 0 { " " } else { "," })?;
@@ -40,13 +42,14 @@ impl fmt::Display for Answering {
 impl Answering {
     /// Reads what was displayed; `None` for anything else.
     pub fn parse(text: &str) -> Option<Answering> {
-        let (url, runs) = text.rsplit_once(' ')?;
+        let (node, runs) = text.rsplit_once(' ')?;
+        let (id, url) = node.split_once(' ')?;
         let mut slices = BTreeSet::new();
         for run in runs.split(',') {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
             slices.extend(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?);
         }
-        Some(Answering { url: url.to_string(), slices })
+        Some(Answering { id: id.to_string(), url: url.to_string(), slices })
     }
 
     /// One that listens on all addresses of its machine is reached at the one that the log sees.
@@ -142,20 +145,21 @@ mod tests {
     fn what_a_node_answers_for_is_read_back() {
         let shown = |slices: &[u16]| {
             let slices = slices.iter().copied().collect();
-            let node = Answering { url: "http://10.0.0.1:8081".to_string(), slices };
+            let node = Answering { id: "a".to_string(), url: "http://10.0.0.1:8081".to_string(), slices };
             assert_eq!(Answering::parse(&node.to_string()), Some(node.clone()));
             node.to_string()
         };
-        assert_eq!(shown(&[0, 1, 2, 5, 7, 8]), "http://10.0.0.1:8081 0-2,5,7-8");
-        assert_eq!(shown(&[63]), "http://10.0.0.1:8081 63");
-        for other in ["shop-member", "http://10.0.0.1:8081", "http://10.0.0.1:8081 ", "x 1-", "x a", "x 1,,2"] {
+        assert_eq!(shown(&[0, 1, 2, 5, 7, 8]), "a http://10.0.0.1:8081 0-2,5,7-8");
+        assert_eq!(shown(&[63]), "a http://10.0.0.1:8081 63");
+        for other in ["shop-member", "a http://10.0.0.1:8081", "http://10.0.0.1:8081 0", "a x 1-", "a x a", "a x 1,,2"]
+        {
             assert_eq!(Answering::parse(other), None, "{other}");
         }
     }
 
     #[test]
     fn a_node_that_listens_everywhere_is_reached_where_it_is_seen() {
-        let seen = |url: &str, host: &str| Answering::parse(&format!("{url} 0")).unwrap().seen_at(host).url;
+        let seen = |url: &str, host: &str| Answering::parse(&format!("a {url} 0")).unwrap().seen_at(host).url;
         assert_eq!(seen("http://10.0.0.1:8081", "10.0.0.7"), "http://10.0.0.1:8081");
         assert_eq!(seen("http://0.0.0.0:8081", "10.0.0.7"), "http://10.0.0.7:8081");
         assert_eq!(seen("http://[::]:8081", "10.0.0.7"), "http://10.0.0.7:8081");

@@ -38,8 +38,8 @@ pub struct Answers {
     pub presence: Arc<dyn Presence>,
     pub holders: Arc<GroupHolders>,
     pub health: Arc<dyn Health>,
-    /// Of this node's query service.
-    pub url: String,
+    /// This node's.
+    pub id: String,
     /// Of the slices that this node answers for.
     pub states: States,
     /// It never lacks any, and asks nobody.
@@ -74,14 +74,14 @@ impl Answers {
         let presence = self.presence.clone();
         let asked = tokio::task::spawn_blocking(move || presence.answering()).await;
         let answering = asked.map_err(|error| Error::internal(format!("asking who answers stopped: {error}")))??;
-        self.holders.map.store(Arc::new(map_of(&self.url, answering)));
+        self.holders.map.store(Arc::new(map_of(&self.id, answering)));
         Ok(())
     }
 }
 
-/// The map of a node with this address.
-fn map_of(url: &str, answering: Vec<Answering>) -> HolderMap {
-    let others = answering.into_iter().filter(|node| node.url != url);
+/// The map of a node of this name.
+fn map_of(id: &str, answering: Vec<Answering>) -> HolderMap {
+    let others = answering.into_iter().filter(|node| node.id != id);
     let others = others.map(|node| OtherNode { url: node.url.into(), slices: node.slices });
     HolderMap::new(others.collect())
 }
@@ -102,9 +102,10 @@ mod tests {
     impl Presence for At {
         fn announce(&self, slices: &BTreeSet<u16>) {
             let mut all = self.0.0.lock();
-            all.retain(|node| node.url != self.1);
+            all.retain(|node| node.id != self.1);
             if !slices.is_empty() {
-                all.push(Answering { url: self.1.clone(), slices: slices.clone() });
+                let url = "http://0.0.0.0:8081".to_string();
+                all.push(Answering { id: self.1.clone(), url, slices: slices.clone() });
             }
         }
         fn answering(&self) -> Result<Vec<Answering>> {
@@ -133,15 +134,15 @@ mod tests {
         states: States,
     }
 
-    fn seat(board: &Arc<Board>, url: &str, held: &[u16], stopping: &watch::Sender<bool>) -> Seat {
+    fn seat(board: &Arc<Board>, id: &str, held: &[u16], stopping: &watch::Sender<bool>) -> Seat {
         let (holders, health) = (Arc::new(GroupHolders::default()), Arc::new(Ready::default()));
         let states = States::of_none(3);
         held.iter().for_each(|slice| states.add(*slice, &StateStore::in_memory().unwrap()));
         let answers = Answers {
-            presence: Arc::new(At(board.clone(), url.to_string())),
+            presence: Arc::new(At(board.clone(), id.to_string())),
             holders: holders.clone(),
             health: health.clone(),
-            url: url.to_string(),
+            id: id.to_string(),
             states: states.clone(),
             holds_all: false,
         };
@@ -160,9 +161,9 @@ mod tests {
     #[tokio::test]
     async fn a_node_sees_who_is_ready_to_answer_for_what_it_lacks() {
         let (board, stopping) = (Arc::new(Board::default()), watch::Sender::new(false));
-        let first = seat(&board, "http://a", &[0], &stopping);
+        let first = seat(&board, "a", &[0], &stopping);
         until(&first, &[]).await;
-        let second = seat(&board, "http://b", &[1, 2], &stopping);
+        let second = seat(&board, "b", &[1, 2], &stopping);
         until(&first, &[1, 2]).await;
         until(&second, &[0]).await;
         first.states.add(1, &StateStore::in_memory().unwrap());

@@ -167,10 +167,10 @@ impl Server {
         let (control_addr, query_addr) = (ports.control_addr, ports.query_addr);
         // Of one slice nobody lacks anything.
         let answers = if has_peers {
-            let (url, its_log) = (format!("http://{query_addr}"), log.clone());
-            let name = url.clone();
-            let presence = blocking(move || its_log.presence(name)).await?.into();
-            Some(Answers { presence, holders, health: health.clone(), url, states, holds_all })
+            let node = thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{query_addr}") };
+            let (id, its_log) = (node.id.clone(), log.clone());
+            let presence = blocking(move || its_log.presence(node)).await?.into();
+            Some(Answers { presence, holders, health: health.clone(), id, states, holds_all })
         } else {
             None
         };

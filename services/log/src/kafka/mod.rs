@@ -260,8 +260,8 @@ impl EventLog for KafkaLog {
         Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
     }
 
-    fn presence(&self, url: String) -> Result<Box<dyn Presence>> {
-        Ok(Box::new(presence::KafkaPresence::start(self.connection.clone(), url)?))
+    fn presence(&self, node: Node) -> Result<Box<dyn Presence>> {
+        Ok(Box::new(presence::KafkaPresence::start(self.connection.clone(), node)?))
     }
 
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {

@@ -3,7 +3,7 @@
 
 use super::Connection;
 use super::topics::ASK;
-use crate::membership::{ANSWERS, Answering, Presence, WORK};
+use crate::membership::{ANSWERS, Answering, Node, Presence, WORK};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
 use std::collections::BTreeSet;
@@ -31,9 +31,9 @@ pub struct KafkaPresence {
 }
 
 impl KafkaPresence {
-    pub fn start(connection: Arc<Connection>, url: String) -> Result<KafkaPresence> {
+    pub fn start(connection: Arc<Connection>, node: Node) -> Result<KafkaPresence> {
         let wanted = watch::Sender::new(Wanted::Announce(BTreeSet::new()));
-        let part = Part { connection: connection.clone(), url, wanted: wanted.subscribe() };
+        let part = Part { connection: connection.clone(), node, wanted: wanted.subscribe() };
         let thread = std::thread::Builder::new()
             .name("thyme-presence".to_string())
             .spawn(move || part.run())
@@ -77,7 +77,7 @@ impl Drop for KafkaPresence {
 /// What the thread works with.
 struct Part {
     connection: Arc<Connection>,
-    url: String,
+    node: Node,
     wanted: watch::Receiver<Wanted>,
 }
 
@@ -105,7 +105,8 @@ impl Part {
     fn take_part(&self, slices: BTreeSet<u16>) -> Result<()> {
         let failed = |error: &KafkaError| self.connection.failed("joining the group of nodes that answer", error);
         let settings = &self.connection.settings;
-        let name = Answering { url: self.url.clone(), slices: slices.clone() }.to_string();
+        let Node { id, url } = self.node.clone();
+        let name = Answering { id, url, slices: slices.clone() }.to_string();
         let config = settings.present(&settings.full_name(ANSWERS), &name);
         let client: BaseConsumer<super::Context> =
             config.create_with_context(self.connection.context()).map_err(|error| failed(&error))?;

@@ -103,6 +103,10 @@ async fn nodes_share_the_slices() {
     until_it_owns(second.as_ref(), 2).await;
 }
 
+fn answers(name: &str) -> Node {
+    Node { id: name.to_string(), url: format!("http://{name}:8081") }
+}
+
 async fn until_answering(presence: &dyn Presence, wanted: &[&str]) {
     let wanted: Vec<Answering> = wanted.iter().map(|text| Answering::parse(text).unwrap()).collect();
     let mut seen = Vec::new();
@@ -122,17 +126,17 @@ async fn nodes_say_which_slices_they_answer_for() {
     let prefix = own_prefix();
     let (log, other_log) = (sliced(&prefix, Some(4)), sliced(&prefix, None));
     assert_eq!((log.slices().unwrap(), other_log.slices().unwrap()), (4, 4));
-    let first = log.presence("http://first:8081".to_string()).unwrap();
-    let second = other_log.presence("http://second:8081".to_string()).unwrap();
+    let first = log.presence(answers("first")).unwrap();
+    let second = other_log.presence(answers("second")).unwrap();
     until_answering(first.as_ref(), &[]).await;
     first.announce(&BTreeSet::from([0, 1, 3]));
     second.announce(&BTreeSet::from([0, 1, 2, 3]));
-    until_answering(first.as_ref(), &["http://first:8081 0-1,3", "http://second:8081 0-3"]).await;
-    until_answering(second.as_ref(), &["http://first:8081 0-1,3", "http://second:8081 0-3"]).await;
+    until_answering(first.as_ref(), &["first http://first:8081 0-1,3", "second http://second:8081 0-3"]).await;
+    until_answering(second.as_ref(), &["first http://first:8081 0-1,3", "second http://second:8081 0-3"]).await;
     first.announce(&BTreeSet::from([2]));
-    until_answering(second.as_ref(), &["http://first:8081 2", "http://second:8081 0-3"]).await;
+    until_answering(second.as_ref(), &["first http://first:8081 2", "second http://second:8081 0-3"]).await;
     second.announce(&BTreeSet::new());
-    until_answering(first.as_ref(), &["http://first:8081 2"]).await;
+    until_answering(first.as_ref(), &["first http://first:8081 2"]).await;
     drop(first);
     until_answering(second.as_ref(), &[]).await;
 }

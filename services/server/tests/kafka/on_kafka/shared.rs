@@ -15,7 +15,10 @@ impl System {
     /// Until these servers, and no others, say that they answer, each for slices of its own, and for all together.
     async fn until_answering(&self, servers: &[&TestServer]) {
         let settings = KafkaSettings::parse(&format!("kafka://{}/shop", self.broker.address), None, BTreeMap::new());
-        let presence = KafkaLog::open(settings.unwrap()).unwrap().presence("http://nobody".to_string()).unwrap();
+        let presence = KafkaLog::open(settings.unwrap())
+            .unwrap()
+            .presence(thyme_log::Node { id: "nobody".to_string(), url: "http://nobody".to_string() })
+            .unwrap();
         let address = |server: &&TestServer| format!("http://{}", server.server.query_addr);
         let mut wanted: Vec<String> = servers.iter().map(address).collect();
         wanted.sort();
