@@ -41,10 +41,15 @@ impl Controller {
         if gained.is_empty() && self.leads() == may_lead {
             return Ok(());
         }
-        let outcome = self.gain(gained).await;
-        if self.leads() || !self.owned.borrow().contains(&0) {
+        let (has_let_go, outcome) = self.gain(gained).await;
+        if !self.owned.borrow().contains(&0) || (self.leads() && !has_let_go) {
             return outcome;
         }
+        self.lead().await.and(outcome)
+    }
+
+    /// Brings back what the catalog says and what is left to be done. Call with `changing` held, as the owner of the first slice.
+    async fn lead(self: &Arc<Self>) -> Result<()> {
         self.leads.store(true, Ordering::Release);
         if let Err(error) = self.clone().resume().await {
             // It is tried again as long as this node may lead; until then the engine must not act as the one that leads.
@@ -52,11 +57,12 @@ impl Controller {
             self.give_back([0].iter()).await?;
             return Err(error);
         }
-        outcome
+        Ok(())
     }
 
-    /// Owns what it can of these slices: one that cannot be had now keeps no other from it. The first error.
-    async fn gain(&self, slices: Vec<u16>) -> Result<()> {
+    /// Owns what it can of these slices: one that cannot be had now keeps no other from it. Whether what ran here has been let go, and
+    /// the first error.
+    async fn gain(&self, slices: Vec<u16>) -> (bool, Result<()>) {
         let mut outcome = Ok(());
         let mut fenced = Vec::new();
         // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
@@ -66,8 +72,12 @@ impl Controller {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
+        let mut has_let_go = false;
         if !fenced.is_empty() {
-            self.let_go().await?;
+            match self.let_go().await {
+                Ok(has) => has_let_go = has,
+                Err(error) => return (false, Err(error)),
+            }
         }
         for slice in fenced {
             match self.parts.engine.slice(slice).set_role(Role::Owner).await {
@@ -77,7 +87,7 @@ impl Controller {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        outcome
+        (has_let_go, outcome)
     }
 
     async fn give_back(&self, slices: impl Iterator<Item = &u16>) -> Result<()> {
@@ -88,18 +98,25 @@ impl Controller {
         Ok(())
     }
 
-    /// A follower may run what the catalog knows no more. It stops doing so before it is the owner of the logs, and makes them.
-    async fn let_go(&self) -> Result<()> {
+    /// A follower may run what the catalog knows no more. It stops doing so before it is the owner of the logs, and makes them. Whether
+    /// there was anything but what is live.
+    async fn let_go(&self) -> Result<bool> {
         let live = self.parts.catalog.live_commit().await?;
         let is_live = |version: &&Version| live.as_ref().is_some_and(|commit| *version.commit_id == *commit.id);
         if self.serving().versions().iter().all(is_live) {
             // What others have noted meanwhile this node has come to as well.
-            return if self.is_alone() { Ok(()) } else { self.run(&self.serving()).await };
+            if !self.is_alone() {
+                self.run(&self.serving()).await?;
+            }
+            return Ok(false);
         }
         match live {
-            Some(live) => self.build_live(&live).await.map(|_| ()),
-            None => self.serve(Serving::default()).await,
+            Some(live) => {
+                self.build_live(&live).await?;
+            }
+            None => self.serve(Serving::default()).await?,
         }
+        Ok(true)
     }
 
     /// One look at the catalog, for the node that leads: another may have led for a moment longer than it should. What that began or

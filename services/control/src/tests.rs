@@ -197,6 +197,16 @@ impl Disk {
     }
 }
 
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..4000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never comes");
+}
+
 impl Node {
     async fn commit(
         &self,
@@ -211,9 +221,7 @@ impl Node {
     }
 
     async fn wait_live(&self, id: &str) {
-        while self.controller.commit_view(id).await.unwrap().state != "active" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(async || self.controller.commit_view(id).await.unwrap().state == "active").await;
     }
 
     async fn ask(&self, featureset: &str, feature: &str) -> Result<Value> {

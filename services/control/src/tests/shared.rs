@@ -34,16 +34,6 @@ impl Drop for Looking {
     }
 }
 
-async fn until(mut condition: impl AsyncFnMut() -> bool) {
-    for _ in 0..4000 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it never comes");
-}
-
 /// The first has two slices and leads, the second has one; both serve the chain.
 async fn sharing(disk: &Disk) -> (Node, Node) {
     let first = disk.start().await;
@@ -251,6 +241,53 @@ async fn a_leader_takes_up_what_another_has_begun() {
         node.all_applied().await;
         assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(6), "the first and the last of each");
     }
+    first.stop();
+    second.stop();
+}
+
+/// What is being built is let go for the fence, and taken up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_gains_a_slice_goes_on_with_the_build() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    disk.shut(true);
+    let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    second.own(&[]).await.unwrap();
+    first.own(&[0, 1, 2]).await.unwrap();
+    let _looking = Looking::at(&[&first, &second]);
+    disk.shut(false);
+    first.wait_live(&id).await;
+    until(async || topics(&disk) == logs_of(2)).await;
+    order_of_each(&disk, 1).await;
+    until(async || second.query.commit_id().as_deref() == Some(id.as_str())).await;
+    for node in [&first, &second] {
+        node.all_applied().await;
+        assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(6), "the first and the last of each");
+    }
+    first.stop();
+    second.stop();
+}
+
+/// Another one that led for a moment longer has let a build take over: who leads and gains a slice just then has it from the catalog.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_gains_a_slice_serves_what_has_taken_over_meanwhile() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    second.own(&[0, 1, 2]).await.unwrap();
+    let id = second.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    second.wait_live(&id).await;
+    second.own(&[]).await.unwrap();
+    first.own(&[0, 1, 2]).await.unwrap();
+    let _looking = Looking::at(&[&first, &second]);
+    for node in [&first, &second] {
+        until(async || node.query.commit_id().as_deref() == Some(id.as_str())).await;
+        until(async || node.controller.serving().building.is_none()).await;
+    }
+    until(async || topics(&disk) == logs_of(2)).await;
     first.stop();
     second.stop();
 }
