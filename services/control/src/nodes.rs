@@ -31,12 +31,11 @@ impl Controller {
             // What is under way ends as this node's; who leads reads the catalog and finds it done, or to be done.
             self.leads.store(false, Ordering::Release);
         }
-        let _changing = self.changing.lock().await;
+        // A change that is under way does not keep what is others' by now.
         let before = self.owned.borrow().clone();
         self.give_back(before.difference(slices)).await?;
-        if !may_lead {
-            self.leftovers.lock().clear();
-        }
+        let _changing = self.changing.lock().await;
+        let before = self.owned.borrow().clone();
         let gained: Vec<u16> = slices.difference(&before).copied().collect();
         if gained.is_empty() && self.leads() == may_lead {
             return Ok(());
@@ -51,6 +50,7 @@ impl Controller {
     /// Brings back what the catalog says and what is left to be done. Call with `changing` held, as the owner of the first slice.
     async fn lead(self: &Arc<Self>) -> Result<()> {
         self.leads.store(true, Ordering::Release);
+        self.leftovers.lock().clear();
         if let Err(error) = self.clone().resume().await {
             // It is tried again as long as this node may lead; until then the engine must not act as the one that leads.
             self.leads.store(false, Ordering::Release);
@@ -119,11 +119,11 @@ impl Controller {
         Ok(true)
     }
 
-    /// One look at the catalog, for the node that leads: another may have led for a moment longer than it should. What that began or
-    /// finished is this node's now. What no owner fills any more is deleted.
+    /// One look at the catalog, for the node that leads, where others own slices: another may have led for a moment longer than it
+    /// should. What that began or finished is this node's now. What no owner fills any more is deleted.
     pub async fn keep_up(self: &Arc<Self>) -> Result<()> {
         let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
-        if !self.leads() {
+        if !self.leads() || self.is_alone() {
             return Ok(());
         }
         let live = self.parts.catalog.live_commit().await?.map(|commit| commit.id);
@@ -135,7 +135,7 @@ impl Controller {
         let is_known = if live.is_some() && built == live { true } else { served == live && built == building };
         if !is_known {
             tracing::warn!(?live, ?building, "the catalog was changed by another node that led");
-            self.clone().resume().await?;
+            self.lead().await?;
         }
         self.drop_left().await
     }
@@ -213,10 +213,10 @@ impl Controller {
     /// Commits are the owner's, once it serves what is live.
     pub(crate) fn check_leads(&self) -> Result<()> {
         self.check_owns()?;
-        match self.being_built() {
-            Some(words) => Err(Error::unavailable(words).hint("commit again when it is done")),
-            None => Ok(()),
-        }
+        let serving = self.serving();
+        let Some(building) = serving.building.as_ref().filter(|version| version.goal.is_some()) else { return Ok(()) };
+        let message = format!("the state is being built from the log: {}", self.progress_in_words(building));
+        Err(Error::unavailable(message).hint("commit again when it is done"))
     }
 
     fn check_owns(&self) -> Result<()> {
