@@ -89,8 +89,7 @@ impl Engine {
     fn run_from_now_on(&mut self, spec: &JobSpec) -> Result<()> {
         let snapshot = self.state.snapshot();
         let mut shards = Vec::new();
-        // One of the owners makes what all fill.
-        let makes_topics = self.role == Role::Owner && self.options.slice.index == 0;
+        let makes_topics = self.makes_topics();
         if makes_topics && !self.options.slice.is_whole() {
             self.log.create_topic(WORK, self.options.slice.of)?;
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use thyme_core::ErrorKind;
 use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
-use thyme_engine::{Engine, EngineOptions, JobSpec, Role, catch_up, is_router};
+use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
 use thyme_log::{Batch, EmbeddedLog, EventLog};
 use thyme_state::StateStore;
@@ -275,6 +275,52 @@ fn nothing_of_an_erased_key_is_left_in_another_slice() {
         }
     }
     assert_eq!(reasons, PARTITIONS - 1, "where they are and why is told all the same");
+}
+
+/// The owner of the first slice has not made the log of a new dataset yet.
+#[test]
+fn an_owner_that_makes_no_logs_waits_for_one_and_holds_up_no_other() {
+    let (world, log) = (World::new(), new_log());
+    let engine = |index: u16| {
+        let slice = Slice { index, of: 2 };
+        let options = EngineOptions { slice, durable: false, ..EngineOptions::default() };
+        Engine::open(StateStore::in_memory().unwrap(), log.clone(), options).unwrap()
+    };
+    let (mut first, mut second) = (engine(0), engine(1));
+    let mut spec = world.spec(true);
+    first.deploy(&spec).unwrap();
+    let mut visits = spec.datasets[0].dataset.as_ref().clone();
+    visits.name = "Visit".to_string();
+    let topic = visits.topic();
+    let log_id = 77;
+    let (pipelines, routes) = (Vec::new(), Vec::new());
+    spec.datasets.push(DatasetJob { dataset: Arc::new(visits), log_id, raw_table: None, pipelines, routes });
+    second.deploy(&spec).unwrap();
+    assert!(log.topics().unwrap().iter().all(|(name, _)| *name != topic), "it makes none itself");
+    let sent = |user: u32| Sent {
+        user: format!("u{user}"),
+        time: START,
+        amount: 1.0,
+        city: None,
+        id: EventId::None,
+        append_time: START,
+    };
+    let batches = || (0..20).map(|user| sent(user).batch());
+    append(&log, batches().collect());
+    let check = |second: &mut Engine, topic: &str, log_id: u32| {
+        second.run_to_end().unwrap();
+        let applied = second.handle().applied();
+        for partition in (Slice { index: 1, of: 2 }).partitions(PARTITIONS) {
+            let end = log.end_offset(topic, partition).unwrap();
+            assert_eq!(applied.get(log_id, partition).unwrap_or_default(), end, "{topic} {partition}");
+        }
+        assert!(applied.0.keys().any(|(log, _)| *log == log_id));
+    };
+    check(&mut second, "Order.v1", LOG);
+    // Then it is there.
+    first.deploy(&spec).unwrap();
+    append(&log, batches().map(|batch| Batch { topic: topic.clone(), ..batch }).collect());
+    check(&mut second, &topic, log_id);
 }
 
 /// An owner that comes back as one of an earlier deployment than its successor has noted sends nothing: its logs may be deleted.
