@@ -1,6 +1,7 @@
 //! What the owners of slices tell each other through the log: each notes which deployment its outputs are of, as an offset that is
 //! committed by its producer, so that one that is fenced notes nothing. A log that a later deployment does not fill is deleted once all
-//! owners have noted that one; and an owner that finds a later note than its own sends nothing until it is deployed anew.
+//! owners have noted that one; and an owner that finds a later note than its own sends nothing until it is deployed anew. A broker forgets
+//! offsets of a group without members after some days, so what an owner has noted it notes again at intervals.
 
 use crate::engine::Engine;
 use crate::spec::Role;
@@ -25,7 +26,10 @@ impl Engine {
             return Err(Error::unavailable(format!(
                 "a later commit is worked on by others: slice={} own={own} noted={noted}",
                 slice.index
-            )));
+            ))
+            .hint(
+                "this server goes on by itself when it has seen that in the catalog, which it looks at twice a second",
+            ));
         }
         Ok(())
     }
@@ -38,22 +42,26 @@ impl Engine {
         }
         let (slice, number) = (self.options.slice.index, self.number);
         let producer = self.producer()?;
-        if producer.committed(GROUP, WORK, slice)? != Some(number) {
-            let filled = producer.begin().and_then(|()| producer.send_offset(GROUP, WORK, slice, number));
-            let outcome = filled.map_or_else(CommitOutcome::NotCommitted, |()| producer.commit());
-            if let CommitOutcome::NotCommitted(error) | CommitOutcome::Unknown(error) = outcome {
-                self.producer = None;
-                return Err(error.context("noting what is deployed"));
-            }
+        let filled = producer.begin().and_then(|()| producer.send_offset(GROUP, WORK, slice, number));
+        let outcome = filled.map_or_else(CommitOutcome::NotCommitted, |()| producer.commit());
+        if let CommitOutcome::NotCommitted(error) | CommitOutcome::Unknown(error) = outcome {
+            self.producer = None;
+            return Err(error.context("noting what is deployed"));
         }
         self.noted = number;
         Ok(())
     }
 
+    /// Notes once more, with the next round, what is noted.
+    pub fn note_again(&mut self) {
+        self.noted = 0;
+    }
+
     /// The smallest number that the owners of all slices have noted.
     pub fn noted_by_all(&mut self) -> Result<u64> {
         if self.role != Role::Owner {
-            return Err(Error::unavailable("the first slice is another node's"));
+            return Err(Error::unavailable("this server does not own the first slice of the work any more")
+                .hint("try again in a few seconds, at the server that does: it is named by the error of any other"));
         }
         let slices = self.options.slice.of;
         let producer = self.producer()?;

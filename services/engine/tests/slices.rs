@@ -18,7 +18,7 @@ use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
 use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
-use thyme_log::{Batch, EmbeddedLog, EventLog};
+use thyme_log::{Batch, CommitOutcome, EmbeddedLog, EventLog, WORK};
 use thyme_state::StateStore;
 
 const USERS: u8 = 6;
@@ -321,6 +321,33 @@ fn an_owner_that_makes_no_logs_waits_for_one_and_holds_up_no_other() {
     first.deploy(&spec).unwrap();
     append(&log, batches().map(|batch| Batch { topic: topic.clone(), ..batch }).collect());
     check(&mut second, &topic, log_id);
+}
+
+/// A broker has forgotten what owners noted a week ago.
+#[test]
+fn what_is_noted_is_noted_again() {
+    let (world, log) = (World::new(), new_log());
+    let engine = |index: u16| {
+        let slice = Slice { index, of: 2 };
+        let options = EngineOptions { slice, durable: false, ..EngineOptions::default() };
+        let mut engine = Engine::open(StateStore::in_memory().unwrap(), log.clone(), options).unwrap();
+        engine.deploy(&JobSpec { number: 4, ..world.spec(true) }).unwrap();
+        engine.run_to_end().unwrap();
+        engine
+    };
+    let mut engines = [engine(0), engine(1)];
+    assert_eq!(engines[0].noted_by_all().unwrap(), 4);
+    let mut broker = log.producer("broker").unwrap();
+    broker.begin().unwrap();
+    for slice in 0..2 {
+        broker.send_offset("thyme-deployed", WORK, slice, 0).unwrap();
+    }
+    assert!(matches!(broker.commit(), CommitOutcome::Committed));
+    engines.iter_mut().for_each(|engine| engine.run_to_end().unwrap());
+    assert_eq!(engines[0].noted_by_all().unwrap(), 0, "they need not look");
+    engines.iter_mut().for_each(Engine::note_again);
+    engines.iter_mut().for_each(|engine| engine.run_to_end().unwrap());
+    assert_eq!(engines[0].noted_by_all().unwrap(), 4);
 }
 
 /// An owner that comes back as one of an earlier deployment than its successor has noted sends nothing: its logs may be deleted.
