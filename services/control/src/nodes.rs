@@ -26,6 +26,20 @@ impl Controller {
     /// This node owns the work on these slices from now on, and on no others, and so do its engines. Whoever owns the first leads: it
     /// takes commits and lets builds take over, and brings back now what the catalog says. Called again after an error.
     pub async fn own(self: &Arc<Self>, slices: &BTreeSet<u16>) -> Result<()> {
+        let own = self.parts.engine.slices();
+        if let Some(other) = slices.iter().find(|slice| **slice >= own) {
+            // Others share the work by another number of slices: one of theirs must not be sent by one of this number's.
+            self.leads.store(false, Ordering::Release);
+            let before = self.owned.borrow().clone();
+            self.give_back(before.iter()).await?;
+            let message = format!(
+                "this server knows {own} slices of the work on its log and was given slice {other}: there are more by now"
+            );
+            return Err(Error::precondition(message).hint(format!(
+                "stop all servers on this log, delete the state of this one (state… in {}), and start them again: it is built anew",
+                self.parts.data_dir
+            )));
+        }
         let may_lead = slices.contains(&0);
         if !may_lead {
             // What is under way ends as this node's; who leads reads the catalog and finds it done, or to be done.

@@ -397,6 +397,28 @@ async fn a_build_that_cannot_be_given_up_goes_on() {
     second.stop();
 }
 
+/// Partitions were added to the group's topic while this server runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_given_a_slice_it_does_not_know_owns_nothing() {
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = disk.start().await;
+        node.commit(&chain(), |_| ()).await.unwrap();
+        let error = node.own(&(0..=slices).collect::<Vec<u16>>()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(
+            error.message().contains(&format!("given slice {slices}")) && error.to_string().contains("delete"),
+            "{error}"
+        );
+        assert!(node.controller.owned().borrow().is_empty() && !node.controller.leads());
+        node.controller.follow().await.unwrap();
+        order_of_each(&disk, 9).await;
+        node.lead().await.unwrap();
+        check_counts(&[&node], 1).await;
+        node.stop();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_erased_leaves_the_tables_of_all_slices() {
     let disk = Disk::sliced(THREE).await;
