@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_catalog::{Catalog, Severity, SqlCatalog};
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
 use thyme_core::slice::Slice;
@@ -32,6 +32,8 @@ use tokio::task::JoinHandle;
 
 /// How long requests under way may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a server that takes no part in the work waits for one that does.
+const BEGIN: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub struct Server {
@@ -72,10 +74,10 @@ impl Server {
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
 
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
-        let (log_dir, log_config) = (data_dir.log(), config.log.clone());
+        let (log_dir, log_config, query_only) = (data_dir.log(), config.log.clone(), config.query_only);
         let opened = blocking(move || {
             let log = open_log(log_config, &log_dir)?;
-            let slices = log.slices()?;
+            let slices = if query_only { wait_for_slices(log.as_ref())? } else { log.slices()? };
             Ok((log, slices))
         });
         let (log, slices) = opened.await?;
@@ -289,6 +291,21 @@ fn open_log(config: LogConfig, directory: &std::path::Path) -> Result<Arc<dyn Ev
         LogConfig::Kafka(settings) => {
             tracing::info!(brokers = settings.brokers, prefix = settings.prefix, "connecting to Kafka");
             Ok(Arc::new(KafkaLog::open(settings)?))
+        }
+    }
+}
+
+/// A server that takes no part in the work begins no log. It may have been started a moment before one that does.
+fn wait_for_slices(log: &dyn EventLog) -> Result<u16> {
+    let until = Instant::now() + BEGIN;
+    loop {
+        match log.begun_slices()? {
+            Some(slices) => return Ok(slices),
+            None if Instant::now() > until => {
+                return Err(Error::unavailable("no server has begun the work on this log")
+                    .hint("start one without --role query first, or set log.url to a log that there is"));
+            }
+            None => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }
