@@ -234,7 +234,7 @@ impl Controller {
     }
 
     fn check_owns(&self) -> Result<()> {
-        if self.leads() { Ok(()) } else { Err(self.not_the_owner("this server does not own the work on its log", 0)) }
+        if self.leads() { Ok(()) } else { Err(self.not_the_owner("this server does not lead the work on its log", 0)) }
     }
 
     /// Whether this node polls the source of a dataset: sources are shared like the rest of the work.

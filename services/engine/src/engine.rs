@@ -322,7 +322,8 @@ impl Engine {
         for id in consumers {
             let in_use = self.shards.iter().any(|shard| shard.members.iter().any(|member| member.consumer == *id));
             if in_use {
-                return Err(Error::precondition(format!("the table is still being filled: id={id}")));
+                return Err(Error::precondition(format!("the table is still being filled: id={id}"))
+                    .hint("it goes when nothing fills it any more; if that does not come, start this server again"));
             }
             self.state.drop_table(*id)?;
             pass(Point::DropHalf)?;

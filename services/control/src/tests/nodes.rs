@@ -41,7 +41,7 @@ async fn a_follower_serves_what_is_live_once_its_state_is_whole() {
         assert_eq!(follower.ask("Old", "n").await.unwrap(), Value::Int(61));
 
         let refused = follower.commit(&counting("NewStats", "New", "90m"), |_| ()).await.unwrap_err();
-        assert!(refused.contains("does not own the work") && refused.contains("memory"), "{refused}");
+        assert!(refused.contains("does not lead") && refused.contains("memory"), "{refused}");
 
         // A build and its takeover, and the state of what was removed.
         let next = commit_of(&owner, &counting("NewStats", "New", "90m")).await;

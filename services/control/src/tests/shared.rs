@@ -96,7 +96,7 @@ async fn each_sends_what_its_slices_make_and_one_goes_on_for_another() {
     order_of_each(&disk, 7).await;
     check_counts(&[&first, &second], 3).await;
     let refused = first.commit(&chain(), |_| ()).await.unwrap_err();
-    assert!(refused.contains("does not own the work"), "{refused}");
+    assert!(refused.contains("does not lead"), "{refused}");
     let id = second.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
     second.wait_live(&id).await;
     until(async || first.query.commit_id().as_deref() == Some(id.as_str())).await;
@@ -337,7 +337,7 @@ async fn a_commit_that_waits_for_others_ends_when_this_node_leads_no_more() {
     let third = other_rows(3, "6m");
     let (done, _) = tokio::join!(first.commit(&third, |_| ()), gives_back);
     let refused = done.unwrap_err();
-    assert!(refused.contains("does not own the work"), "{refused}");
+    assert!(refused.contains("does not lead"), "{refused}");
     first.stop();
     second.stop();
 }
