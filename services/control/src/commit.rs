@@ -55,47 +55,60 @@ impl Controller {
 
     /// Idempotent by content. Returns once the commit is live, or once its build is under way.
     pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<CommitResult, Vec<Error>> {
-        let _changing = self.changing.lock().await;
+        loop {
+            if let Some(done) = self.commit_unless_changed(&request).await? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// `None` if something else was changed while other nodes were waited for: what was checked is to be checked again.
+    async fn commit_unless_changed(
+        self: &Arc<Self>,
+        request: &CommitRequest,
+    ) -> Result<Option<CommitResult>, Vec<Error>> {
+        let changing = self.changing.lock().await;
         self.check_leads().map_err(|error| vec![error])?;
-        let candidate = self.check(&request).await?;
+        let candidate = self.check(request).await?;
         let commit_id: Arc<str> = new_id(self.now()).into();
         if request.dry_run {
             let plan = self.load_modules(&commit_id, candidate).await?.plan;
             self.unload(commit_id).await;
-            return Ok(CommitResult { commit: None, plan });
+            return Ok(Some(CommitResult { commit: None, plan }));
         }
         let one = |error: Error| vec![error];
         if let Some(done) = self.same_content(&candidate, request.supersede).await.map_err(one)? {
-            return Ok(CommitResult { commit: Some(done), plan: candidate.plan });
+            return Ok(Some(CommitResult { commit: Some(done), plan: candidate.plan }));
         }
         let candidate = self.load_modules(&commit_id, candidate).await?;
         let plan = candidate.plan.clone();
-        self.build(commit_id.clone(), &request, candidate).await.map_err(one)?;
+        let _changing = match self.wait_for_others(changing, &candidate.compiled).await {
+            Ok(Some(changing)) => changing,
+            stopped => {
+                self.unload(commit_id).await;
+                return stopped.map(|_| None).map_err(one);
+            }
+        };
+        self.build(commit_id.clone(), request, candidate).await.map_err(one)?;
         let commit = self.parts.catalog.commit(&commit_id).await.map_err(one)?;
-        Ok(CommitResult { commit, plan })
+        Ok(Some(CommitResult { commit, plan }))
     }
 
-    /// Begins, and takes over at once if there is nothing to wait for. Call with `changing` held and the modules loaded.
+    /// Begins, and takes over at once if there is nothing to wait for. Call with `changing` held, the modules loaded, and nothing in the
+    /// way.
     pub(crate) async fn build(
         self: &Arc<Self>,
         commit_id: Arc<str>,
         request: &CommitRequest,
         candidate: Candidate,
     ) -> Result<()> {
-        if let Err(error) = self.wait_for_leftovers().await {
-            self.unload(commit_id).await;
-            return Err(error);
-        }
         if let Err(error) = self.begin(commit_id.clone(), request, candidate).await {
             self.unload(commit_id).await;
             self.resume_or_later().await;
             return Err(error);
         }
-        self.advance().await?;
-        if self.serving().building.is_some() {
-            self.clone().watch_build();
-        }
-        Ok(())
+        self.clone().watch_build();
+        self.advance().await
     }
 
     /// Whatever was half done is brought back to what the catalog says, as soon as it says anything.
@@ -108,7 +121,7 @@ impl Controller {
                 tokio::time::sleep(TELL_EVERY).await;
                 let Some(controller) = controller.upgrade() else { return };
                 let _changing = controller.changing.lock().await;
-                if controller.clone().resume().await.is_ok() {
+                if !controller.leads() || controller.clone().resume().await.is_ok() {
                     return;
                 }
             }
@@ -205,7 +218,7 @@ impl Controller {
         Ok(candidate)
     }
 
-    async fn unload(&self, commit_id: Arc<str>) {
+    pub(crate) async fn unload(&self, commit_id: Arc<str>) {
         let query = self.parts.query.clone();
         let unloaded = tokio::task::spawn_blocking(move || query.unload_extractors(&commit_id)).await;
         if let Err(error) = unloaded {
@@ -216,13 +229,9 @@ impl Controller {
     /// Records the commit and starts its build.
     async fn begin(&self, commit_id: Arc<str>, request: &CommitRequest, candidate: Candidate) -> Result<()> {
         let serving = self.serving();
-        match &serving.building {
-            _ if !self.is_alone() => {
-                let is_kept = |failed: &Compiled, identity: &String| is_kept(identity, failed, &candidate.compiled);
-                self.drop_failed(&serving, is_kept).await?;
-            }
-            Some(superseded) => self.give_up(&serving, superseded, &candidate).await?,
-            None => {}
+        // Where others work too, it is given up already.
+        if let Some(superseded) = &serving.building {
+            self.give_up(&serving, superseded, &candidate).await?;
         }
         let live = serving.live.clone();
         let wanted: Vec<String> = identities(&candidate.compiled).into_iter().collect();
@@ -239,7 +248,7 @@ impl Controller {
             plan,
             new_identities: new_identities.clone(),
         };
-        self.parts.catalog.begin_commit(commit, request.supersede).await?;
+        self.parts.catalog.begin_commit(commit, request.supersede && self.is_alone()).await?;
         let sequence = self.parts.catalog.commit(&commit_id).await?.map_or(0, |commit| commit.sequence);
         if let Some(superseded) = &serving.building {
             let id = superseded.commit_id.as_ref();
@@ -317,7 +326,7 @@ impl Controller {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
                 let Some(controller) = controller.upgrade() else { return };
-                let _changing = controller.changing.lock().await;
+                let changing = controller.changing.lock().await;
                 let is_over = controller.serving().building.as_ref().is_none_or(|version| version.commit_id != watched);
                 if is_over || !controller.leads() {
                     return;
@@ -333,11 +342,13 @@ impl Controller {
                 };
                 if let Err(error) = moved {
                     tracing::error!(%error, "the takeover failed and will be tried again");
-                    tokio::time::sleep(TELL_EVERY).await;
                     if controller.serving().building.is_none() {
                         // It is live, and what was left behind is still there.
                         controller.resume_or_later().await;
                     }
+                    drop(changing);
+                    tokio::time::sleep(TELL_EVERY).await;
+                    continue;
                 }
                 looks += 1;
                 let tells = TELL_EVERY.as_millis() / LOOK_EVERY.as_millis();
@@ -352,7 +363,7 @@ impl Controller {
 }
 
 /// Of a build that is given up, the logs of datasets that the next commit has too: they may have taken events.
-fn is_kept(identity: &str, given_up: &Compiled, next: &Compiled) -> bool {
+pub(crate) fn is_kept(identity: &str, given_up: &Compiled, next: &Compiled) -> bool {
     let Some(dataset) = identity.strip_prefix("log:") else { return false };
     let find = |compiled: &Compiled| compiled.datasets.values().find(|one| one.identity() == dataset).cloned();
     let both = find(given_up).zip(find(next));

@@ -68,6 +68,9 @@ impl Controller {
         let first =
             |errors: Vec<Error>| errors.into_iter().next().unwrap_or_else(|| Error::internal("no reason given"));
         let candidate = self.check(&request).await.map_err(first)?;
+        if !self.make_way(&candidate.compiled).await? {
+            return Ok(());
+        }
         // A module that cannot be loaded here keeps nothing from being erased.
         let commit_id: Arc<str> = new_id(self.now()).into();
         self.load_for_serving(&commit_id, &candidate.compiled).await;

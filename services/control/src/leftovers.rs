@@ -2,14 +2,17 @@
 //! they do not (`notes.rs` of the engine). What owners note of commit n: 3n while it is being built, 3n+1 once what is new in it is built in
 //! the slices of a node, 3n+2 once that is over, however it ended.
 
+use crate::commit::is_kept;
 use crate::controller::{Controller, Serving};
 use crate::version::{Version, identities};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use thyme_catalog::CommitStatus;
+use thyme_catalog::{CommitStatus, Severity};
 use thyme_core::definition::Compiled;
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
+use tokio::sync::MutexGuard;
 
 /// How long a commit waits for what the one before left behind.
 const LONGEST: Duration = Duration::from_secs(20);
@@ -105,13 +108,16 @@ impl Controller {
     /// Deletes what a version that has taken over has not, now or when all owners have come to it.
     pub(crate) async fn drop_once_left(&self, names: Vec<String>, version: &Version) -> Result<()> {
         let ids = self.parts.catalog.find_ids(&names).await?;
-        if ids.is_empty() || self.is_alone() {
-            return self.drop_identities(&names).await;
+        if ids.is_empty() {
+            return Ok(());
+        }
+        if self.is_alone() {
+            self.leftovers.lock().push(Leftover { names, number: 0 });
+            return self.drop_left().await;
         }
         self.parts.engine.drop_state(ids.into_values().collect()).await?;
         self.leftovers.lock().push(Leftover { names, number: over(version.sequence) });
-        let owns_all = self.owned.borrow().len() == usize::from(self.parts.engine.slices());
-        if owns_all && let Err(error) = self.wait_for_leftovers().await {
+        if let Err(error) = self.drop_left().await {
             tracing::warn!(%error, "what is not needed any more is deleted later");
         }
         Ok(())
@@ -122,7 +128,7 @@ impl Controller {
         if !self.leads() || self.leftovers.lock().is_empty() {
             return Ok(());
         }
-        let noted = self.parts.engine.noted_by_all().await?;
+        let noted = if self.is_alone() { 0 } else { self.parts.engine.noted_by_all().await? };
         let is_left = |leftover: &&Leftover| leftover.number <= noted;
         let names: Vec<String> =
             self.leftovers.lock().iter().filter(is_left).flat_map(|leftover| leftover.names.clone()).collect();
@@ -134,55 +140,92 @@ impl Controller {
         Ok(())
     }
 
-    /// What a commit defines may have the names of what the one before has dropped. Call with `changing` held.
-    pub(crate) async fn wait_for_leftovers(&self) -> Result<()> {
+    /// Waits until the next commit may begin; `changing` is let go meanwhile. `None` if something else has changed by then.
+    pub(crate) async fn wait_for_others<'a>(
+        &'a self,
+        mut changing: MutexGuard<'a, ()>,
+        next: &Compiled,
+    ) -> Result<Option<MutexGuard<'a, ()>>> {
         let until = tokio::time::Instant::now() + LONGEST;
-        loop {
-            self.drop_left().await?;
-            if self.leftovers.lock().is_empty() {
-                return Ok(());
-            }
+        while !self.make_way(next).await? {
             if tokio::time::Instant::now() > until {
                 return Err(others_are_behind());
             }
+            let serving = self.serving();
+            drop(changing);
             tokio::time::sleep(LOOK_EVERY).await;
+            changing = self.changing.lock().await;
+            if !Arc::ptr_eq(&serving, &self.serving()) {
+                return Ok(None);
+            }
         }
+        Ok(Some(changing))
     }
 
-    /// Stops a build that is given up, on all nodes, and drops what only it has, now or with the next commit: what that defines may
-    /// have the same names, and must not find what is in the logs. `is_kept` is about identities.
-    pub(crate) async fn drop_failed(
-        &self,
-        serving: &Serving,
-        is_kept: impl Fn(&Compiled, &String) -> bool,
-    ) -> Result<()> {
-        if let Some(given_up) = &serving.building {
-            self.parts.catalog.fail_commit(&given_up.commit_id, self.now(), "another commit took its place").await?;
-            self.serve(Serving { live: serving.live.clone(), building: None }).await?;
+    /// One look at whether the next commit may begin: what it defines may have the names of what the one before has dropped, or of what a
+    /// build has that failed or is given up for it now, and must not find what is in those logs. Until all owners have left them it
+    /// may not. Call with `changing` held.
+    pub(crate) async fn make_way(&self, next: &Compiled) -> Result<bool> {
+        self.check_leads()?;
+        self.drop_left().await?;
+        if !self.leftovers.lock().is_empty() {
+            return Ok(false);
         }
+        if self.is_alone() {
+            return Ok(true);
+        }
+        let serving = self.serving();
+        if let Some(given_up) = &serving.building {
+            self.give_up_for_another(&serving, given_up).await?;
+        }
+        self.drop_failed(next).await
+    }
+
+    /// Stops a build on all nodes, unless some slice has nobody to hear of it.
+    async fn give_up_for_another(&self, serving: &Serving, given_up: &Version) -> Result<()> {
+        let (member, slices) = (self.parts.member.clone(), self.parts.engine.slices());
+        let asked = tokio::task::spawn_blocking(move || {
+            (0..slices).find_map(|slice| match member.owner(slice) {
+                Ok(owner) => owner.is_none().then_some(Ok(slice)),
+                Err(error) => Some(Err(error)),
+            })
+        });
+        if let Some(slice) = asked.await.map_err(|error| Error::internal(error.to_string()))?.transpose()? {
+            let message = format!("no server works on slice {slice} at the moment, so a build cannot be given up");
+            return Err(Error::unavailable(message).hint("commit again in a few seconds"));
+        }
+        let id = &*given_up.commit_id;
+        self.parts.catalog.fail_commit(id, self.now(), "it was given up for another commit").await?;
+        self.serve(Serving { live: serving.live.clone(), building: None }).await?;
+        let message = format!("commit {id} was given up for another one");
+        self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
+        self.unload(given_up.commit_id.clone()).await;
+        Ok(())
+    }
+
+    /// Deletes what only a build has that failed, if all owners have left it.
+    async fn drop_failed(&self, next: &Compiled) -> Result<bool> {
         let newest = self.parts.catalog.commits(1, None).await?.into_iter().next();
-        let Some(failed) = newest.filter(|commit| commit.status == CommitStatus::Failed) else { return Ok(()) };
+        let Some(failed) = newest.filter(|commit| commit.status == CommitStatus::Failed) else { return Ok(true) };
+        let serving = self.serving();
         let live = serving.live.as_ref().map(|live| identities(&live.compiled)).unwrap_or_default();
         let only_its: Vec<String> =
             failed.new_identities.iter().filter(|name| !live.contains(*name)).cloned().collect();
         let left: Vec<String> = self.parts.catalog.find_ids(&only_its).await?.into_keys().collect();
         if left.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         let compiled = self.compiled_of(&failed).await?;
-        let names: Vec<String> = left.into_iter().filter(|name| !is_kept(&compiled, name)).collect();
+        let names: Vec<String> = left.into_iter().filter(|name| !is_kept(name, &compiled, next)).collect();
         if names.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
-        self.renumber(&Serving { live: serving.live.clone(), building: None }).await?;
-        let until = tokio::time::Instant::now() + LONGEST;
-        while self.parts.engine.noted_by_all().await? < over(failed.sequence) {
-            if tokio::time::Instant::now() > until {
-                return Err(others_are_behind());
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+        self.renumber(&serving).await?;
+        if self.parts.engine.noted_by_all().await? < over(failed.sequence) {
+            return Ok(false);
         }
-        self.drop_identities(&names).await
+        self.drop_identities(&names).await?;
+        Ok(true)
     }
 }
 

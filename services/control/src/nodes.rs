@@ -27,37 +27,57 @@ impl Controller {
     /// This node owns the work on these slices from now on, and on no others, and so do its engines. Whoever owns the first leads: it
     /// takes commits and lets builds take over, and brings back now what the catalog says. Called again after an error.
     pub async fn own(self: &Arc<Self>, slices: &BTreeSet<u16>) -> Result<()> {
+        let own = self.parts.engine.slices();
+        if let Some(other) = slices.iter().find(|slice| **slice >= own) {
+            // Others share the work by another number of slices: one of theirs must not be sent by one of this number's.
+            self.leads.store(false, Ordering::Release);
+            let before = self.owned.borrow().clone();
+            self.give_back(before.iter()).await?;
+            let message = format!(
+                "this server knows {own} slices of the work on its log and was given slice {other}: there are more by now"
+            );
+            return Err(Error::precondition(message).hint(format!(
+                "stop all servers on this log, delete the state of this one (state… in {}), and start them again: it is built anew",
+                self.parts.data_dir
+            )));
+        }
         let may_lead = slices.contains(&0);
         if !may_lead {
             // What is under way ends as this node's; who leads reads the catalog and finds it done, or to be done.
             self.leads.store(false, Ordering::Release);
         }
-        let _changing = self.changing.lock().await;
+        // A change that is under way does not keep what is others' by now.
         let before = self.owned.borrow().clone();
         self.give_back(before.difference(slices)).await?;
-        if !may_lead {
-            self.leftovers.lock().clear();
-        }
+        let _changing = self.changing.lock().await;
+        let before = self.owned.borrow().clone();
         let gained: Vec<u16> = slices.difference(&before).copied().collect();
         if gained.is_empty() && self.leads() == may_lead {
             return Ok(());
         }
-        let outcome = self.gain(gained).await;
-        if self.leads() || !self.owned.borrow().contains(&0) {
+        let (has_let_go, outcome) = self.gain(gained).await;
+        if !self.owned.borrow().contains(&0) || (self.leads() && !has_let_go) {
             return outcome;
         }
+        self.lead().await.and(outcome)
+    }
+
+    /// Brings back what the catalog says and what is left to be done. Call with `changing` held, as the owner of the first slice.
+    async fn lead(self: &Arc<Self>) -> Result<()> {
         self.leads.store(true, Ordering::Release);
+        self.leftovers.lock().clear();
         if let Err(error) = self.clone().resume().await {
             // It is tried again as long as this node may lead; until then the engine must not act as the one that leads.
             self.leads.store(false, Ordering::Release);
             self.give_back([0].iter()).await?;
             return Err(error);
         }
-        outcome
+        Ok(())
     }
 
-    /// Owns what it can of these slices: one that cannot be had now keeps no other from it. The first error.
-    async fn gain(&self, slices: Vec<u16>) -> Result<()> {
+    /// Owns what it can of these slices: one that cannot be had now keeps no other from it. Whether what ran here has been let go, and
+    /// the first error.
+    async fn gain(&self, slices: Vec<u16>) -> (bool, Result<()>) {
         let mut outcome = Ok(());
         let mut fenced = Vec::new();
         // First the fence, then a look at the catalog: whatever it does not say any more, the owner before sends no more either.
@@ -68,8 +88,12 @@ impl Controller {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
+        let mut has_let_go = false;
         if !fenced.is_empty() {
-            self.let_go().await?;
+            match self.let_go().await {
+                Ok(has) => has_let_go = has,
+                Err(error) => return (false, Err(error)),
+            }
         }
         for slice in fenced {
             let own = async { self.parts.engine.slice(slice)?.set_role(Role::Owner).await };
@@ -80,7 +104,7 @@ impl Controller {
                 Err(error) => outcome = outcome.and(Err(error)),
             }
         }
-        outcome
+        (has_let_go, outcome)
     }
 
     async fn give_back(&self, slices: impl Iterator<Item = &u16>) -> Result<()> {
@@ -91,25 +115,32 @@ impl Controller {
         Ok(())
     }
 
-    /// A follower may run what the catalog knows no more. It stops doing so before it is the owner of the logs, and makes them.
-    async fn let_go(&self) -> Result<()> {
+    /// A follower may run what the catalog knows no more. It stops doing so before it is the owner of the logs, and makes them. Whether
+    /// there was anything but what is live.
+    async fn let_go(&self) -> Result<bool> {
         let live = self.parts.catalog.live_commit().await?;
         let is_live = |version: &&Version| live.as_ref().is_some_and(|commit| *version.commit_id == *commit.id);
         if self.serving().versions().iter().all(is_live) {
             // What others have noted meanwhile this node has come to as well.
-            return if self.is_alone() { Ok(()) } else { self.run(&self.serving()).await };
+            if !self.is_alone() {
+                self.run(&self.serving()).await?;
+            }
+            return Ok(false);
         }
         match live {
-            Some(live) => self.build_live(&live).await.map(|_| ()),
-            None => self.serve(Serving::default()).await,
+            Some(live) => {
+                self.build_live(&live).await?;
+            }
+            None => self.serve(Serving::default()).await?,
         }
+        Ok(true)
     }
 
-    /// One look at the catalog, for the node that leads: another may have led for a moment longer than it should. What that began or
-    /// finished is this node's now. What no owner fills any more is deleted.
+    /// One look at the catalog, for the node that leads, where others own slices: another may have led for a moment longer than it
+    /// should. What that began or finished is this node's now. What no owner fills any more is deleted.
     pub async fn keep_up(self: &Arc<Self>) -> Result<()> {
         let Ok(_changing) = self.changing.try_lock() else { return Ok(()) };
-        if !self.leads() {
+        if !self.leads() || self.is_alone() {
             return Ok(());
         }
         let live = self.parts.catalog.live_commit().await?.map(|commit| commit.id);
@@ -121,7 +152,7 @@ impl Controller {
         let is_known = if live.is_some() && built == live { true } else { served == live && built == building };
         if !is_known {
             tracing::warn!(?live, ?building, "the catalog was changed by another node that led");
-            self.clone().resume().await?;
+            self.lead().await?;
         }
         self.drop_left().await
     }
@@ -202,14 +233,14 @@ impl Controller {
     /// Commits are the owner's, once it serves what is live.
     pub(crate) fn check_leads(&self) -> Result<()> {
         self.check_owns()?;
-        match self.being_built() {
-            Some(words) => Err(Error::unavailable(words).hint("commit again when it is done")),
-            None => Ok(()),
-        }
+        let serving = self.serving();
+        let Some(building) = serving.building.as_ref().filter(|version| version.goal.is_some()) else { return Ok(()) };
+        let message = format!("the state is being built from the log: {}", self.progress_in_words(building));
+        Err(Error::unavailable(message).hint("commit again when it is done"))
     }
 
     fn check_owns(&self) -> Result<()> {
-        if self.leads() { Ok(()) } else { Err(self.not_the_owner("this server does not own the work on its log", 0)) }
+        if self.leads() { Ok(()) } else { Err(self.not_the_owner("this server does not lead the work on its log", 0)) }
     }
 
     /// Whether this node polls the source of a dataset: sources are shared like the rest of the work.

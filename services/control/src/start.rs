@@ -135,11 +135,19 @@ impl Controller {
         self.drop_identities(&old).await
     }
 
-    /// State and logs that a takeover dropped, if it was cut short before it had done so.
+    /// State and logs that a takeover dropped, if it was cut short before it had done so. What a later commit has of the same names is
+    /// not that: it began when this was done.
     async fn drop_leftovers(&self, live: &Commit) -> Result<()> {
         let plan: thyme_core::definition::Plan = serde_json::from_str(&live.plan)
             .map_err(|error| Error::data_loss(format!("the plan of commit {} does not parse: {error}", live.id)))?;
-        let dropped: Vec<String> = plan.dropped.into_iter().map(|item| item.identity).collect();
+        let mut dropped: Vec<String> = plan.dropped.into_iter().map(|item| item.identity).collect();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let newest = self.parts.catalog.commits(1, None).await?.into_iter().next();
+        if let Some(later) = newest.filter(|newest| newest.sequence > live.sequence) {
+            dropped.retain(|name| !later.new_identities.contains(name));
+        }
         let Some(version) = self.serving().live.clone() else { return Ok(()) };
         self.drop_once_left(dropped, &version).await
     }

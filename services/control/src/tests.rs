@@ -22,7 +22,7 @@ use thyme_core::slice::Slice;
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{ErrorKind, Result, Value, key};
 use thyme_engine::{Engine, EngineHandle, EngineOptions, Role, RunningEngine};
-use thyme_log::{Alone, Appended, Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
+use thyme_log::{Alone, Appended, Batch, EmbeddedLog, EventLog, LogRecord, Member, NewRecord, Onlooker, Producer};
 use thyme_query::{AlwaysApplied, Given, NoExtractors, NoRuns, QueryEngine, QueryOptions, QueryParts, Question};
 use thyme_state::{StateStore, States};
 use tokio::sync::watch;
@@ -99,6 +99,8 @@ struct Disk {
     catalog: Arc<SqlCatalog>,
     log: Arc<GatedLog>,
     states: States,
+    /// Tells who owns slices.
+    member: Arc<dyn Member>,
 }
 
 struct Node {
@@ -130,7 +132,8 @@ impl Disk {
             refused: Mutex::default(),
         };
         let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
-        Disk { catalog, log: Arc::new(log), states: states_of(slices) }
+        let member = Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() });
+        Disk { catalog, log: Arc::new(log), states: states_of(slices), member: Arc::new(member) }
     }
 
     /// As many, but empty.
@@ -183,7 +186,7 @@ impl Disk {
             clock_mode: ClockMode::Wall,
             data_dir: "memory".to_string(),
             state_is_new: false,
-            member: Arc::new(Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() })),
+            member: self.member.clone(),
         });
         Node { controller, query, ingest, engine, running }
     }
@@ -204,6 +207,16 @@ impl Disk {
     }
 }
 
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..4000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never comes");
+}
+
 impl Node {
     async fn commit(
         &self,
@@ -218,9 +231,7 @@ impl Node {
     }
 
     async fn wait_live(&self, id: &str) {
-        while self.controller.commit_view(id).await.unwrap().state != "active" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(async || self.controller.commit_view(id).await.unwrap().state == "active").await;
     }
 
     async fn ask(&self, featureset: &str, feature: &str) -> Result<Value> {

@@ -94,8 +94,7 @@ impl Engine {
     fn run_from_now_on(&mut self, spec: &JobSpec) -> Result<()> {
         let snapshot = self.state.snapshot();
         let mut shards = Vec::new();
-        // One of the owners makes what all fill.
-        let makes_topics = self.role == Role::Owner && self.options.slice.index == 0;
+        let makes_topics = self.makes_topics();
         if makes_topics && !self.options.slice.is_whole() {
             self.log.create_topic(WORK, self.options.slice.of)?;
         }
@@ -330,7 +329,8 @@ impl Engine {
         for id in consumers {
             let in_use = self.shards.iter().any(|shard| shard.members.iter().any(|member| member.consumer == *id));
             if in_use {
-                return Err(Error::precondition(format!("the table is still being filled: id={id}")));
+                return Err(Error::precondition(format!("the table is still being filled: id={id}"))
+                    .hint("it goes when nothing fills it any more; if that does not come, start this server again"));
             }
             self.state.drop_table(*id)?;
             pass(Point::DropHalf)?;

@@ -1,7 +1,8 @@
 //! What the owners of slices tell each other through the log, as offsets that are committed by an owner's producer, so that one that is
 //! fenced notes nothing. Each notes which deployment its outputs are of: a log that a later deployment does not fill is deleted once all
 //! owners have noted that one, and an owner that finds a later note than its own sends nothing until it is deployed anew. And each notes how
-//! far the erases go that it has read: whoever leads has tables built anew for them, and need not read these logs itself.
+//! far the erases go that it has read: whoever leads has tables built anew for them, and need not read these logs itself. A broker
+//! forgets offsets of a group without members after some days, so what an owner has noted it notes again at intervals.
 
 use crate::engine::Engine;
 use crate::shard::Shard;
@@ -39,7 +40,10 @@ impl Engine {
             return Err(Error::unavailable(format!(
                 "a later commit is worked on by others: slice={} own={own} noted={noted}",
                 slice.index
-            )));
+            ))
+            .hint(
+                "this server goes on by itself when it has seen that in the catalog, which it looks at twice a second",
+            ));
         }
         Ok(())
     }
@@ -59,25 +63,14 @@ impl Engine {
             return Ok(());
         }
         let producer = self.producer()?;
-        let mut news = Vec::new();
-        for note in &notes {
-            let committed = producer.committed(note.group, &note.topic, note.partition)?;
-            let is_known =
-                if note.group == ERASED { committed >= Some(note.next) } else { committed == Some(note.next) };
-            if !is_known {
-                news.push(note);
-            }
-        }
-        if !news.is_empty() {
-            let filled = producer.begin().and_then(|()| {
-                news.iter()
-                    .try_for_each(|note| producer.send_offset(note.group, &note.topic, note.partition, note.next))
-            });
-            let outcome = filled.map_or_else(CommitOutcome::NotCommitted, |()| producer.commit());
-            if let CommitOutcome::NotCommitted(error) | CommitOutcome::Unknown(error) = outcome {
-                self.producer = None;
-                return Err(error.context("noting what is deployed and what is erased"));
-            }
+        let filled = producer.begin().and_then(|()| {
+            let mut notes = notes.iter();
+            notes.try_for_each(|note| producer.send_offset(note.group, &note.topic, note.partition, note.next))
+        });
+        let outcome = filled.map_or_else(CommitOutcome::NotCommitted, |()| producer.commit());
+        if let CommitOutcome::NotCommitted(error) | CommitOutcome::Unknown(error) = outcome {
+            self.producer = None;
+            return Err(error.context("noting what is deployed and what is erased"));
         }
         for note in notes {
             if note.group == DEPLOYED {
@@ -115,10 +108,17 @@ impl Engine {
         (0..partitions).map(noted).collect()
     }
 
+    /// Notes once more, with the next round, what is noted.
+    pub fn note_again(&mut self) {
+        self.noted = 0;
+        self.noted_erases.clear();
+    }
+
     /// The smallest number that the owners of all slices have noted.
     pub fn noted_by_all(&mut self) -> Result<u64> {
         if self.role != Role::Owner {
-            return Err(Error::unavailable("the first slice is another node's"));
+            return Err(Error::unavailable("this server does not own the first slice of the work any more")
+                .hint("try again in a few seconds, at the server that does: it is named by the error of any other"));
         }
         let slices = self.options.slice.of;
         let producer = self.producer()?;

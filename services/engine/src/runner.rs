@@ -26,6 +26,9 @@ pub(crate) enum Command {
 /// After a failed round, wait this long, doubling up to the second figure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
+/// How often an owner notes again what it has noted (see `notes.rs`).
+const NOTE_AGAIN: Duration = Duration::from_secs(60 * 60);
+
 /// The running engine; `stop` ends it.
 pub struct RunningEngine {
     pub handle: EngineHandle,
@@ -63,8 +66,13 @@ impl Engine {
         let shared = self.shared().clone();
         let mut log_changes = self.log().changes();
         let mut retry = RETRY.0;
+        let mut noted_at = Instant::now();
         while !shared.stopping.load(Ordering::Acquire) {
             self.obey();
+            if noted_at.elapsed() > NOTE_AGAIN {
+                self.note_again();
+                noted_at = Instant::now();
+            }
             log_changes.mark_unchanged();
             let started = Instant::now();
             match self.step() {

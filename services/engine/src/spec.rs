@@ -114,7 +114,7 @@ pub struct RouteJob {
 /// Whether an engine's outputs are its own to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// Makes topics, sends what routers make, and fences every earlier owner.
+    /// Sends what routers make, and fences every earlier owner; that of the first slice makes topics.
     #[default]
     Owner,
     /// Applies the same logs to a state of its own and writes nothing to them: a replica.

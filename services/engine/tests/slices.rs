@@ -18,9 +18,9 @@ use thyme_core::ErrorKind;
 use thyme_core::position::PositionSet;
 use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
-use thyme_engine::{Engine, EngineHandle, EngineOptions, JobSpec, Role, catch_up, is_router};
+use thyme_engine::{DatasetJob, Engine, EngineHandle, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
-use thyme_log::{Batch, EventLog};
+use thyme_log::{Batch, CommitOutcome, EmbeddedLog, EventLog, WORK};
 use thyme_state::StateStore;
 
 const USERS: u8 = 6;
@@ -197,7 +197,9 @@ fn the_state_of_another_slice_is_refused() {
         assert!(text.contains(&format!("another share of the log: state=slice 1 of 3 wanted={wanted}")), "{text}");
         assert!(text.contains("delete it"), "{text}");
     }
-    let other = Engine::open(state.clone(), new_log(), EngineOptions::default()).err().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = Arc::new(EmbeddedLog::open(directory.path()).unwrap());
+    let other = Engine::open(state.clone(), elsewhere, EngineOptions::default()).err().unwrap().to_string();
     assert!(other.contains("made from another log") && other.contains("set log.url"), "{other}");
     let whole = StateStore::in_memory().unwrap();
     append(&log, batches(&[Written::Erase("u1".to_string())]));
@@ -275,6 +277,79 @@ fn nothing_of_an_erased_key_is_left_in_another_slice() {
         }
     }
     assert_eq!(reasons, PARTITIONS - 1, "where they are and why is told all the same");
+}
+
+/// The owner of the first slice has not made the log of a new dataset yet.
+#[test]
+fn an_owner_that_makes_no_logs_waits_for_one_and_holds_up_no_other() {
+    let (world, log) = (World::new(), new_log());
+    let engine = |index: u16| {
+        let slice = Slice { index, of: 2 };
+        let options = EngineOptions { slice, durable: false, ..EngineOptions::default() };
+        Engine::open(StateStore::in_memory().unwrap(), log.clone(), options).unwrap()
+    };
+    let (mut first, mut second) = (engine(0), engine(1));
+    let mut spec = world.spec(true);
+    first.deploy(&spec).unwrap();
+    let mut visits = spec.datasets[0].dataset.as_ref().clone();
+    visits.name = "Visit".to_string();
+    let topic = visits.topic();
+    let log_id = 77;
+    let (pipelines, routes) = (Vec::new(), Vec::new());
+    spec.datasets.push(DatasetJob { dataset: Arc::new(visits), log_id, raw_table: None, pipelines, routes });
+    second.deploy(&spec).unwrap();
+    assert!(log.topics().unwrap().iter().all(|(name, _)| *name != topic), "it makes none itself");
+    let sent = |user: u32| Sent {
+        user: format!("u{user}"),
+        time: START,
+        amount: 1.0,
+        city: None,
+        id: EventId::None,
+        append_time: START,
+    };
+    let batches = || (0..20).map(|user| sent(user).batch());
+    append(&log, batches().collect());
+    let check = |second: &mut Engine, topic: &str, log_id: u32| {
+        second.run_to_end().unwrap();
+        let applied = second.handle().applied();
+        for partition in (Slice { index: 1, of: 2 }).partitions(PARTITIONS) {
+            let end = log.end_offset(topic, partition).unwrap();
+            assert_eq!(applied.get(log_id, partition).unwrap_or_default(), end, "{topic} {partition}");
+        }
+        assert!(applied.0.keys().any(|(log, _)| *log == log_id));
+    };
+    check(&mut second, "Order.v1", LOG);
+    // Then it is there.
+    first.deploy(&spec).unwrap();
+    append(&log, batches().map(|batch| Batch { topic: topic.clone(), ..batch }).collect());
+    check(&mut second, &topic, log_id);
+}
+
+/// A broker has forgotten what owners noted a week ago.
+#[test]
+fn what_is_noted_is_noted_again() {
+    let (world, log) = (World::new(), new_log());
+    let engine = |index: u16| {
+        let slice = Slice { index, of: 2 };
+        let options = EngineOptions { slice, durable: false, ..EngineOptions::default() };
+        let mut engine = Engine::open(StateStore::in_memory().unwrap(), log.clone(), options).unwrap();
+        engine.deploy(&JobSpec { number: 4, ..world.spec(true) }).unwrap();
+        engine.run_to_end().unwrap();
+        engine
+    };
+    let mut engines = [engine(0), engine(1)];
+    assert_eq!(engines[0].noted_by_all().unwrap(), 4);
+    let mut broker = log.producer("broker").unwrap();
+    broker.begin().unwrap();
+    for slice in 0..2 {
+        broker.send_offset("thyme-deployed", WORK, slice, 0).unwrap();
+    }
+    assert!(matches!(broker.commit(), CommitOutcome::Committed));
+    engines.iter_mut().for_each(|engine| engine.run_to_end().unwrap());
+    assert_eq!(engines[0].noted_by_all().unwrap(), 0, "they need not look");
+    engines.iter_mut().for_each(Engine::note_again);
+    engines.iter_mut().for_each(|engine| engine.run_to_end().unwrap());
+    assert_eq!(engines[0].noted_by_all().unwrap(), 4);
 }
 
 /// An owner that comes back as one of an earlier deployment than its successor has noted sends nothing: its logs may be deleted.

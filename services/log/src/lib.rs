@@ -124,9 +124,15 @@ pub trait EventLog: Send + Sync {
     /// A transactional producer. Fences every earlier one with the same id: their commits end as `NotCommitted`.
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>>;
 
-    /// How many slices the work on this log has: the same for all nodes. One that only one process can hold has one.
+    /// How many slices the work on this log has: the same for all nodes, and decided here where it is new. One that only one process can
+    /// hold has one.
     fn slices(&self) -> Result<u16> {
         Ok(1)
+    }
+
+    /// The same for who only reads it, and begins nothing: `None` while no server works on it.
+    fn begun_slices(&self) -> Result<Option<u16>> {
+        self.slices().map(Some)
     }
 
     /// Takes part in the group of nodes that would own the work on this log. A log that only one process can hold has one.

@@ -38,8 +38,7 @@ impl DataDir {
         for entry in entries {
             let path = entry.map_err(|error| unusable(&self.root, &error))?.path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let is_state = name == "state" || name.starts_with("state-");
-            if is_state && !own.contains(&path) && path.join("CURRENT").exists() {
+            if is_state(&name) && !own.contains(&path) && path.join("CURRENT").exists() {
                 return Err(Error::precondition(format!(
                     "{} is of a log whose work has another number of slices than {slices}",
                     path.display()
@@ -85,6 +84,13 @@ impl DataDir {
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
     }
+}
+
+/// `state`, or that of a slice: `state-2-of-4`.
+fn is_state(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let of_slice = |rest: &str| rest.split_once("-of-").is_some_and(|(index, of)| is_number(index) && is_number(of));
+    name == "state" || name.strip_prefix("state-").is_some_and(of_slice)
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {
@@ -184,9 +190,12 @@ mod tests {
             assert!(error.message().contains(&left.display().to_string()), "{error}");
             std::fs::remove_dir_all(&left).unwrap();
         }
+        // Its own, and what a person has put there.
         let own = data.state(Slice { index: 3, of: 4 });
-        std::fs::create_dir(&own).unwrap();
-        std::fs::write(own.join("CURRENT"), "x").unwrap();
+        for path in [own, data.root().join("state-backup"), data.root().join("state-1-of-before")] {
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("CURRENT"), "x").unwrap();
+        }
         data.check_slices(4).unwrap();
     }
 

@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_catalog::SqlCatalog;
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
 use thyme_core::slice::Slice;
@@ -35,6 +35,8 @@ use tokio::task::JoinHandle;
 
 /// How long requests under way may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a server that takes no part in the work waits for one that does.
+const BEGIN: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub struct Server {
@@ -271,7 +273,7 @@ async fn join(config: &Config, data_dir: &DataDir, ports: &Ports) -> Result<Join
     };
     blocking(move || {
         let log = open_log(log_config, &directory)?;
-        let slices = log.slices()?;
+        let slices = if place.is_some() { log.slices()? } else { wait_for_slices(log.as_ref())? };
         let member: Arc<dyn Member> = match place {
             Some(place) => log.join(place)?.into(),
             None => Arc::new(Onlooker::default()),
@@ -311,6 +313,21 @@ fn open_log(config: LogConfig, directory: &std::path::Path) -> Result<Arc<dyn Ev
         LogConfig::Kafka(settings) => {
             tracing::info!(brokers = settings.brokers, prefix = settings.prefix, "connecting to Kafka");
             Ok(Arc::new(KafkaLog::open(settings)?))
+        }
+    }
+}
+
+/// A server that takes no part in the work begins no log. It may have been started a moment before one that does.
+fn wait_for_slices(log: &dyn EventLog) -> Result<u16> {
+    let until = Instant::now() + BEGIN;
+    loop {
+        match log.begun_slices()? {
+            Some(slices) => return Ok(slices),
+            None if Instant::now() > until => {
+                return Err(Error::unavailable("no server has begun the work on this log")
+                    .hint("start one without --role query first, or set log.url to a log that there is"));
+            }
+            None => std::thread::sleep(Duration::from_millis(100)),
         }
     }
 }

@@ -100,9 +100,7 @@ impl Node {
     }
 
     pub(super) async fn all_applied(&self) {
-        while self.engine.lag() != Some(0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(async || self.engine.lag() == Some(0)).await;
     }
 
     async fn erases_worked_off(&self) {

@@ -44,16 +44,6 @@ impl Drop for Looking {
     }
 }
 
-pub(super) async fn until(mut condition: impl AsyncFnMut() -> bool) {
-    for _ in 0..4000 {
-        if condition().await {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    panic!("it never comes");
-}
-
 /// The first has two slices and leads, the second has one; both serve the chain.
 async fn sharing(disk: &Disk) -> (Node, Node) {
     let first = disk.start().await;
@@ -116,7 +106,7 @@ async fn each_sends_what_its_slices_make_and_one_goes_on_for_another() {
     order_of_each(&disk, 7).await;
     check_counts(&[&first, &second], 3).await;
     let refused = first.commit(&chain(), |_| ()).await.unwrap_err();
-    assert!(refused.contains("does not own the work"), "{refused}");
+    assert!(refused.contains("does not lead"), "{refused}");
     let id = second.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
     second.wait_live(&id).await;
     until(async || first.query.commit_id().as_deref() == Some(id.as_str())).await;
@@ -263,6 +253,180 @@ async fn a_leader_takes_up_what_another_has_begun() {
     }
     first.stop();
     second.stop();
+}
+
+/// What is being built is let go for the fence, and taken up again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_gains_a_slice_goes_on_with_the_build() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    disk.shut(true);
+    let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    second.own(&[]).await.unwrap();
+    first.own(&[0, 1, 2]).await.unwrap();
+    let _looking = Looking::at(&[&first, &second]);
+    disk.shut(false);
+    first.wait_live(&id).await;
+    until(async || topics(&disk) == logs_of(2)).await;
+    order_of_each(&disk, 1).await;
+    until(async || second.query.commit_id().as_deref() == Some(id.as_str())).await;
+    for node in [&first, &second] {
+        node.all_applied().await;
+        assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(6), "the first and the last of each");
+    }
+    first.stop();
+    second.stop();
+}
+
+/// Another one that led for a moment longer has let a build take over: who leads and gains a slice just then has it from the catalog.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_gains_a_slice_serves_what_has_taken_over_meanwhile() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    second.own(&[0, 1, 2]).await.unwrap();
+    let id = second.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    second.wait_live(&id).await;
+    second.own(&[]).await.unwrap();
+    first.own(&[0, 1, 2]).await.unwrap();
+    let _looking = Looking::at(&[&first, &second]);
+    for node in [&first, &second] {
+        until(async || node.query.commit_id().as_deref() == Some(id.as_str())).await;
+        until(async || node.controller.serving().building.is_none()).await;
+    }
+    until(async || topics(&disk) == logs_of(2)).await;
+    first.stop();
+    second.stop();
+}
+
+/// Both serve the second commit, but the owner of the last slice does not know it yet: something is left behind.
+async fn one_is_behind(disk: &Disk) -> (Node, Node) {
+    let (first, second) = sharing(disk).await;
+    order_of_each(disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    until(async || second.controller.follow().await.is_ok() && second.controller.serving().building.is_some()).await;
+    first.wait_live(&id).await;
+    assert_eq!(topics(disk), [logs_of(1), logs_of(2)].concat());
+    (first, second)
+}
+
+/// The owner that it waits for is gone, and its slice is given to the one that waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_others_keeps_no_slice_from_this_node() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = one_is_behind(&disk).await;
+    let takes_over = async {
+        // It waits by now, in all likelihood.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        second.own(&[]).await.unwrap();
+        first.own(&[0, 1, 2]).await.unwrap();
+    };
+    let third = other_rows(3, "6m");
+    let (done, ()) = tokio::join!(first.commit(&third, |_| ()), takes_over);
+    let id = done.unwrap().commit.unwrap().id;
+    first.wait_live(&id).await;
+    let _looking = Looking::at(&[&first, &second]);
+    until(async || topics(&disk) == logs_of(3)).await;
+    first.stop();
+    second.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_waits_for_others_ends_when_this_node_leads_no_more() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = one_is_behind(&disk).await;
+    let gives_back = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        first.own(&[1]).await.unwrap();
+        Ok::<(), String>(())
+    };
+    let third = other_rows(3, "6m");
+    let (done, _) = tokio::join!(first.commit(&third, |_| ()), gives_back);
+    let refused = done.unwrap_err();
+    assert!(refused.contains("does not lead"), "{refused}");
+    first.stop();
+    second.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slices_are_given_back_while_something_is_changed() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    let changing = first.controller.changing.lock().await;
+    let gives_back = async {
+        let owned = first.controller.owned();
+        until(async || owned.borrow().iter().eq([&1])).await;
+        drop(changing);
+    };
+    let (given_back, ()) = tokio::join!(first.own(&[1]), gives_back);
+    given_back.unwrap();
+    assert!(!first.controller.leads());
+    first.stop();
+    second.stop();
+}
+
+/// The node looks at other things meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_for_erases_does_not_wait_for_others() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = one_is_behind(&disk).await;
+    disk.write(&users()[0], Record::Erase { append_time: T0 }.encode()).await;
+    let live = first.controller.serving().live.clone().unwrap();
+    until(async || first.controller.erased_so_far(&live.compiled) != live.compiled.definitions.erased).await;
+    first.controller.work_off_erases().await.unwrap();
+    assert!(first.controller.serving().building.is_none(), "the second may still fill what is left behind");
+    let _looking = Looking::at(&[&first, &second]);
+    for node in [&first, &second] {
+        until(async || node.now("Counts", ("n", Value::Int(1))).await == Value::Int(2)).await;
+    }
+    first.stop();
+    second.stop();
+}
+
+/// Nobody has a slice at the moment who could say that it does not fill the build's logs any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_cannot_be_given_up_goes_on() {
+    let mut disk = Disk::sliced(THREE).await;
+    disk.member = Arc::new(Onlooker::default());
+    let (first, second) = sharing(&disk).await;
+    order_of_each(&disk, 9).await;
+    check_counts(&[&first, &second], 1).await;
+    disk.shut(true);
+    let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
+    let refused = first.commit(&other_rows(2, "20m"), |request| request.supersede = true).await.unwrap_err();
+    assert!(refused.contains("no server works on slice 0"), "{refused}");
+    assert_eq!(first.controller.commit_view(&id).await.unwrap().state, "building");
+    let _looking = Looking::at(&[&first, &second]);
+    disk.shut(false);
+    first.wait_live(&id).await;
+    first.stop();
+    second.stop();
+}
+
+/// Partitions were added to the group's topic while this server runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_given_a_slice_it_does_not_know_owns_nothing() {
+    for slices in SLICES {
+        let disk = Disk::sliced(slices).await;
+        let node = disk.start().await;
+        node.commit(&chain(), |_| ()).await.unwrap();
+        let error = node.own(&(0..=slices).collect::<Vec<u16>>()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(
+            error.message().contains(&format!("given slice {slices}")) && error.to_string().contains("delete"),
+            "{error}"
+        );
+        assert!(node.controller.owned().borrow().is_empty() && !node.controller.leads());
+        node.controller.follow().await.unwrap();
+        order_of_each(&disk, 9).await;
+        node.lead().await.unwrap();
+        check_counts(&[&node], 1).await;
+        node.stop();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

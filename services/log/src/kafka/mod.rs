@@ -183,6 +183,22 @@ fn cluster_id(
     }
 }
 
+impl KafkaLog {
+    /// Refuses settings that say another number.
+    fn check_slices(&self, slices: u16) -> Result<u16> {
+        if let Some(other) = self.connection.settings.slices.filter(|wanted| *wanted != slices) {
+            let topic = self.connection.settings.full_name(WORK);
+            return Err(Error::precondition(format!("log.slices is {other}, and the work on this log has {slices}"))
+                .field("log.slices")
+                .hint(format!(
+                    "leave log.slices out, or set it to {slices}; to have more, stop all servers, add partitions to the topic {topic} and \
+                     delete the servers' states: they are built anew"
+                )));
+        }
+        Ok(slices)
+    }
+}
+
 #[async_trait]
 impl EventLog for KafkaLog {
     fn identity(&self) -> &str {
@@ -243,16 +259,14 @@ impl EventLog for KafkaLog {
         let wanted = self.connection.settings.slices;
         let of_new = if self.topics()?.is_empty() { wanted.unwrap_or(1) } else { 1 };
         let slices = self.connection.topics.present_or_new(WORK, of_new)?;
-        if let Some(other) = wanted.filter(|wanted| *wanted != slices) {
-            let topic = self.connection.settings.full_name(WORK);
-            return Err(Error::precondition(format!("log.slices is {other}, and the work on this log has {slices}"))
-                .field("log.slices")
-                .hint(format!(
-                    "leave log.slices out, or set it to {slices}; to have more, stop all servers, add partitions to the topic {topic} and \
-                     delete the servers' states: they are built anew"
-                )));
-        }
-        Ok(slices)
+        self.check_slices(slices)
+    }
+
+    fn begun_slices(&self) -> Result<Option<u16>> {
+        let topics = self.connection.topics.list()?;
+        let of_group = topics.iter().find(|(name, _)| name == WORK).map(|(_, slices)| *slices);
+        let of_before = || topics.first().map(|_| 1);
+        of_group.or_else(of_before).map(|slices| self.check_slices(slices)).transpose()
     }
 
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {

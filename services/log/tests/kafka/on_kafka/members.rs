@@ -64,6 +64,18 @@ fn sliced(prefix: &str, slices: Option<u16>) -> KafkaLog {
 }
 
 #[test]
+fn who_only_reads_begins_no_log() {
+    let prefix = own_prefix();
+    let reader = sliced(&prefix, None);
+    assert_eq!(reader.begun_slices().unwrap(), None);
+    assert_eq!(sliced(&prefix, Some(4)).slices().unwrap(), 4, "the reader has not said one");
+    assert_eq!(reader.begun_slices().unwrap(), Some(4));
+    let of_before = sliced(&own_prefix(), None);
+    of_before.create_topic("Order.v1", 2).unwrap();
+    assert_eq!(of_before.begun_slices().unwrap(), Some(1));
+}
+
+#[test]
 fn the_number_of_slices_belongs_to_the_log() {
     let (whole, shared) = (own_prefix(), own_prefix());
     assert_eq!(sliced(&whole, None).slices().unwrap(), 1);

@@ -98,7 +98,7 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     let refused = other.post("/api/v1/commit", &json!({"definitions": category_definitions()})).await;
     let problem = refused.problem(503, "unavailable").to_string();
     let address = leader.server.control_addr.unwrap().to_string();
-    assert!(problem.contains("does not own the work") && problem.contains(&address), "{problem}");
+    assert!(problem.contains("does not lead") && problem.contains(&address), "{problem}");
     let commit = leader.commit(&category_definitions()).await["commit"]["id"].clone();
     wait_until(&other, |status| status["commit_id"] == commit).await;
     check(&[&other, &leader], "first", 50).await;
