@@ -1,7 +1,7 @@
 //! Nodes that hold the slices that they own, and no others: what one of them has not built yet, the other waits for; and slices that move.
 
 use super::chains::{all, chain, other_rows, user, users};
-use super::shared::{Looking, THREE, logs_of, order_of_each, topics, until};
+use super::shared::{Looking, THREE, logs_of, order_of_each, topics};
 use super::*;
 
 impl Disk {

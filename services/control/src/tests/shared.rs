@@ -376,7 +376,8 @@ async fn a_build_for_erases_does_not_wait_for_others() {
     let (first, second) = one_is_behind(&disk).await;
     disk.write(&users()[0], Record::Erase { append_time: T0 }.encode()).await;
     let live = first.controller.serving().live.clone().unwrap();
-    until(async || first.controller.erased_so_far(&live.compiled) != live.compiled.definitions.erased).await;
+    until(async || first.controller.erased_so_far(&live.compiled).await.unwrap() != live.compiled.definitions.erased)
+        .await;
     first.controller.work_off_erases().await.unwrap();
     assert!(first.controller.serving().building.is_none(), "the second may still fill what is left behind");
     let _looking = Looking::at(&[&first, &second]);
