@@ -122,6 +122,63 @@ fn late_rows_are_sampled_and_far_future_rows_go_to_the_dead_letters() {
     assert_eq!(total, 3);
 }
 
+/// Each at the same event time; the bool: whether it counts.
+fn check_dedup(sent_at: &[(i64, EventId, &str, bool)]) {
+    let mut definitions = definitions();
+    definitions.datasets[0].dedup_window = Some("1h".to_string());
+    let world = World::of(&definitions);
+    let event = |(append_time, id, user, _): &(i64, EventId, &str, bool)| Sent {
+        append_time: *append_time,
+        id: id.clone(),
+        ..sent(user, 0, 1.0)
+    };
+    for tick_records in [1, 2, 100] {
+        let log = new_log();
+        let state = StateStore::in_memory().unwrap();
+        for batch in sent_at.iter().map(event) {
+            append(&log, vec![batch.batch()]);
+        }
+        let mut engine = world.engine(&state, &log, tick_records);
+        engine.run_to_end().unwrap();
+        for user in ["ann", "bob"] {
+            let of_user = sent_at.iter().filter(|(_, _, name, _)| *name == user);
+            let wanted: Vec<i64> =
+                of_user.filter(|(.., counts)| *counts).map(|(append_time, ..)| *append_time).collect();
+            let found = stored(&state, &world.raw, &key(user));
+            let found: Vec<i64> = found.iter().map(|event| event.append_time).collect();
+            assert_eq!(found, wanted, "{user} {tick_records}");
+        }
+        let counted: u64 = engine.handle().status().unwrap().iter().map(|shard| shard.counters.duplicate).sum();
+        assert_eq!(counted, sent_at.iter().filter(|(.., counts)| !counts).count() as u64);
+    }
+}
+
+#[test]
+fn an_id_counts_again_after_twice_the_dedup_window_and_not_within_it() {
+    const MINUTE: i64 = 60_000_000;
+    let edge = START - START % HOUR;
+    let call = |row| EventId::Call { call: 7, row };
+    let given = |text: &'static str| EventId::Given(text.as_bytes().into());
+    // Where in its bucket the first one comes.
+    for phase in [0, 1, 30 * MINUTE, HOUR - 1] {
+        let at = |minutes: i64| edge + phase + minutes * MINUTE;
+        for (id, other) in [(given("o-1"), given("o-2")), (call(3), call(4))] {
+            check_dedup(&[
+                (at(0), id.clone(), "ann", true),
+                (at(1), id.clone(), "ann", false),
+                (at(59), id.clone(), "ann", false),
+                (at(59), other.clone(), "ann", true),
+                (at(60), id.clone(), "ann", false),
+                (at(120), id.clone(), "ann", true),
+                (at(179), id.clone(), "ann", false),
+                (at(179), other.clone(), "ann", true),
+                (at(180), id.clone(), "ann", false),
+            ]);
+        }
+        check_dedup(&[(at(0), given("o-1"), "ann", true), (at(1), given("o-1"), "bob", true)]);
+    }
+}
+
 /// As a source appends it, again and again if it crashes before it has saved its cursor.
 fn unreadable(user: Option<&str>, line: u32) -> Batch {
     let key = user.map(key).unwrap_or_default();
