@@ -11,6 +11,7 @@ use thyme_core::Value;
 use thyme_core::key::{encode_key, partition};
 use thyme_core::position::{Position, PositionSet};
 use thyme_core::record::{EventId, Record, encode_row};
+use thyme_core::time::ClockMode;
 use thyme_engine::{Engine, EngineOptions};
 use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
 use thyme_state::StateStore;
@@ -120,6 +121,24 @@ fn late_rows_are_sampled_and_far_future_rows_go_to_the_dead_letters() {
     let status = engine.handle().status().unwrap();
     let total: u64 = status.iter().map(|shard| shard.counters.accepted).sum();
     assert_eq!(total, 3);
+}
+
+#[test]
+fn on_the_event_clock_no_event_is_too_far_in_the_future() {
+    let world = World::new();
+    let log = new_log();
+    let minutes = [0, 60 * 24 + 1, 60 * 22, 60 * 24 * 400];
+    append(&log, minutes.map(|minute| sent("ann", minute, 1.0).batch()).to_vec());
+    let state = StateStore::in_memory().unwrap();
+    let options = EngineOptions { clock: ClockMode::Event, durable: false, ..EngineOptions::default() };
+    let mut engine = Engine::open(state.clone(), log, options).unwrap();
+    engine.deploy(&world.spec(true)).unwrap();
+    engine.run_to_end().unwrap();
+    assert!(dead(&state, LOG).is_empty());
+    let kept: Vec<i64> = stored(&state, &world.raw, &key("ann")).iter().map(|event| event.time).collect();
+    // The one that is left out is late: the event that is a day ahead counts for the watermark as any other.
+    assert_eq!(kept, [0, 60 * 24 + 1, 60 * 24 * 400].map(|minute| START + minute * 60_000_000));
+    assert_eq!(state.snapshot().late_samples(LOG, None, 10).unwrap().len(), 1);
 }
 
 /// Each at the same event time; the bool: whether it counts.
