@@ -198,6 +198,64 @@ fn an_id_counts_again_after_twice_the_dedup_window_and_not_within_it() {
     }
 }
 
+#[test]
+fn what_a_pipeline_leaves_out_is_counted_once() {
+    let mut definitions = definitions();
+    let steps = |city: &str| {
+        let text = format!(
+            r#"[{{"op": "filter", "expr": {{"call": {{"op": "gt", "args": [{{"col": "amount"}}, {{"lit": {{"float": 1.0}}}}]}}}}}},
+                {{"op": "assign", "columns": [
+                  {{"name": "amount", "expr": {{"call": {{"op": "div", "args": [{{"col": "amount"}},
+                     {{"call": {{"op": "sub", "args": [{{"col": "amount"}}, {{"lit": {{"float": 5.0}}}}]}}}}]}}}}}}{city}]}}]"#
+        );
+        serde_json::from_str::<Vec<thyme_core::definition::StepDef>>(&text).unwrap()
+    };
+    definitions.pipelines[0].steps.remove(0);
+    definitions.pipelines[0].steps.extend(steps(""));
+    let city = r#", {"name": "city", "expr": {"call": {"op": "json_extract", "args": [{"col": "city"}, {"lit": {"str": "$.name"}}]}}}"#;
+    definitions.pipelines[1].steps = steps(city);
+    let world = World::of(&definitions);
+
+    let order =
+        |user: &str, amount: f64, city: Option<&str>| Sent { city: city.map(str::to_string), ..sent(user, 0, amount) };
+    let (rome, oslo) = (Some(r#"{"name": "Rome"}"#), Some(r#"{"name": "Oslo"}"#));
+    let events = [
+        order("ann", 2.0, rome),
+        order("bob", 3.0, rome),
+        order("ann", 7.0, oslo),
+        order("bob", 1.0, rome),
+        // The division is by zero.
+        order("ann", 5.0, rome),
+        order("bob", 5.0, None),
+        order("ann", 2.0, None),
+        order("ann", 1.0, None),
+        // The group key is not JSON.
+        order("cid", 2.0, Some("Rome")),
+    ];
+    let log = new_log();
+    let state = StateStore::in_memory().unwrap();
+    // Accepted, filtered, without a group key, expressions that came to null.
+    let counters = |engine: &Engine| {
+        let of = |table, log| {
+            let found = engine.handle().pipeline_counters(table, log).unwrap();
+            (found.accepted, found.filtered, found.null_key, found.warnings)
+        };
+        (of(DIRECT, None), of(ROUTED, Some(ROUTE)))
+    };
+    append(&log, events[..4].iter().map(Sent::batch).collect());
+    world.engine(&state, &log, 2).run_to_end().unwrap();
+    append(&log, events[4..].iter().map(Sent::batch).collect());
+    let mut engine = world.engine(&state, &log, 2);
+    engine.run_to_end().unwrap();
+    assert_eq!(counters(&engine), ((7, 2, 0, 2), (4, 1, 4, 2)));
+
+    // From the start of the log into another state, whose repartition log is there already.
+    let again = StateStore::in_memory().unwrap();
+    let mut engine = world.engine(&again, &log, 100);
+    engine.run_to_end().unwrap();
+    assert_eq!(counters(&engine), ((7, 2, 0, 2), (4, 1, 4, 2)));
+}
+
 /// As a source appends it, again and again if it crashes before it has saved its cursor.
 fn unreadable(user: Option<&str>, line: u32) -> Batch {
     let key = user.map(key).unwrap_or_default();
