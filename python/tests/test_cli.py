@@ -154,6 +154,7 @@ def pipelines(_):
 
 
 def info(**values):
+        counts=_proto.PipelineCounts(accepted=5, filtered=3, null_key=2, warnings=1),
     return _proto.AnswerInfo(query_run_id="run-1", ts=NOON, watermark=NOON, position="pAA", **values)
 
 
@@ -374,6 +375,8 @@ def test_usage_errors_name_what_is_wrong(thyme):
     assert "--ts" in done.stderr
     assert thyme("qery").returncode == 2
 
+    "inspect-pipeline": ["inspect", "UserStats.compute"],
+    "inspect-pipeline-json": ["inspect", "UserStats.compute", "--json"],
 
 def test_rows_from_stdin(thyme):
     done = thyme("ingest", "Order", "-", stdin='{"user_id": "u1", "ts": "2024-01-15", "amount": 1}\n')
