@@ -180,7 +180,8 @@ def logs(
                 if as_json:
                     say_json(event)
                 else:
-                    subject = f" {event['subject']}:" if event["subject"] else ""
+                    is_said = event["subject"] in event["message"]
+                    subject = "" if is_said else f" {event['subject']}:"
                     say(f"{text_of(event['created_at'])} {event['severity']:<7}{subject} {event['message']}")
             if not follow:
                 break

@@ -314,6 +314,12 @@ fn pipeline_info(view: PipelineView) -> v1::PipelineInfo {
         group_by: view.group_by,
         aggregates: view.aggregates.into_iter().map(aggregate).collect(),
         lag: view.lag,
+        counts: Some(v1::PipelineCounts {
+            accepted: view.counts.accepted,
+            filtered: view.counts.filtered,
+            null_key: view.counts.null_key,
+            warnings: view.counts.warnings,
+        }),
     }
 }
 

@@ -37,6 +37,17 @@ pub struct Counts {
     pub erased_keys: u64,
 }
 
+/// Rows that a pipeline has read since the beginning, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PipelineCounts {
+    pub accepted: u64,
+    pub filtered: u64,
+    /// Rows without a group key.
+    pub null_key: u64,
+    /// Expressions that came to null by overflow, division by zero or a value that is none.
+    pub warnings: u64,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct DatasetView {
     pub name: String,
@@ -74,6 +85,7 @@ pub struct PipelineView {
     pub aggregates: Vec<AggregateView>,
     /// Records of its input that it has not read yet.
     pub lag: u64,
+    pub counts: PipelineCounts,
 }
 
 #[derive(Debug, Clone, Serialize)]

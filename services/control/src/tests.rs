@@ -6,6 +6,7 @@ mod erases;
 mod moving;
 mod nodes;
 mod shared;
+mod takeover;
 
 use crate::*;
 use async_trait::async_trait;
@@ -43,6 +44,8 @@ struct GatedLog {
     shut: AtomicBool,
     /// Transactional ids of which no producer can be had.
     refused: Mutex<BTreeSet<String>>,
+    /// Of topics whose names begin so only the records below this place can be read.
+    half_shut: Mutex<Option<(&'static str, u64)>>,
 }
 
 #[async_trait]
@@ -66,7 +69,16 @@ impl EventLog for GatedLog {
         if self.shut.load(Ordering::SeqCst) {
             return Err(thyme_core::Error::unavailable("the gate is shut"));
         }
-        self.log.read(topic, part, from, max_records, max_bytes)
+        let mut records = self.log.read(topic, part, from, max_records, max_bytes)?;
+        if let Some((prefix, end)) = *self.half_shut.lock()
+            && topic.starts_with(prefix)
+        {
+            if from >= end && !records.is_empty() {
+                return Err(thyme_core::Error::unavailable("the gate is half shut"));
+            }
+            records.truncate(records.partition_point(|record| record.offset < end));
+        }
+        Ok(records)
     }
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
         self.log.end_offset(topic, partition)
@@ -129,6 +141,7 @@ impl Disk {
         let log = GatedLog {
             log: EmbeddedLog::in_memory().unwrap(),
             shut: AtomicBool::new(false),
+            half_shut: Mutex::default(),
             refused: Mutex::default(),
         };
         let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
@@ -143,6 +156,11 @@ impl Disk {
 
     fn shut(&self, shut: bool) {
         self.log.shut.store(shut, Ordering::SeqCst);
+    }
+
+    /// Who reads such topics from their beginning stays at a place, for as long as a test looks at it.
+    fn half_shut(&self, topics_and_end: Option<(&'static str, u64)>) {
+        *self.log.half_shut.lock() = topics_and_end;
     }
 
     async fn start(&self) -> Node {

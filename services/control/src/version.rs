@@ -1,5 +1,6 @@
 //! Definitions with the ids of their state: what the engine, the query side and ingest are told.
 
+use crate::model::PipelineCounts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::TableLayout;
@@ -150,6 +151,18 @@ impl Version {
         let has_reached = |goal| engine.is_applied_in(goal, &self.ids.values().copied().collect());
         let has_reached_goal = self.goal.iter().chain([&self.sources]).all(has_reached);
         has_reached_goal && self.builds().iter().all(|(_, id)| engine.build_progress(*id).caught_up)
+    }
+
+    /// What a pipeline has made of the rows that it read.
+    pub fn pipeline_counts(&self, engine: &EngineHandle, pipeline: &CompiledPipeline) -> Result<PipelineCounts> {
+        let log = pipeline.route.as_ref().map(|route| self.id(&route.log_identity())).transpose()?;
+        let counters = engine.pipeline_counters(self.id(&pipeline.table_identity())?, log)?;
+        Ok(PipelineCounts {
+            accepted: counters.accepted,
+            filtered: counters.filtered,
+            null_key: counters.null_key,
+            warnings: counters.warnings,
+        })
     }
 
     /// The ids of the tables that must have been built before this version may serve, by identity.

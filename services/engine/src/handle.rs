@@ -1,6 +1,7 @@
 //! What other threads see of the engine and tell it: how far it is, whether a position has been applied, what is being built.
 
 use crate::applied::{Applied, FeedPlace, Together};
+use crate::consume::ROUTER_BIT;
 use crate::emit::{Emitter, Output};
 use crate::runner::Command;
 use crate::spec::{JobSpec, Role};
@@ -275,6 +276,22 @@ impl EngineHandle {
     /// Progress of a consumer (a table id) over all its partitions. Unknown ids have caught up with nothing.
     pub fn build_progress(&self, consumer: u32) -> BuildProgress {
         self.together(|applied| applied.build_progress(consumer))
+    }
+
+    /// What a pipeline made of the rows that it read: the totals of its table, and of the rows without a group key, which do not reach
+    /// its repartition log, those of the router that fills it.
+    pub fn pipeline_counters(&self, table: u32, repartition_log: Option<u32>) -> Result<Counters> {
+        let mut total = Counters::default();
+        for engine in self.engines.load().values() {
+            let snapshot = engine.state.snapshot();
+            total.add(&snapshot.total_counters(CounterScope::Consumer(table))?);
+            if let Some(log) = repartition_log {
+                let router = snapshot.total_counters(CounterScope::Consumer(log | ROUTER_BIT))?;
+                total.null_key += router.null_key;
+                total.warnings += router.warnings;
+            }
+        }
+        Ok(total)
     }
 
     /// Every log partition with its totals. While the log cannot be asked, ends are those heard last.

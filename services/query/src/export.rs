@@ -1,5 +1,5 @@
-//! Exports: a spine in, the same rows in the same order with all their columns out, plus the features. One export reads one
-//! snapshot; its memory is bounded by one chunk of the spine.
+//! Exports: a spine in, the same rows in the same order with all their columns out, plus the features. One export reads
+//! the snapshots (one of each slice) taken when it begins; its memory is bounded by one chunk of the spine.
 
 use crate::answer::Standing;
 use crate::chunk::{ChunkReader, SpineColumns};
@@ -22,7 +22,7 @@ use thyme_core::suggest;
 use thyme_core::time::format_time;
 
 impl QueryEngine {
-    /// Begins an export over a spine of this schema: checks the question and takes the one snapshot that all its chunks read.
+    /// Begins an export over a spine of this schema: checks the question and takes the snapshots that all its chunks read.
     pub async fn export(self: &Arc<Self>, question: ExportQuestion, spine: SchemaRef) -> Result<Export> {
         let fingerprint = question.asking.api_key_fingerprint.clone();
         let mut recorder = Recorder::new(self, &question.featureset, RunKind::Offline, fingerprint);

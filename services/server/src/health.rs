@@ -94,6 +94,13 @@ impl ServerHealth {
             metrics::counter!("thyme_events_late_dropped_total", &labels).absolute(counters.late);
             metrics::counter!("thyme_events_duplicate_total", &labels).absolute(counters.duplicate);
         }
+        for (pipeline, counts) in self.controller.pipeline_counts()? {
+            let labels = [("pipeline", pipeline)];
+            metrics::counter!("thyme_pipeline_rows_accepted_total", &labels).absolute(counts.accepted);
+            metrics::counter!("thyme_pipeline_rows_filtered_total", &labels).absolute(counts.filtered);
+            metrics::counter!("thyme_pipeline_rows_null_key_total", &labels).absolute(counts.null_key);
+            metrics::counter!("thyme_pipeline_warnings_total", &labels).absolute(counts.warnings);
+        }
         Ok(())
     }
 }
@@ -120,6 +127,10 @@ pub fn describe_metrics() {
     describe_counter!("thyme_events_late_dropped_total", "Events behind the watermark, dropped for everything.");
     describe_counter!("thyme_events_duplicate_total", "Events whose id was seen within the dedup window.");
     describe_counter!("thyme_events_rejected_total", "Events in the dead letters.");
+    describe_counter!("thyme_pipeline_rows_accepted_total", "Rows that a pipeline aggregates.");
+    describe_counter!("thyme_pipeline_rows_filtered_total", "Rows that a pipeline's filters left out.");
+    describe_counter!("thyme_pipeline_rows_null_key_total", "Rows without a group key, left out by a pipeline.");
+    describe_counter!("thyme_pipeline_warnings_total", "Expressions of a pipeline that came to null.");
     describe_counter!("thyme_ingest_appended_rows_total", "Rows appended to a dataset's log.");
     describe_counter!("thyme_ingest_rejected_rows_total", "Rows refused when they arrived.");
     describe_counter!("thyme_query_parts_total", "Times that another node was asked for what is not here.");

@@ -47,7 +47,7 @@ impl Disk {
 
     /// An event elsewhere in every partition, so that a router knows its place in each without a look at what it has sent: behind a
     /// shut gate there is none.
-    async fn visits_everywhere(&self) {
+    pub(super) async fn visits_everywhere(&self) {
         let users = (0..64).map(|number| format!("x{number}"));
         let partition =
             |user: &str| key::partition(&key::encode_key(&[Value::str(user)]).unwrap(), key::DEFAULT_PARTITIONS);
@@ -58,7 +58,7 @@ impl Disk {
         }
     }
 
-    async fn visits_to(&self, shop: &str, user: &str, count: i64) {
+    pub(super) async fn visits_to(&self, shop: &str, user: &str, count: i64) {
         let record = |number: i64| {
             let event_time = T0 - number * MINUTE;
             let mut row = Vec::new();
