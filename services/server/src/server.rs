@@ -149,7 +149,9 @@ impl Server {
             applied: Arc::new(EngineWatch(engine.handle.clone())),
             options: QueryOptions { extractor_deadline: config.query.extractor_deadline, ..QueryOptions::default() },
         });
-        let query = Arc::new(query.with_peers(holders.clone(), Arc::new(GrpcPeers::default())));
+        let has_peers = slices > 1;
+        let query = if has_peers { query.with_peers(holders.clone(), Arc::new(GrpcPeers::default())) } else { query };
+        let query = Arc::new(query);
         let book = Arc::new(RunBook { catalog: catalog.clone(), log: run_log });
         let erases = Arc::new(ErasesRead { log: log.clone(), engine: engine.handle.clone() });
         let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
@@ -215,18 +217,17 @@ impl Server {
         });
         let (stop, stopping) = watch::channel(false);
         let query_addr = local(&query_listener)?;
-        let answers = match slices {
-            // Nobody lacks anything.
-            1 => None,
-            _ => {
-                let (url, its_log) = (format!("http://{query_addr}"), log.clone());
-                let name = url.clone();
-                let presence = blocking(move || its_log.presence(name)).await?.into();
-                let held = (0..slices).collect();
-                Some(Answers { presence, holders, health: health.clone(), url, held, slices })
-            }
+        // Of one slice nobody lacks anything.
+        let answers = if has_peers {
+            let (url, its_log) = (format!("http://{query_addr}"), log.clone());
+            let name = url.clone();
+            let presence = blocking(move || its_log.presence(name)).await?.into();
+            let held = (0..slices).collect();
+            Some(Answers { presence, holders, health: health.clone(), url, held, slices })
+        } else {
+            None
         };
-        let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
+        let parts = Parts { config, has_peers, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let mut listeners = vec![listen::serve(query_listener, parts.query_routes().await?, stopping.clone())];
         if let Some(listener) = control_listener {
             listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
