@@ -1,6 +1,5 @@
 use super::wire::*;
 use proptest::prelude::*;
-use prost::Message as _;
 use std::time::Duration;
 use thyme_core::Value;
 use thyme_core::position::{KnownAt, PositionSet};

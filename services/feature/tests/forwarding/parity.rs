@@ -177,9 +177,9 @@ fn a_horizon_is_that_of_the_slice_that_is_read() {
     nodes[1].knows(&[&nodes[0]]);
     let features: Vec<String> = ["orders", "spend", "newest_items", "double"].map(str::to_string).to_vec();
     let (mut answered, mut refused) = (0, 0);
-    for user in 0..users.len() {
-        let key = GivenMap::from([("uid".to_string(), Given::Text(users[user].clone()))]);
-        for time in [112 * HOUR, 113 * HOUR + user as i64, 115 * HOUR] {
+    for (user, name) in (0..).zip(&users) {
+        let key = GivenMap::from([("uid".to_string(), Given::Text(name.clone()))]);
+        for time in [112 * HOUR, 113 * HOUR + user, 115 * HOUR] {
             let row: Row = (None, 1, Some(time), 1);
             for when in [When::At(time), When::Each] {
                 let question = Question {
@@ -190,7 +190,7 @@ fn a_horizon_is_that_of_the_slice_that_is_read() {
                 let whole = world.ask(question.clone()).map(|answer| told(&answer)).map_err(|error| error.to_string());
                 for node in &nodes {
                     let answer = node.ask(question.clone()).map(|answer| told(&answer));
-                    assert_eq!(answer.map_err(|error| error.to_string()), whole, "{}", users[user]);
+                    assert_eq!(answer.map_err(|error| error.to_string()), whole, "{name}");
                 }
                 if whole.is_ok() { answered += 1 } else { refused += 1 }
             }
