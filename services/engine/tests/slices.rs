@@ -20,7 +20,7 @@ use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
 use thyme_engine::{Engine, EngineHandle, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
-use thyme_log::{Batch, EventLog};
+use thyme_log::{Batch, EmbeddedLog, EventLog};
 use thyme_state::StateStore;
 
 const USERS: u8 = 6;
@@ -197,7 +197,9 @@ fn the_state_of_another_slice_is_refused() {
         assert!(text.contains(&format!("another share of the log: state=slice 1 of 3 wanted={wanted}")), "{text}");
         assert!(text.contains("delete it"), "{text}");
     }
-    let other = Engine::open(state.clone(), new_log(), EngineOptions::default()).err().unwrap().to_string();
+    let directory = tempfile::tempdir().unwrap();
+    let elsewhere = Arc::new(EmbeddedLog::open(directory.path()).unwrap());
+    let other = Engine::open(state.clone(), elsewhere, EngineOptions::default()).err().unwrap().to_string();
     assert!(other.contains("made from another log") && other.contains("set log.url"), "{other}");
     let whole = StateStore::in_memory().unwrap();
     append(&log, batches(&[Written::Erase("u1".to_string())]));
