@@ -51,16 +51,6 @@ impl Answering {
         }
         Some(Answering { id: id.to_string(), url: url.to_string(), slices })
     }
-
-    /// One that listens on all addresses of its machine is reached at the one that the log sees.
-    pub fn seen_at(mut self, host: &str) -> Answering {
-        let port = ["http://0.0.0.0:", "http://[::]:"].iter().find_map(|all| self.url.strip_prefix(all));
-        if let Some(port) = port {
-            let host = if host.contains(':') { format!("[{host}]") } else { host.to_string() };
-            self.url = format!("http://{host}:{port}");
-        }
-        self
-    }
 }
 
 /// A node's place among those that answer questions; dropping it takes back what it said.
@@ -155,14 +145,5 @@ mod tests {
         {
             assert_eq!(Answering::parse(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn a_node_that_listens_everywhere_is_reached_where_it_is_seen() {
-        let seen = |url: &str, host: &str| Answering::parse(&format!("a {url} 0")).unwrap().seen_at(host).url;
-        assert_eq!(seen("http://10.0.0.1:8081", "10.0.0.7"), "http://10.0.0.1:8081");
-        assert_eq!(seen("http://0.0.0.0:8081", "10.0.0.7"), "http://10.0.0.7:8081");
-        assert_eq!(seen("http://[::]:8081", "10.0.0.7"), "http://10.0.0.7:8081");
-        assert_eq!(seen("http://[::]:8081", "0:0:0:0:0:0:0:1"), "http://[0:0:0:0:0:0:0:1]:8081");
     }
 }

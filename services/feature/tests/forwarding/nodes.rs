@@ -62,6 +62,7 @@ impl AppliedWatch for Waits {
 pub struct Node {
     pub url: Arc<str>,
     pub held: BTreeSet<u16>,
+    pub states: States,
     pub query: Arc<QueryEngine>,
     pub runs: Arc<Runs>,
     pub functions: Arc<Functions>,
@@ -85,7 +86,7 @@ impl Node {
         let (runs, functions) = (Arc::new(Runs::default()), Arc::new(functions()));
         let (believed, waits) = (Arc::new(Believed::default()), Arc::new(Waits::default()));
         let query = QueryEngine::new(QueryParts {
-            states,
+            states: states.clone(),
             extractors: functions.clone(),
             clock: world.clock.clone(),
             runs: runs.clone(),
@@ -103,7 +104,7 @@ impl Node {
             format!("http://{address}")
         });
         let url = url.into();
-        Node { url, held, query, runs, functions, believed, waits, runtime: Some(runtime) }
+        Node { url, held, states, query, runs, functions, believed, waits, runtime: Some(runtime) }
     }
 
     /// Says to this node who holds what.

@@ -55,11 +55,7 @@ impl Presence for KafkaPresence {
         let groups = self.connection.topics.client().fetch_group_list(Some(&group), ASK);
         let groups = groups.map_err(|error| self.connection.failed("asking who answers questions", &error))?;
         let members = groups.groups().iter().flat_map(|group| group.members());
-        // Brokers write a host as "/10.0.0.1".
-        let seen = members.filter_map(|member| {
-            Some(Answering::parse(member.client_id())?.seen_at(member.client_host().trim_start_matches('/')))
-        });
-        Ok(seen.collect())
+        Ok(members.filter_map(|member| Answering::parse(member.client_id())).collect())
     }
 }
 
