@@ -308,7 +308,7 @@ async fn one_is_behind(disk: &Disk) -> (Node, Node) {
     order_of_each(disk, 9).await;
     check_counts(&[&first, &second], 1).await;
     let id = first.commit(&other_rows(2, "5m"), |_| ()).await.unwrap().commit.unwrap().id;
-    until(async || second.controller.follow().await.is_ok() && second.controller.serving().building.is_some()).await;
+    until(async || second.controller.follow().await.is_ok() && second.has_built(&id).await).await;
     first.wait_live(&id).await;
     assert_eq!(topics(disk), [logs_of(1), logs_of(2)].concat());
     (first, second)
