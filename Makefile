@@ -51,7 +51,7 @@ install: deps ## the thyme command in .venv/bin (release build)
 serve: install ## a server on loopback, data in ./.thyme
 	@$(VENV)/bin/thyme serve
 
-demo: install ## the main job on 336,776 real flights
+demo: install ## the main job on a year of real flights (336,776, of which 328,521 left)
 	@tools/install.sh $(VENV) demo
 	@$(PYTHON) python/examples/flights/demo.py
 
