@@ -3,7 +3,8 @@
 use super::*;
 use thyme_broker::Postgres;
 use thyme_catalog::PostgresSettings;
-use thyme_log::{Answering, EventLog as _, KafkaLog};
+use thyme_log::Answering;
+use thyme_proto::internal::v1 as internal;
 use thyme_server::config::CatalogConfig;
 
 struct System {
@@ -14,11 +15,7 @@ struct System {
 impl System {
     /// Until these servers, and no others, say that they answer, each for slices of its own, and for all together.
     async fn until_answering(&self, servers: &[&TestServer]) {
-        let settings = KafkaSettings::parse(&format!("kafka://{}/shop", self.broker.address), None, BTreeMap::new());
-        let presence = KafkaLog::open(settings.unwrap())
-            .unwrap()
-            .presence(thyme_log::Node { id: "nobody".to_string(), url: "http://nobody".to_string() })
-            .unwrap();
+        let presence = presence(&self.broker, "shop");
         let address = |server: &&TestServer| format!("http://{}", server.server.query_addr);
         let mut wanted: Vec<String> = servers.iter().map(address).collect();
         wanted.sort();
@@ -45,6 +42,20 @@ impl System {
         }
         TestServer { server: Server::start(config, Arc::new(NoExtractors)).await.unwrap() }
     }
+}
+
+/// What other servers would ask one, for a question of this commit that reads these slices.
+async fn greatest_event_time(server: &TestServer, commit: &Json, slices: &[u32]) -> Result<(), tonic::Status> {
+    let url = format!("http://{}", server.server.query_addr);
+    let channel = tonic::transport::Endpoint::new(url).unwrap().connect().await.unwrap();
+    let asking = internal::PartAsking {
+        commit_id: commit.as_str().unwrap().to_string(),
+        slices: slices.to_vec(),
+        deadline_micros: 5_000_000,
+        ..internal::PartAsking::default()
+    };
+    let request = internal::GreatestEventTimeRequest { asking: Some(asking) };
+    internal::part_service_client::PartServiceClient::new(channel).greatest_event_time(request).await.map(|_| ())
 }
 
 fn has_role(status: &Json, role: &str) -> bool {
@@ -103,6 +114,14 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     wait_until(&other, |status| status["commit_id"] == commit).await;
     check(&[&other, &leader], "first", 50).await;
     system.until_answering(&[&leader, &other]).await;
+    for server in [&leader, &other] {
+        let held: Vec<u32> = held(&server.get("/api/v1/status").await.ok()).into_iter().map(|slice| slice as u32).collect();
+        greatest_event_time(server, &commit, &held).await.unwrap();
+        let lacks = (0..4).find(|slice| !held.contains(slice)).unwrap();
+        let refused = greatest_event_time(server, &commit, &[held[0], lacks]).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::Unavailable);
+        assert!(refused.message().contains(&format!("slice {lacks} of 4 is not there")), "{refused:?}");
+    }
 
     // Another version of the pipeline takes over on both: the log that only the old one read is deleted.
     let mut changed = category_definitions();
