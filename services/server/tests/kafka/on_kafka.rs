@@ -25,7 +25,10 @@ fn config(data_dir: &Path, broker: &Broker, prefix: &str) -> Config {
 /// Sees who says that it answers for slices.
 fn presence(broker: &Broker, prefix: &str) -> Box<dyn Presence> {
     let settings = KafkaSettings::parse(&format!("kafka://{}/{prefix}", broker.address), None, BTreeMap::new());
-    KafkaLog::open(settings.unwrap()).unwrap().presence(thyme_log::Node { id: "nobody".to_string(), url: "http://nobody".to_string() }).unwrap()
+    KafkaLog::open(settings.unwrap())
+        .unwrap()
+        .presence(thyme_log::Node { id: "nobody".to_string(), url: "http://nobody".to_string() })
+        .unwrap()
 }
 
 async fn start(data_dir: &Path, broker: &Broker, prefix: &str) -> TestServer {

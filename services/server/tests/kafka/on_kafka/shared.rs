@@ -115,7 +115,8 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     check(&[&other, &leader], "first", 50).await;
     system.until_answering(&[&leader, &other]).await;
     for server in [&leader, &other] {
-        let held: Vec<u32> = held(&server.get("/api/v1/status").await.ok()).into_iter().map(|slice| slice as u32).collect();
+        let held: Vec<u32> =
+            held(&server.get("/api/v1/status").await.ok()).into_iter().map(|slice| slice as u32).collect();
         greatest_event_time(server, &commit, &held).await.unwrap();
         let lacks = (0..4).find(|slice| !held.contains(slice)).unwrap();
         let refused = greatest_event_time(server, &commit, &[held[0], lacks]).await.unwrap_err();
