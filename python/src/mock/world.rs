@@ -149,6 +149,7 @@ fn version(compiled: Compiled) -> Version {
         compiled: Arc::new(compiled),
         ids,
         goal: None,
+        sources: Default::default(),
     }
 }
 

@@ -91,11 +91,14 @@ impl Node {
     async fn look(&mut self) -> Result<()> {
         let assigned = self.owns.borrow_and_update().clone();
         if !self.parts.holds_all {
-            self.parts.slices.keep(&assigned, &self.parts.holders.map()).await;
+            let wanted = assigned.iter().filter(|slice| **slice < self.parts.engine.slices()).copied().collect();
+            self.parts.slices.keep(&wanted, &self.parts.holders.map()).await;
         }
         let NodeParts { controller, engine, freshness, states, .. } = &self.parts;
-        // Others come when they are here.
-        let owns: BTreeSet<u16> = assigned.intersection(&engine.held()).copied().collect();
+        // Others come when they are here; those that there should not be are refused.
+        let (held, slices) = (engine.held(), engine.slices());
+        let owns: BTreeSet<u16> =
+            assigned.into_iter().filter(|slice| held.contains(slice) || *slice >= slices).collect();
         let owned = controller.owned().borrow().clone();
         let mut outcome = Ok(());
         if owned != owns || controller.leads() != owns.contains(&0) {

@@ -70,17 +70,21 @@ impl Server {
         let ports = Ports::bind(&config).await?;
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
-        let (log, member, slices) = join(&config, &data_dir, &ports).await?;
+        let (log, slices) = open_its_log(&config, &data_dir).await?;
         data_dir.check_slices(slices)?;
         restore::remove(&data_dir.rebuild())?;
-        let holds_all = config.query_only || slices == 1;
-        let given = if config.query_only { BTreeSet::new() } else { first_share(&member, slices).await };
-        let share = if holds_all { (0..slices).collect() } else { given };
+        // Of several slices too: what is missing before a node may let go of some is in decision 0026.
+        let holds_all = true;
+        let share = (0..slices).collect();
         // Who owns the work is decided when everything is there.
         let options = EngineOptions { clock: config.clock, role: Role::Follower, ..EngineOptions::default() };
         let checkpoints = config.checkpoints.clone();
         let opener = Arc::new(Opener { data_dir: data_dir.clone(), log: log.clone(), slices, options, checkpoints });
         let (catalog, opened, state_is_new) = open_share(&opener, &share, &config).await?;
+        let member = join(log.clone(), &data_dir, &ports).await?;
+        if !config.query_only {
+            first_share(&member, slices).await;
+        }
 
         let (states, engine) = (States::of_none(slices), EngineHandle::of_none(slices));
         let (run_log, run_writer) = if config.query.run_log {
@@ -262,25 +266,22 @@ impl Ports {
     }
 }
 
-type Joined = (Arc<dyn EventLog>, Arc<dyn Member>, u16);
-
-/// The log, this node's place in its group, and how many slices there are.
-async fn join(config: &Config, data_dir: &DataDir, ports: &Ports) -> Result<Joined> {
-    let (directory, log_config) = (data_dir.log(), config.log.clone());
-    let place = match ports.control_addr {
-        Some(addr) => Some(thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{addr}") }),
-        None => None,
-    };
+/// The log, and how many slices it has.
+async fn open_its_log(config: &Config, data_dir: &DataDir) -> Result<(Arc<dyn EventLog>, u16)> {
+    let (directory, log_config, query_only) = (data_dir.log(), config.log.clone(), config.query_only);
     blocking(move || {
         let log = open_log(log_config, &directory)?;
-        let slices = if place.is_some() { log.slices()? } else { wait_for_slices(log.as_ref())? };
-        let member: Arc<dyn Member> = match place {
-            Some(place) => log.join(place)?.into(),
-            None => Arc::new(Onlooker::default()),
-        };
-        Ok((log, member, slices))
+        let slices = if query_only { wait_for_slices(log.as_ref())? } else { log.slices()? };
+        Ok((log, slices))
     })
     .await
+}
+
+/// This node's place in the group that shares the work.
+async fn join(log: Arc<dyn EventLog>, data_dir: &DataDir, ports: &Ports) -> Result<Arc<dyn Member>> {
+    let Some(addr) = ports.control_addr else { return Ok(Arc::new(Onlooker::default())) };
+    let place = thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{addr}") };
+    blocking(move || Ok(log.join(place)?.into())).await
 }
 
 /// The catalog and these slices, restored where there is nothing; and whether the state of one of them is new.
