@@ -63,8 +63,14 @@ def share(servers) -> bool:
 
 def owner_of(servers):
     """The one that leads, as soon as one does."""
-    wait_until(lambda: any(owns(server) for server in servers))
-    return next(server for server in servers if owns(server))
+    leading: list = []
+
+    def found() -> bool:
+        leading[:] = [server for server in servers if owns(server)]
+        return bool(leading)
+
+    wait_until(found)
+    return leading[0]
 
 
 def commit_of(server) -> str:
