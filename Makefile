@@ -29,16 +29,21 @@ RUST_TESTS := --config tools/tests.toml --release $(RUST_CRATES)
 # The test programs are compiled with clippy (tools/clippy), where the toolchain carries it.
 CLIPPY := $(if $(shell cargo clippy --version 2>/dev/null),RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/tools/clippy/rustc)
 RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(RUST_TESTS) $(SKIP_RUST)
-# The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py).
-RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+# The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py). What is skipped, such
+# as full disks where the system refuses mount namespaces, is told at the end (-rs).
+RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -rs -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
 
-.PHONY: help deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
+.PHONY: help deps test-deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 deps: ## system packages and the virtual environment, where missing
-	@KAFKA=$(KAFKA) tools/bootstrap.sh $(VENV)
+	@tools/bootstrap.sh $(VENV)
+
+# What starts the servers of tests and benches; after `deps`, for apt takes one at a time.
+test-deps: deps
+	@tools/bootstrap.sh $(VENV) $(if $(filter off,$(KAFKA)),,kafka) postgres
 
 install: deps ## the thyme command in .venv/bin (release build)
 	@tools/install.sh $(VENV)
@@ -46,14 +51,16 @@ install: deps ## the thyme command in .venv/bin (release build)
 serve: install ## a server on loopback, data in ./.thyme
 	@$(VENV)/bin/thyme serve
 
-demo: install ## the main job on 336,776 real flights
+demo: install ## the main job on a year of real flights (336,776, of which 328,521 left)
 	@tools/install.sh $(VENV) demo
 	@$(PYTHON) python/examples/flights/demo.py
 
 kafka: deps ## a Kafka broker on a free port, in the foreground
+	@tools/bootstrap.sh $(VENV) kafka
 	@tools/kafka.sh run $(KAFKA_PORT)
 
 postgres: deps ## a PostgreSQL server on a free port, in the foreground
+	@tools/bootstrap.sh $(VENV) postgres
 	@tools/postgres.sh run $(POSTGRES_PORT)
 
 test: lint ## everything (KAFKA=off: without the tests that need a Kafka broker)
@@ -65,7 +72,7 @@ lint: deps ## formatting, clippy, proto lint
 	@$(if $(CLIPPY),,echo "note: this toolchain has no clippy, lints are not checked")
 	$(CLIPPY) cargo build --tests $(RUST_TESTS)
 
-test-rust: deps ## Rust tests
+test-rust: test-deps ## Rust tests
 	@tools/s3.sh $(VENV)
 	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
 	$(RUN_RUST)
@@ -73,7 +80,7 @@ test-rust: deps ## Rust tests
 test-python: test-wheel ## Python tests (SDK, CLI, server end to end, examples)
 	$(RUN_PYTHON)
 
-test-wheel: install
+test-wheel: test-deps install
 	@tools/s3.sh $(VENV)
 	@tools/install.sh $(VENV) test
 	@tools/install.sh $(VENV) demo
@@ -83,7 +90,7 @@ check: deps ## quick: compiles, formatted, unit tests of the domain
 	cargo check --release $(RUST_CRATES)
 	cargo test --release -p thyme-core --quiet
 
-bench: install ## the measures of benches/README.md, one JSON line each
+bench: test-deps install ## the measures of benches/README.md, one JSON line each
 	@tools/install.sh $(VENV) demo
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
 
@@ -92,7 +99,7 @@ soak: test-wheel ## the long forms of the property, kill and parity tests
 	THYME_SOAK=1 PROPTEST_CASES=10000 $(RUN_RUST)
 	THYME_SOAK=1 $(RUN_PYTHON)
 
-crash: install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)
+crash: test-deps install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)
 	@tools/install.sh $(VENV) test
 	@tools/kafka.sh fetch
 	@$(PYTHON) integration/crash.py

@@ -188,6 +188,7 @@ def main() -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     sys.path[0] = request["cwd"]
+    sys.path[1:1] = [entry for entry in request["env"].get("PYTHONPATH", "").split(os.pathsep) if entry]
     sys.argv = ["thyme", *request["arguments"]]
     command()
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
@@ -127,6 +128,11 @@ class Server:
             return 0
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
+
+    def lose_state(self) -> None:
+        """Of all slices; the server must be stopped."""
+        for state in (self.directory / "data").glob("state*"):
+            shutil.rmtree(state)
 
     def client(self, retry_for: float = 10.0) -> Client:
         return Client(f"http://{self.queries}", f"http://{self.control}", retry_for=retry_for)

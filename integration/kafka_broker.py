@@ -13,6 +13,7 @@ class Broker(Script):
         missing = "no Kafka broker; `make test KAFKA=off` leaves these tests out"
         super().__init__([*inside, TOOLS / "kafka.sh", "serve", "0", *properties], missing)
 
-    def log(self, prefix: str) -> dict[str, str]:
-        """The setting of a server whose log is here."""
-        return {"THYME_LOG__URL": f"kafka://{self.address}/{prefix}"}
+    def log(self, prefix: str, slices: int = 1) -> dict[str, str]:
+        """The settings of a server whose log is here; one slice is what a new log has without a setting."""
+        url = {"THYME_LOG__URL": f"kafka://{self.address}/{prefix}"}
+        return url if slices == 1 else {**url, "THYME_LOG__SLICES": str(slices)}

@@ -79,6 +79,7 @@ MUTANTS = [
         f"{ENGINE}/engine.rs",
         """            let mut producer = self.log.producer(&self.options.transactional_id())?;
             pass(Point::Fenced)?;
+            self.check_note(producer.as_mut())?;
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
             }
@@ -210,6 +211,13 @@ MUTANTS = [
         "((foreign.log_id, foreign.partition), foreign.next)",
         "((foreign.log_id, foreign.partition), foreign.next.max(u64::MAX))",
         test=("slices", "--", "slices_leave_out_what_was_erased"),
+    ),
+    Mutant(
+        "an owner does not look at what its successor has noted",
+        f"{ENGINE}/notes.rs",
+        "if noted > self.number {",
+        "if noted > u64::MAX - 1 {",
+        test=("slices", "--", "an_owner_of_an_earlier_deployment_sends_nothing"),
     ),
     Mutant(
         "a position is applied where one slice has it",

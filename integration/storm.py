@@ -119,6 +119,8 @@ class Goal:
     kills: int
     broker_kills: int
     pauses: int
+    # Of the work, which the servers share.
+    slices: int = 1
 
 
 @dataclass
@@ -220,8 +222,8 @@ class Storm:
     def _server(self, name: str) -> Server:
         folder = self.directory / name
         folder.mkdir()
-        log, catalog = f"kafka://{self.broker.address}/{PREFIX}", self.postgres.url()
-        self.servers.append(Server(folder, env={"THYME_LOG__URL": log, "THYME_CATALOG__URL": catalog}))
+        log, catalog = self.broker.log(PREFIX, self.goal.slices), self.postgres.url()
+        self.servers.append(Server(folder, env={**log, "THYME_CATALOG__URL": catalog}))
         return self.servers[-1]
 
     def run(self) -> None:
@@ -430,9 +432,11 @@ def main() -> int:
     options.add_argument("--kills", type=int, default=110)
     options.add_argument("--broker-kills", type=int, default=10)
     options.add_argument("--pauses", type=int, default=10)
+    options.add_argument("--slices", type=int, default=1)
     options.add_argument("--seed", type=int, default=11)
     given = options.parse_args()
-    found = run(Goal(given.events, given.kills, given.broker_kills, given.pauses), given.seed)
+    goal = Goal(given.events, given.kills, given.broker_kills, given.pauses, given.slices)
+    found = run(goal, given.seed)
     print(json.dumps(found))
     return 1 if found["lost"] or found["doubled"] or found["faults"] else 0
 

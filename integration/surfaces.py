@@ -26,6 +26,14 @@ def http(url: str, body: object = None) -> tuple[int, dict[str, object]]:
         return error.code, problem
 
 
+def metrics(address: str) -> dict[str, float]:
+    """The samples of `/metrics`, by name and labels as they are written there."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=30) as response:
+        lines = response.read().decode().splitlines()
+    samples = [line.rpartition(" ") for line in lines if line and not line.startswith("#")]
+    return {name: float(value) for name, _, value in samples}
+
+
 def _descriptor(command: dict[str, object]) -> flight.FlightDescriptor:
     return flight.FlightDescriptor.for_command(json.dumps(command).encode())
 

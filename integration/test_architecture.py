@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 
@@ -93,3 +96,21 @@ def test_failpoints_are_for_tests():
 
 def test_the_domain_knows_no_runtime():
     assert dependencies()["thyme-core"] & {"tokio", "tonic", "prost", "rocksdb", "axum"} == set()
+
+
+@pytest.mark.parametrize(
+    ("target", "servers"),
+    [
+        *((target, set()) for target in ("install", "serve", "demo", "lint", "check")),
+        *((target, {target}) for target in ("kafka", "postgres")),
+        *((target, {"kafka", "postgres"}) for target in ("test", "bench", "soak", "crash")),
+    ],
+)
+def test_only_tests_and_benches_install_servers(target, servers):
+    """Who wants to use it needs no Java, no Maven and no PostgreSQL."""
+    # What the make above these tests was told is not for this one.
+    env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "KAFKA")}
+    done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True, env=env)
+    calls = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("tools/bootstrap.sh ")]
+    assert calls
+    assert {word for call in calls for word in call[1:]} == servers

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal, localcontext
 
 from harness import wait_until
-from test_kafka_nodes import owner_of, owns
+from test_kafka_nodes import both, owner_of, owns, share
 from thyme import positions
 
 FEATURES = """
@@ -211,9 +211,11 @@ def test_answers_are_those_of_a_brute_force_over_both(make_server):
         check(client, sent, chance)
 
 
-def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server):
-    env = {**broker.log("chain"), "THYME_CATALOG__URL": postgres.fresh()}
+@both
+def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server, slices):
+    env = {**broker.log(f"chain{slices}", slices), "THYME_CATALOG__URL": postgres.fresh()}
     servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    wait_until(lambda: share(servers))
     done = owner_of(servers).commit(FEATURES)
     assert done.returncode == 0, done.stderr
     chance = random.Random(23)
@@ -241,8 +243,7 @@ def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server):
     # From the start of the log, with the rows that are there.
     owner = owner_of(servers)
     owner.stop()
-    for file in sorted((owner.directory / "data" / "state").rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
+    owner.lose_state()
     owner.start()
     owner.wait_ready()
     with owner.client(retry_for=180) as client:

@@ -22,6 +22,9 @@ def test_the_first_flights_of_the_year(tmp_path):
     command = [sys.executable, str(DEMO), "--flights", "6000", "--folder", str(tmp_path / "demo")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "✓ 6 of 6 runs are on record under the ids shown" in done.stdout
+    next_steps = done.stdout.partition("What to try next")[2]
+    assert next_steps.index("/bin/activate") < next_steps.index("$ thyme "), "the command is not on the PATH yet"
     result = json.loads(done.stdout.splitlines()[-1])
     assert list(result) == FIELDS
     assert result["parity_differences"] == result["restart_differences"] == result["late_dropped"] == 0

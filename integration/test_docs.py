@@ -1,4 +1,4 @@
-"""Every example of the README and the guides runs, in the order of its page, against a server of the page's own.
+"""Every example of the README, the guides and the semantics runs, in the order of its page, each page with a server.
 
 A `python` block whose first line is a comment with a file name is that file; any other runs as a script. In a `console`
 block the lines after `$ ` run in a shell, and what stands below one must appear in what it prints (`…` stands for
@@ -19,7 +19,7 @@ import pytest
 from harness import Server
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "semantics.md", *sorted((ROOT / "docs" / "guide").glob("*.md"))]
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_NAME = re.compile(r"^# ([\w./-]+\.\w+)$")
 # What the test itself has done: it has a server, and a `thyme` command.

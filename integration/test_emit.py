@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from harness import wait_until
 from load import Load, check_rows
 from shop import SOURCE
-from test_kafka_nodes import owner_of, owns
+from test_kafka_nodes import both, owner_of, owns, share
 
 EMITTING = SOURCE.replace(
     "@dataset(index=True, version=1)\nclass UserStats", "@dataset(index=True, version=1, emit=True)\nclass UserStats"
@@ -84,9 +84,11 @@ def check(partitions, sent) -> None:
     assert there == sorted(amounts), "an event without a row, or with two"
 
 
-def test_each_row_is_there_once_whichever_server_dies(broker, postgres, make_server):
-    env = {**broker.log("emitted"), "THYME_CATALOG__URL": postgres.fresh()}
+@both
+def test_each_row_is_there_once_whichever_server_dies(broker, postgres, make_server, slices):
+    env = {**broker.log(f"emitted{slices}", slices), "THYME_CATALOG__URL": postgres.fresh()}
     servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    wait_until(lambda: share(servers))
     done = owner_of(servers).commit(EMITTING)
     assert done.returncode == 0, done.stderr
     # A few rows at a time, so that a brute force over all of them is soon done.
@@ -109,15 +111,14 @@ def test_each_row_is_there_once_whichever_server_dies(broker, postgres, make_ser
     load.finish(timeout=300)
     load.check()
 
-    topic = f"emitted.{TOPIC}"
+    topic = f"emitted{slices}.{TOPIC}"
     wait_until(lambda: sum(map(len, read_all(broker.address, topic))) >= len(load.sent))
     check(read_all(broker.address, topic), load.sent)
 
     # Nothing is written again by who builds its state from the start of the log.
     owner = owner_of(servers)
     owner.stop()
-    for file in sorted((owner.directory / "data" / "state").rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
+    owner.lose_state()
     owner.start()
     wait_until(lambda: any(owns(server) for server in servers))
     check_rows(servers[1], load.sent, load.position)

@@ -12,13 +12,15 @@ import pytest
 from harness import SOAK
 from load import Load, check_rows
 from shop import SOURCE, USERS, rows
+from test_kafka_nodes import both
 from thyme import errors
 
 ROUNDS = 20 if SOAK else 2
 
 
-def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(broker, make_server):
-    server = make_server(env=broker.log("killed")).start()
+@both
+def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(broker, make_server, slices):
+    server = make_server(env=broker.log(f"killed{slices}", slices)).start()
     done = server.commit(SOURCE)
     assert done.returncode == 0, done.stderr
     chance = random.Random(11)
@@ -36,8 +38,7 @@ def test_nothing_is_lost_or_doubled_when_server_and_broker_are_killed(broker, ma
     load.check()
     # The state is lost; the log is not.
     server.stop()
-    for file in sorted((server.directory / "data" / "state").rglob("*"), reverse=True):
-        file.rmdir() if file.is_dir() else file.unlink()
+    server.lose_state()
     server.start()
     load.check()
     server.stop()

@@ -1,9 +1,11 @@
-"""Several servers on one Kafka log and one PostgreSQL catalog: one owns the work, others follow, any may be lost."""
+"""Several servers on one Kafka log and one PostgreSQL catalog: they share the work, one leads, any may be lost."""
 
 from __future__ import annotations
 
 import random
+import re
 import shutil
+import urllib.request
 
 import pytest
 
@@ -14,6 +16,8 @@ from thyme import errors
 from thyme.client import Client
 
 ROUNDS = 12 if SOAK else 2
+# Of the work on the log: what is so without a setting, and what servers can share.
+both = pytest.mark.parametrize("slices", [1, 4])
 # Another feature; the build of it is a new commit.
 CHANGED = SOURCE.replace('n_1h=Count(window="1h")', 'n_1h=Count(window="90m")').replace(
     "@pipeline(version=1)", "@pipeline(version=2)"
@@ -21,9 +25,15 @@ CHANGED = SOURCE.replace('n_1h=Count(window="1h")', 'n_1h=Count(window="90m")').
 
 
 @pytest.fixture
-def make_node(broker, postgres, make_server, request):
+def slices() -> int:
+    return 1
+
+
+@pytest.fixture
+def make_node(broker, postgres, make_server, slices, request):
     """Servers that share a log and a catalog, not started yet."""
-    env = {**broker.log(request.function.__name__), "THYME_CATALOG__URL": postgres.fresh()}
+    prefix = f"{request.function.__name__}.{slices}"
+    env = {**broker.log(prefix, slices), "THYME_CATALOG__URL": postgres.fresh()}
     return lambda name: make_server(name, env=env)
 
 
@@ -33,14 +43,34 @@ def asking(replica, other, retry_for: float = 30) -> Client:
 
 
 def owns(server) -> bool:
+    """Whether it leads: takes commits."""
     with server.client() as client:
-        return "engine" in client.status()["roles"]
+        return "control" in client.status()["roles"]
+
+
+def slices_of(server) -> int:
+    """How many slices of the work it owns."""
+    with urllib.request.urlopen(f"http://{server.queries}/metrics", timeout=30) as answer:
+        found = re.search(r"^thyme_slices_owned (\d+)", answer.read().decode(), re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def share(servers) -> bool:
+    """Whether each has its share of the slices; of a single one there is no more to have."""
+    owned = [slices_of(server) for server in servers]
+    return sum(owned) == servers[0].status()["slices"] and max(owned) - min(owned) <= 1
 
 
 def owner_of(servers):
-    """The one that owns the work, as soon as one does."""
-    wait_until(lambda: any(owns(server) for server in servers))
-    return next(server for server in servers if owns(server))
+    """The one that leads, as soon as one does."""
+    leading: list = []
+
+    def found() -> bool:
+        leading[:] = [server for server in servers if owns(server)]
+        return bool(leading)
+
+    wait_until(found)
+    return leading[0]
 
 
 def commit_of(server) -> str:
@@ -49,16 +79,22 @@ def commit_of(server) -> str:
         return client.query("UserFeatures", USERS[0]).commit_id
 
 
-def test_one_owns_the_work_and_the_others_answer_alike(make_node):
+@both
+def test_nodes_share_the_work_and_answer_alike(make_node, slices):
     first, second, replica = make_node("first"), make_node("second"), make_node("replica")
     first.start()
-    assert owns(first)
+    assert owns(first) and slices_of(first) == slices
     second.start()
     replica.start("--role", "query")
-    assert not owns(second)
+    wait_until(lambda: share([first, second]))
+    assert slices_of(replica) == 0
+    # From here on the first leads. (A single slice stays where it was.)
+    if slices > 1 and owns(second):
+        first, second = second, first
+    wait_until(lambda: owns(first))
 
     refused = second.commit(SOURCE)
-    assert refused.returncode != 0 and "does not own the work" in refused.stderr, refused.stderr
+    assert refused.returncode != 0 and "does not lead" in refused.stderr, refused.stderr
     assert first.control in refused.stderr, "it names the owner"
     done = first.commit(SOURCE)
     assert done.returncode == 0, done.stderr
@@ -96,20 +132,23 @@ def test_one_owns_the_work_and_the_others_answer_alike(make_node):
         assert asked == other.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
 
 
-def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(make_node):
+@both
+def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(make_node, slices):
     servers = [make_node("first").start(), make_node("second").start()]
-    assert servers[0].commit(SOURCE).returncode == 0
-    wait_until(lambda: _answers(servers[1]))
+    wait_until(lambda: share(servers))
+    assert owner_of(servers).commit(SOURCE).returncode == 0
+    wait_until(lambda: all(map(_answers, servers)))
     load = Load(servers[1], random.Random(5), retry_for=180)
     for number in range(ROUNDS):
         owner = owner_of(servers)
         load.pause(0.5, 1.5)
         owner.kill()
         if number % 2 == 0 and owner is not load.server:
-            # It stays away until another has taken over, which then keeps the work.
-            wait_until(lambda: owns(load.server))
+            # It stays away until the other has taken over its slices, and gets a share again when it is back.
+            wait_until(lambda: owns(load.server) and slices_of(load.server) == slices)
             owner.start()
-            assert not owns(owner)
+            wait_until(lambda: share(servers))
+            assert slices > 1 or not owns(owner)
         else:
             # Back within the session timeout it keeps what it had; on a slow machine it may be too late.
             owner.start()
@@ -118,6 +157,7 @@ def test_a_lost_owner_is_replaced_and_nothing_is_lost_or_doubled(make_node):
     for server in servers:
         check_rows(server, load.sent, load.position)
         assert server.data("rebuild")["equal"]
+    wait_until(lambda: share(servers))
     done = owner_of(servers).commit(CHANGED)
     assert done.returncode == 0, done.stderr
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 import urllib.request
+from datetime import datetime, timezone
 
 import pytest
 
+from surfaces import metrics
 from thyme.errors import FailedPreconditionError, NotFoundError
 
 SOURCE = """
@@ -92,6 +94,36 @@ def test_each_kind_is_listed_with_reason_place_and_row(meters):
     assert "late, arrived" in shown
     assert "dead_letter, arrived" in shown
     assert "source file: waiting, 0 rows, 1 rejected" in meters.run("inspect", "Line").stdout
+
+
+def test_metrics_count_them(meters):
+    row = {"meter": 7, "ts": "2026-01-15T12:00:00Z", "level": 1.5}
+    with meters.client() as client:
+        for event_id in ("a", "b", "a"):
+            client.log("Reading", [row], event_ids=[event_id])
+        client.log("Reading", [{**row, "ts": "2026-01-15T10:59:59Z"}, {**row, "ts": "2999-01-01T00:00:00Z"}])
+        client.log("Reading", [{**row, "level": "high"}])
+        while counts(client, "Reading")["dead_letters"] < 1 or not client.rejected("Line"):
+            time.sleep(0.02)
+        for _ in range(3):
+            client.lookup("MeterStats", 7)
+    for address in (meters.control, meters.queries):
+        shown = metrics(address)
+        place = '{dataset="Reading",topic="Reading.v1",partition="0"}'
+        assert shown[f"thyme_events_accepted_total{place}"] == 2
+        assert shown[f"thyme_events_duplicate_total{place}"] == 1
+        assert shown[f"thyme_events_late_dropped_total{place}"] == 1
+        assert shown[f"thyme_events_rejected_total{place}"] == 1
+        assert shown[f"thyme_watermark_seconds{place}"] == datetime(2026, 1, 15, 11, tzinfo=timezone.utc).timestamp()
+        assert shown[f"thyme_lag_records{place}"] == 0
+        assert shown['thyme_ingest_appended_rows_total{dataset="Reading"}'] == 5
+        assert shown['thyme_ingest_rejected_rows_total{dataset="Reading"}'] == 1
+        assert shown['thyme_source_rejected_rows_total{dataset="Line"}'] == 1
+        assert shown['thyme_pipeline_rows_accepted_total{pipeline="MeterStats.compute@1"}'] == 2
+        assert shown['thyme_query_duration_seconds_count{kind="lookup"}'] == 3
+        # The place of the source's row in its own log is not read by anybody; a tick takes several records or one.
+        assert shown["thyme_tick_records_total"] == 6
+        assert 1 <= shown["thyme_tick_duration_seconds_count"] <= 6
 
 
 def test_an_erase_clears_them(meters):

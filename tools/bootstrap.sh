@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Installs what is missing: Debian packages for the build, and the virtual environment. Asks nothing; says what it does.
+# bootstrap.sh VENV [kafka] [postgres]: installs what is missing: Debian packages for the build, those that start a Kafka broker or a
+# PostgreSQL server where asked to (tests and benches do), and the virtual environment. Asks nothing; says what it does.
 set -euo pipefail
 venv="$1"
+servers=" ${*:2} "
 
 missing=()
 command -v clang >/dev/null || missing+=(clang)
@@ -11,17 +13,16 @@ command -v curl >/dev/null || missing+=(curl)
 # librdkafka is built from source, with the static library of OpenSSL
 command -v make >/dev/null || missing+=(make)
 ls /usr/lib/*/libcrypto.a >/dev/null 2>&1 || missing+=(libssl-dev)
-# the Kafka broker of the tests
-if [ "${KAFKA:-on}" != off ]; then
+if [[ "$servers" == *" kafka "* ]]; then
   command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
   command -v mvn >/dev/null || missing+=(maven)
 fi
-# the PostgreSQL of the tests; without a cluster of the system's own, which would take memory and the port
-if ! ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 && ! command -v initdb >/dev/null; then
-  missing+=(postgresql)
+if [[ "$servers" == *" postgres "* ]]; then
+  # without a cluster of the system's own, which would take memory and the port
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing+=(postgresql)
+  command -v setpriv >/dev/null || missing+=(util-linux)
+  command -v ps >/dev/null || missing+=(procps)
 fi
-command -v setpriv >/dev/null || missing+=(util-linux)
-command -v ps >/dev/null || missing+=(procps)
 python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if [ ${#missing[@]} -gt 0 ]; then
   echo "== installing packages: ${missing[*]}"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import platform
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -11,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer, Refusal
+from test_export import Doubling
 
 from thyme import _proto
 from thyme.calls import timestamp
@@ -32,6 +35,7 @@ def server():
         "ListSources": lambda _: _proto.ListSourcesResponse(sources=[source("failed", "cannot reach PostgreSQL")]),
         "TestSource": tried_source,
         "PauseSource": lambda request: _proto.PauseSourceResponse(source=paused(request.dataset)),
+        "ResumeSource": lambda request: _proto.ResumeSourceResponse(source=paused(request.dataset, "running")),
         "ResetSource": lambda request: _proto.ResetSourceResponse(source=paused(request.dataset)),
         "ListRejected": rejected,
         "GetFeatures": features,
@@ -40,6 +44,7 @@ def server():
         "Explain": explain,
         "Ingest": ingest,
         "Commit": commit,
+        "GetCommit": get_commit,
         "Plan": lambda _: _proto.PlanResponse(plan=plan()),
         "ListQueryRuns": runs,
         "GetQueryRun": lambda request: _proto.GetQueryRunResponse(run=run(request.id)),
@@ -79,8 +84,8 @@ def status(_):
             _proto.FeedStatus(dataset="UserStats", topic="UserStats.v1.compute.v1.by.user", emit_lag=4, lag=9),
             _proto.FeedStatus(dataset="UserStats", topic="UserStats.v1.compute.v1.by.city", lag=9),
         ],
-        roles=["control", "ingest", "engine", "query"], trouble="the disk of the state directory is full",
-        data_dir=".thyme", checkpoints=_proto.CheckpointStatus(
+        roles=["control", "ingest", "engine", "query"], slices=4, owned_slices=[0, 2], held_slices=[0, 2, 3],
+        trouble="the disk of the state directory is full", data_dir=".thyme", checkpoints=_proto.CheckpointStatus(
             url="s3://bucket/shop", number=7, taken_at=NOON, age_seconds=12.0, size_bytes=4096, uploaded_bytes=1024,
             duration_seconds=0.5, failures=2, trouble="the store cannot be reached", unusable=["checkpoint 8"],
             compared=6,
@@ -100,10 +105,10 @@ def tried_source(request):
     return _proto.TestSourceResponse(rows_json=rows[: request.limit], rejected=[unfit], has_more=True)
 
 
-def paused(dataset):
+def paused(dataset, state="paused"):
     if dataset != "Order":
         raise Refusal(5, f"unknown dataset '{dataset}'", "not_found", "dataset", "did you mean 'Order'?")
-    return source("paused")
+    return source(state)
 
 
 def rebuild(_):
@@ -149,6 +154,7 @@ def pipelines(_):
     found = _proto.PipelineInfo(
         name="UserStats.compute", version=2, dataset="UserStats", input="Order", group_by=["user_id"],
         aggregates=aggregates, lag=5,
+        counts=_proto.PipelineCounts(accepted=5, filtered=3, null_key=2, warnings=1),
     )  # fmt: skip
     return _proto.ListPipelinesResponse(pipelines=[found])
 
@@ -215,9 +221,31 @@ def plan():
 
 
 def commit(request):
-    assert json.loads(request.definitions_json)["format"] == 1
-    found = None if request.dry_run else _proto.CommitInfo(id="c1", state=2)
-    return _proto.CommitResponse(commit=found, plan=plan())
+    definitions = json.loads(request.definitions_json)
+    assert definitions["format"] == 1
+    if request.dry_run:
+        return _proto.CommitResponse(plan=plan())
+    if "Visit" in [dataset["name"] for dataset in definitions["datasets"]]:
+        return _proto.CommitResponse(commit=building(5), plan=plan())
+    if request.remove:
+        changes = [_proto.PlanChange(kind=4, object="dataset", name=name) for name in request.remove]
+        states = [_proto.PlanState(action=3, name="UserStats.compute@2")]
+        removed = _proto.PlanInfo(changes=changes, states=states)
+        return _proto.CommitResponse(commit=_proto.CommitInfo(id="c1", state=2), plan=removed)
+    return _proto.CommitResponse(commit=_proto.CommitInfo(id="c1", state=2), plan=plan())
+
+
+def building(done):
+    build = _proto.BuildProgress(pipeline="VisitStats.compute@1", done_records=done, total_records=9_000)
+    return _proto.CommitInfo(id="c2", state=1, builds=[build])
+
+
+POLLED = itertools.cycle([building(6_000), _proto.CommitInfo(id="c2", state=2)])
+
+
+def get_commit(request):
+    assert request.id == "c2"
+    return _proto.GetCommitResponse(commit=next(POLLED))
 
 
 def run(run_id):
@@ -259,6 +287,7 @@ def events(_):
 def check(name: str, done: subprocess.CompletedProcess[str], tmp_path: Path) -> None:
     text = f"exit {done.returncode}\n--- stdout\n{done.stdout}--- stderr\n{done.stderr}"
     text = text.replace(str(tmp_path), "DIR").replace(sys.prefix, "PREFIX")
+    text = text.replace(platform.python_version(), "PYTHON")
     snapshot = SNAPSHOTS / f"{name}.txt"
     if os.environ.get("THYME_UPDATE_SNAPSHOTS"):
         snapshot.write_text(text, encoding="utf-8")
@@ -276,6 +305,7 @@ class Order:
 """
 FILES = {
     "features.py": FEATURES,
+    "visits.py": FEATURES.replace("Order", "Visit"),
     "broken.py": FEATURES + "    price: complex\n",
     "missing.py": "import no_such_package\n",
     "syntax.py": "def broken(:\n",
@@ -284,6 +314,7 @@ FILES = {
     '{"user_id": "u3", "ts": "2024-01-15T12:00:00Z", "amount": "much"}\n',
     "orders.csv": "user_id,ts,amount\nu1,2024-01-15 12:00:00,1.5\nu2,2024-01-15,\nu3,2024-01-15,much\n",
     "good.csv": "user_id,ts,amount\nu1,2024-01-15 12:00:00,1.5\n",
+    "spine.csv": "uid,number,timestamp\nu1,1,2024-01-15T12:00:00Z\nu2,20,2024-01-15T12:00:00Z\n",
     "strange.xyz": "",
 }
 COMMANDS = {
@@ -308,6 +339,7 @@ COMMANDS = {
     "query-unreachable": ["query", "UserFeatures", "-e", "u1", "--control-url", "http://127.0.0.1:1"],
     "lookup": ["lookup", "Order", "-e", "u1"],
     "lookup-json": ["lookup", "Order", "-e", "u1", "--json"],
+    "lookup-nobody": ["lookup", "Order", "-e", "nobody"],
     "lookup-nobody-json": ["lookup", "Order", "-e", "nobody", "--json"],
     "explain": ["explain", "UserFeatures", "-e", "u1"],
     "explain-json": ["explain", "UserFeatures", "-e", "u1", "--json"],
@@ -319,6 +351,11 @@ COMMANDS = {
     "commit": ["commit", "features.py"],
     "commit-json": ["commit", "features.py", "--json"],
     "commit-module": ["commit", "-m", "features"],
+    "commit-building": ["commit", "visits.py"],
+    "commit-building-json": ["commit", "visits.py", "--json"],
+    "commit-no-wait": ["commit", "visits.py", "--no-wait"],
+    "commit-no-wait-json": ["commit", "visits.py", "--no-wait", "--json"],
+    "commit-remove": ["commit", "--remove", "UserStats", "--remove", "Order"],
     "commit-dry-run": ["commit", "features.py", "--dry-run"],
     "commit-plan": ["commit", "features.py", "--plan"],
     "commit-output": ["commit", "features.py", "--output", "-"],
@@ -338,6 +375,8 @@ COMMANDS = {
     "logs-json": ["logs", "--json"],
     "inspect": ["inspect"],
     "inspect-dataset": ["inspect", "Order"],
+    "inspect-pipeline": ["inspect", "UserStats.compute"],
+    "inspect-pipeline-json": ["inspect", "UserStats.compute", "--json"],
     "inspect-featureset": ["inspect", "UserFeatures"],
     "serve-role-of-its-own": ["serve", "--role", "engine"],
     "serve-role-unknown": ["serve", "--role", "querry"],
@@ -347,7 +386,22 @@ COMMANDS = {
     "sources-test-json": ["sources", "test", "Order", "--json"],
     "sources-pause": ["sources", "pause", "Order"],
     "sources-pause-json": ["sources", "pause", "Order", "--json"],
+    "sources-resume": ["sources", "resume", "Order"],
+    "sources-resume-json": ["sources", "resume", "Order", "--json"],
     "sources-reset-unknown": ["sources", "reset", "Ordr"],
+    "version": ["version"],
+    "version-json": ["version", "--json"],
+    "query-offline-no-file": ["query-offline", "UserFeatures", "--input", "nothing.csv", "-o", "out.csv"],
+    "query-offline-no-key": [
+        "query-offline",
+        "Plane",
+        "--input",
+        "spine.csv",
+        "--entity-column",
+        "uid",
+        "-o",
+        "out.csv",
+    ],
     "init": ["init", "shop"],
     "init-again": ["init", "."],
 }
@@ -358,6 +412,38 @@ def test_output(name, thyme, tmp_path):
     for file, content in FILES.items():
         (tmp_path / file).write_text(content, encoding="utf-8")
     check(name, thyme(*COMMANDS[name]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("query-offline", ["-o", "out.csv"]),
+        ("query-offline-json", ["-o", "out.csv", "--json"]),
+        ("query-offline-stdout", ["-o", "-"]),
+    ],
+)
+def test_output_of_an_export(name, more, thyme, tmp_path):
+    (tmp_path / "spine.csv").write_text(FILES["spine.csv"], encoding="utf-8")
+    exporting = Doubling()
+    try:
+        url = ["--url", f"http://127.0.0.1:{exporting.port}"]
+        check(name, thyme("query-offline", "UserFeatures", "--input", "spine.csv", *more, *url), tmp_path)
+    finally:
+        exporting.shutdown()
+    if "out.csv" in more:
+        written = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
+        assert [line.replace('"', "") for line in written[:1]] == ["uid,number,timestamp,twice"]
+        assert [line.rpartition(",")[2] for line in written[1:]] == ["2", "40"]
+
+
+def test_what_a_commit_is_told_travels(thyme, server, tmp_path):
+    (tmp_path / "visits.py").write_text(FILES["visits.py"], encoding="utf-8")
+    polls = len(server.requests("GetCommit"))
+    told = ["--supersede", "--message", "visits too", "--remove", "Old", "--no-wait"]
+    assert thyme("commit", "visits.py", *told).returncode == 0
+    request = server.requests("Commit")[-1]
+    assert (request.supersede, request.message, list(request.remove)) == (True, "visits too", ["Old"])
+    assert len(server.requests("GetCommit")) == polls, "it does not wait"
 
 
 def test_help_lists_every_command(thyme):

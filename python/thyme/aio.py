@@ -66,7 +66,7 @@ class AsyncClient:
         features: Sequence[Any] | None = None,
         at_least: str | None = None,
     ) -> ThymeResult:
-        """Features of many keys on one snapshot, one row per key, in order. `keys`: scalars, dicts, or columns."""
+        """Features of many keys, each of one moment, one row per key, in order. `keys`: scalars, dicts, or columns."""
         when = When(ts, known_at, exclusive, at_least)
         return await self._walk(self._operations.query_batch(featureset, keys, when, inputs, features))
 

@@ -108,7 +108,7 @@ def query(shape: Shape, key: Any, when: When, inputs: Mapping[str, Any] | None, 
 def query_batch(
     shape: Shape, keys: list[dict[str, Any]], when: When, inputs: list[Mapping[str, Any]] | None, features: Any
 ) -> Call:
-    """Features of many keys on one snapshot, in the order of the keys."""
+    """Features of many keys, each as of one moment, in the order of the keys."""
     request = _proto.BatchGetFeaturesRequest(
         featureset=shape.name,
         keys=_columns(keys),

@@ -50,7 +50,7 @@ pub fn run(task: &str) -> Outcome<()> {
     let state = StateStore::open(&task.state_dir, Options::default())?;
     let options = EngineOptions { clock: ClockMode::Event, ..EngineOptions::default() };
     let mut engine = Engine::open(state.clone(), log, options)?;
-    engine.deploy(&JobSpec { datasets: vec![job] })?;
+    engine.deploy(&JobSpec { datasets: vec![job], ..JobSpec::default() })?;
 
     let (started, cpu_before) = (Instant::now(), cpu::seconds(None)?);
     engine.run_to_end()?;

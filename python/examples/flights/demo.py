@@ -211,6 +211,7 @@ def _compare(
 def _what_next(server: Server, report: Report, tailnum: str, output: Path, options: argparse.Namespace) -> None:
     report.section("What to try next")
     urls = " ".join(f"{name}={value}" for name, value in server.environment.items())
+    report.command([".", str(Path(sys.prefix) / "bin" / "activate")])
     if not options.keep:
         report.command(["thyme", *server.command, "&"])
     report.command([f"export {urls}"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -12,12 +14,16 @@ import grpc
 from parity import FEATURESET
 
 from thyme import _proto
+from thyme.errors import NotFoundError
 
 if TYPE_CHECKING:
     import pandas as pd
     from report import Report
     from server import Server
 
+    from thyme.client import Client
+
+RECORDED_SECONDS = 10
 AIRCRAFT_FEATURES = [
     "aircraft_departures_24h",
     "aircraft_miles_7d",
@@ -38,30 +44,48 @@ def busiest_lately(flights: pd.DataFrame) -> str:
 
 
 def one_aircraft(server: Server, report: Report, tailnum: str, earlier: datetime) -> None:
-    """Shows the answers and claims that the three are one."""
+    """Shows the answers and claims that the three are one, and that each is on record."""
+    runs = []
     for at in (None, earlier):
-        answers = [
-            _by_command(server, report, tailnum, at),
-            _by_http(server, report, tailnum, at),
-            _by_grpc(server, report, tailnum, at),
-        ]
+        asked = [way(server, report, tailnum, at) for way in (_by_command, _by_http, _by_grpc)]
+        answers = [answer for answer, _ in asked]
         moment = "now" if at is None else f"at {_text(at)}"
         report.claim(answers[0] == answers[1] == answers[2], f"command line, HTTP and gRPC agree on {tailnum} {moment}")
+        runs += [(run_id, at) for _, run_id in asked]
+    with server.client() as client:
+        recorded = sum(_is_recorded(client, *run) for run in runs)
+    report.claim(recorded == len(runs), f"{recorded} of {len(runs)} runs are on record under the ids shown")
 
 
-def _by_command(server: Server, report: Report, tailnum: str, at: datetime | None) -> dict[str, Any]:
+def _is_recorded(client: Client, run_id: str, at: datetime | None) -> bool:
+    """Runs are recorded off the path of the request, so a moment after the answer."""
+    deadline = time.monotonic() + RECORDED_SECONDS
+    while True:
+        try:
+            run = client.run(run_id)
+            break
+        except NotFoundError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+    return run["featureset"] == FEATURESET and run["row_count"] == 1 and run["requested_timestamp"] == at
+
+
+# Each shows one answer and returns it with the id of its run.
+def _by_command(server: Server, report: Report, tailnum: str, at: datetime | None) -> tuple[dict[str, Any], str]:
     arguments = ["query", FEATURESET, "-e", f"tailnum={tailnum}", "--features", ",".join(AIRCRAFT_FEATURES)]
     arguments += [] if at is None else ["--at", _text(at)]
     report.command(["thyme", *arguments])
     done = server.run(*arguments)
     report.say((done.stdout + done.stderr).rstrip())
+    shown = re.search(r"run (\S+),", done.stderr)
     again = server.run(*arguments, "--json")
     if again.returncode != 0:
         raise SystemExit(f"error: thyme query failed\n{again.stderr}")
-    return _wanted(json.loads(again.stdout)["features"])
+    return _wanted(json.loads(again.stdout)["features"]), shown.group(1) if shown else ""
 
 
-def _by_http(server: Server, report: Report, tailnum: str, at: datetime | None) -> dict[str, Any]:
+def _by_http(server: Server, report: Report, tailnum: str, at: datetime | None) -> tuple[dict[str, Any], str]:
     asked = {"featureset": FEATURESET, "tailnum": tailnum, "features": ",".join(AIRCRAFT_FEATURES)}
     asked |= {} if at is None else {"ts": _text(at)}
     url = f"{server.url}/features?{urlencode(asked, safe=',:')}"
@@ -69,14 +93,15 @@ def _by_http(server: Server, report: Report, tailnum: str, at: datetime | None) 
     done = subprocess.run(["curl", "-si", url], capture_output=True, text=True, check=True)
     head, _, body = done.stdout.replace("\r\n", "\n").partition("\n\n")
     shown = [line for line in head.splitlines() if line.lower().startswith(("http/", "x-query-run-id"))]
+    run_id = "".join(line.partition(": ")[2] for line in shown)
     report.say("\n".join([*shown, body.rstrip()]))
     answer = json.loads(body)
     if "features" not in answer:
         raise SystemExit(f"error: the server answers {body}")
-    return _wanted(answer["features"])
+    return _wanted(answer["features"]), run_id
 
 
-def _by_grpc(server: Server, report: Report, tailnum: str, at: datetime | None) -> dict[str, Any]:
+def _by_grpc(server: Server, report: Report, tailnum: str, at: datetime | None) -> tuple[dict[str, Any], str]:
     """A plain gRPC call; the messages are those of proto/thyme/v1, the method is what any generated stub calls."""
     path, request_class, response_class = _proto.methods()["GetFeatures"]
     request = request_class(
@@ -96,7 +121,7 @@ def _by_grpc(server: Server, report: Report, tailnum: str, at: datetime | None) 
         response = call(request, timeout=30)
     values = {found.name: _value(found.value) for found in response.features}
     report.say(f"{json.dumps(values)}\nrun {response.info.query_run_id}")
-    return _wanted(values)
+    return _wanted(values), response.info.query_run_id
 
 
 def _value(value: Any) -> Any:

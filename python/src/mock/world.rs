@@ -143,11 +143,13 @@ impl World {
 fn version(compiled: Compiled) -> Version {
     let ids: BTreeMap<String, u32> = identities(&compiled).into_iter().zip(1u32..).collect();
     Version {
+        sequence: 0,
         commit_id: COMMIT.into(),
         new_identities: ids.keys().cloned().collect(),
         compiled: Arc::new(compiled),
         ids,
         goal: None,
+        sources: Default::default(),
     }
 }
 

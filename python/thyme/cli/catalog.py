@@ -120,6 +120,10 @@ def _show_pipeline(found: dict[str, Any], held: dict[str, list[dict[str, Any]]])
         ["aggregate", "type", "definition"],
         [[aggregate["name"], aggregate["type"], aggregate["definition"]] for aggregate in found["aggregates"]],
     )
+    counts = found["counts"]
+    if counts:
+        left_out = f"{counts['filtered']} filtered, {counts['null_key']} without a group key"
+        say(f"rows: {counts['accepted']} accepted, {left_out}; expressions that came to null: {counts['warnings']}")
 
 
 def _show_featureset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) -> None:

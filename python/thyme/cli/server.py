@@ -91,7 +91,7 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         return
     facts = {
         "state": found["state"],
-        "work": "owns it" if "engine" in found["roles"] else "follows the owner",
+        "work": _share(found),
         "version": found["version"],
         "commit": found["commit_id"] or "none yet (thyme commit features.py)",
         "clock": f"{found['clock']}, now {text_of(found['now'])}",
@@ -118,6 +118,23 @@ def status(url: Url = None, control_url: ControlUrl = None, as_json: Json = Fals
         say("")
         names = ["dataset", "accepted", "late", "duplicates", "dead", "watermark", "lag"]
         say_table(names, [_dataset_row(dataset) for dataset in found["datasets"]])
+
+
+def _share(found: dict[str, Any]) -> str:
+    """What this server has of the work on its log."""
+    owned = found["owned_slices"]
+    if len(owned) == found["slices"]:
+        return "owns it"
+    if not owned and len(found["held_slices"]) == found["slices"]:
+        return "follows the owner" if found["slices"] == 1 else "follows the owners"
+    held = found["held_slices"]
+    share = f"owns {_numbers(owned)} of {found['slices']} slices" + (", leads" if "control" in found["roles"] else "")
+    return share if len(held) == found["slices"] else f"{share}; what follows is about {_numbers(held)}"
+
+
+def _numbers(slices: list[int]) -> str:
+    """`2 (0, 3)`."""
+    return f"{len(slices)} ({', '.join(map(str, slices))})" if slices else "none"
 
 
 def _say_checkpoints(found: dict[str, Any]) -> None:
@@ -163,7 +180,8 @@ def logs(
                 if as_json:
                     say_json(event)
                 else:
-                    subject = f" {event['subject']}:" if event["subject"] else ""
+                    is_said = event["subject"] in event["message"]
+                    subject = "" if is_said else f" {event['subject']}:"
                     say(f"{text_of(event['created_at'])} {event['severity']:<7}{subject} {event['message']}")
             if not follow:
                 break

@@ -2,12 +2,13 @@
 
 use crate::controller::{Controller, Serving, load_extractors};
 use crate::sources::check_sources;
-use crate::version::{Version, identities, job_spec, topic_of};
+use crate::version::{Version, identities, topic_of};
 use sha2::{Digest as _, Sha256};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Commit, NewCommit, PublishedFeature, Severity, new_id};
 use thyme_core::definition::{Compiled, Definitions, Plan, PublishedIds, StateItem, compile, diff, merge};
+use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 
 /// How often a build is looked at.
@@ -54,27 +55,47 @@ impl Controller {
 
     /// Idempotent by content. Returns once the commit is live, or once its build is under way.
     pub async fn commit(self: &Arc<Self>, request: CommitRequest) -> Result<CommitResult, Vec<Error>> {
-        let _changing = self.changing.lock().await;
+        loop {
+            if let Some(done) = self.commit_unless_changed(&request).await? {
+                return Ok(done);
+            }
+        }
+    }
+
+    /// `None` if something else was changed while other nodes were waited for: what was checked is to be checked again.
+    async fn commit_unless_changed(
+        self: &Arc<Self>,
+        request: &CommitRequest,
+    ) -> Result<Option<CommitResult>, Vec<Error>> {
+        let changing = self.changing.lock().await;
         self.check_leads().map_err(|error| vec![error])?;
-        let candidate = self.check(&request).await?;
+        let candidate = self.check(request).await?;
         let commit_id: Arc<str> = new_id(self.now()).into();
         if request.dry_run {
             let plan = self.load_modules(&commit_id, candidate).await?.plan;
             self.unload(commit_id).await;
-            return Ok(CommitResult { commit: None, plan });
+            return Ok(Some(CommitResult { commit: None, plan }));
         }
         let one = |error: Error| vec![error];
         if let Some(done) = self.same_content(&candidate, request.supersede).await.map_err(one)? {
-            return Ok(CommitResult { commit: Some(done), plan: candidate.plan });
+            return Ok(Some(CommitResult { commit: Some(done), plan: candidate.plan }));
         }
         let candidate = self.load_modules(&commit_id, candidate).await?;
         let plan = candidate.plan.clone();
-        self.build(commit_id.clone(), &request, candidate).await.map_err(one)?;
+        let _changing = match self.wait_for_others(changing, &candidate.compiled).await {
+            Ok(Some(changing)) => changing,
+            stopped => {
+                self.unload(commit_id).await;
+                return stopped.map(|_| None).map_err(one);
+            }
+        };
+        self.build(commit_id.clone(), request, candidate).await.map_err(one)?;
         let commit = self.parts.catalog.commit(&commit_id).await.map_err(one)?;
-        Ok(CommitResult { commit, plan })
+        Ok(Some(CommitResult { commit, plan }))
     }
 
-    /// Begins, and takes over at once if there is nothing to wait for. Call with `changing` held and the modules loaded.
+    /// Begins, and takes over at once if there is nothing to wait for. Call with `changing` held, the modules loaded, and nothing in the
+    /// way.
     pub(crate) async fn build(
         self: &Arc<Self>,
         commit_id: Arc<str>,
@@ -86,11 +107,8 @@ impl Controller {
             self.resume_or_later().await;
             return Err(error);
         }
-        self.advance().await?;
-        if self.serving().building.is_some() {
-            self.clone().watch_build();
-        }
-        Ok(())
+        self.clone().watch_build();
+        self.advance().await
     }
 
     /// Whatever was half done is brought back to what the catalog says, as soon as it says anything.
@@ -103,7 +121,7 @@ impl Controller {
                 tokio::time::sleep(TELL_EVERY).await;
                 let Some(controller) = controller.upgrade() else { return };
                 let _changing = controller.changing.lock().await;
-                if controller.clone().resume().await.is_ok() {
+                if !controller.leads() || controller.clone().resume().await.is_ok() {
                     return;
                 }
             }
@@ -127,7 +145,7 @@ impl Controller {
         let mut merged = merge(&current_definitions, &change, &request.remove)?;
         let mut compiled = compile(&merged)?;
         // What is built now leaves out what is erased by now.
-        let erased = self.erased_so_far(&compiled);
+        let erased = self.erased_so_far(&compiled).await.map_err(|error| vec![error])?;
         if merged.erased != erased {
             merged.erased = erased;
             compiled = compile(&merged)?;
@@ -200,7 +218,7 @@ impl Controller {
         Ok(candidate)
     }
 
-    async fn unload(&self, commit_id: Arc<str>) {
+    pub(crate) async fn unload(&self, commit_id: Arc<str>) {
         let query = self.parts.query.clone();
         let unloaded = tokio::task::spawn_blocking(move || query.unload_extractors(&commit_id)).await;
         if let Err(error) = unloaded {
@@ -211,6 +229,7 @@ impl Controller {
     /// Records the commit and starts its build.
     async fn begin(&self, commit_id: Arc<str>, request: &CommitRequest, candidate: Candidate) -> Result<()> {
         let serving = self.serving();
+        // Where others work too, it is given up already.
         if let Some(superseded) = &serving.building {
             self.give_up(&serving, superseded, &candidate).await?;
         }
@@ -229,15 +248,24 @@ impl Controller {
             plan,
             new_identities: new_identities.clone(),
         };
-        self.parts.catalog.begin_commit(commit, request.supersede).await?;
+        self.parts.catalog.begin_commit(commit, request.supersede && self.is_alone()).await?;
+        let sequence = self.parts.catalog.commit(&commit_id).await?.map_or(0, |commit| commit.sequence);
         if let Some(superseded) = &serving.building {
             let id = superseded.commit_id.as_ref();
             let message = format!("commit {id} was superseded by {commit_id}");
             self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
             self.unload(superseded.commit_id.clone()).await;
         }
-        let version =
-            Version { commit_id: commit_id.clone(), compiled: candidate.compiled, ids, new_identities, goal: None };
+        let mut version = Version {
+            commit_id: commit_id.clone(),
+            sequence,
+            compiled: candidate.compiled,
+            ids,
+            new_identities,
+            goal: None,
+            sources: PositionSet::default(),
+        };
+        version.sources = self.sources_of(&version)?;
         let version = Arc::new(version);
         let detail = serde_json::json!({"built": version.builds().len()});
         let message = match request.message.as_str() {
@@ -253,22 +281,10 @@ impl Controller {
         Ok(())
     }
 
-    /// Stops a build that is superseded and drops what only it had, except the logs of datasets that the next commit has too:
-    /// they may have taken events.
+    /// Stops a build that is superseded and drops what only it had.
     async fn give_up(&self, serving: &Serving, superseded: &Version, next: &Candidate) -> Result<()> {
-        let live = Serving { live: serving.live.clone(), building: None };
-        self.parts.engine.deploy(job_spec(&live.versions())?).await?;
-        let is_kept = |identity: &String| {
-            identity.strip_prefix("log:").is_some_and(|rest| {
-                let find = |compiled: &Compiled| {
-                    compiled.datasets.values().find(|dataset| dataset.identity() == rest).cloned()
-                };
-                match (find(&superseded.compiled), find(&next.compiled)) {
-                    (Some(old), Some(new)) => old.types == new.types && old.partitions == new.partitions,
-                    _ => false,
-                }
-            })
-        };
+        self.run(&Serving { live: serving.live.clone(), building: None }).await?;
+        let is_kept = |identity: &&String| is_kept(identity, &superseded.compiled, &next.compiled);
         let dropped: Vec<String> =
             superseded.new_identities.iter().filter(|identity| !is_kept(identity)).cloned().collect();
         self.drop_identities(&dropped).await
@@ -278,7 +294,7 @@ impl Controller {
     pub(crate) async fn advance(&self) -> Result<()> {
         let serving = self.serving();
         let Some(building) = &serving.building else { return Ok(()) };
-        if !building.is_built(&self.parts.engine) {
+        if !building.is_built(&self.parts.engine) || !self.is_built_by_all(&serving, building).await? {
             return Ok(());
         }
         let published: Vec<PublishedFeature> = published_by(&building.compiled);
@@ -290,12 +306,12 @@ impl Controller {
         tracing::info!(commit = %building.commit_id, "took over");
         self.report("commit.live", Severity::Info, &building.commit_id, message, serde_json::json!({})).await;
         // The old version's work stops only now, after the new one answers.
-        self.parts.engine.deploy(job_spec(&next.versions())?).await?;
+        self.run(&next).await?;
         if let Some(old) = &serving.live {
             let still_used = identities(&building.compiled);
             let dropped: Vec<String> =
                 identities(&old.compiled).into_iter().filter(|name| !still_used.contains(name)).collect();
-            self.drop_identities(&dropped).await?;
+            self.drop_once_left(dropped, building).await?;
         }
         Ok(())
     }
@@ -310,7 +326,7 @@ impl Controller {
             loop {
                 tokio::time::sleep(LOOK_EVERY).await;
                 let Some(controller) = controller.upgrade() else { return };
-                let _changing = controller.changing.lock().await;
+                let changing = controller.changing.lock().await;
                 let is_over = controller.serving().building.as_ref().is_none_or(|version| version.commit_id != watched);
                 if is_over || !controller.leads() {
                     return;
@@ -326,7 +342,13 @@ impl Controller {
                 };
                 if let Err(error) = moved {
                     tracing::error!(%error, "the takeover failed and will be tried again");
+                    if controller.serving().building.is_none() {
+                        // It is live, and what was left behind is still there.
+                        controller.resume_or_later().await;
+                    }
+                    drop(changing);
                     tokio::time::sleep(TELL_EVERY).await;
+                    continue;
                 }
                 looks += 1;
                 let tells = TELL_EVERY.as_millis() / LOOK_EVERY.as_millis();
@@ -338,6 +360,14 @@ impl Controller {
             }
         });
     }
+}
+
+/// Of a build that is given up, the logs of datasets that the next commit has too: they may have taken events.
+pub(crate) fn is_kept(identity: &str, given_up: &Compiled, next: &Compiled) -> bool {
+    let Some(dataset) = identity.strip_prefix("log:") else { return false };
+    let find = |compiled: &Compiled| compiled.datasets.values().find(|one| one.identity() == dataset).cloned();
+    let both = find(given_up).zip(find(next));
+    both.is_some_and(|(old, new)| old.types == new.types && old.partitions == new.partitions)
 }
 
 /// As the catalog keeps them.

@@ -1,14 +1,17 @@
 //! [`Controller`]: holds what serves and what is being built, and keeps engine, query side and ingest in step with it.
 
 use crate::checkpoints::CheckpointBoard;
+use crate::leftovers::Leftover;
 use crate::sources::SourceBoard;
 use crate::version::{Version, identities, job_spec, topic_of};
 use arc_swap::ArcSwap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 use thyme_catalog::{Catalog, Commit, NewActivityEvent, Severity};
 use thyme_core::definition::{Compiled, CompiledDataset, Definitions, compile};
+use thyme_core::position::PositionSet;
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{Error, Result};
 use thyme_engine::EngineHandle;
@@ -33,8 +36,9 @@ pub trait IngestTarget: Send + Sync {
 pub struct ControlParts {
     pub catalog: Arc<dyn Catalog>,
     pub log: Arc<dyn EventLog>,
-    /// Of all slices.
+    /// Of the slices that this node answers for.
     pub states: States,
+    /// Of the slices that are here.
     pub engine: EngineHandle,
     /// Tells who owns the work where this node does not.
     pub member: Arc<dyn Member>,
@@ -66,8 +70,16 @@ impl Serving {
 pub struct Controller {
     pub(crate) parts: ControlParts,
     pub(crate) serving: ArcSwap<Serving>,
-    /// Whether this node owns the work (see `nodes.rs`).
+    /// Whether this node leads: it owns the first slice (see `nodes.rs`).
     pub(crate) leads: AtomicBool,
+    /// The slices whose work this node owns.
+    pub(crate) owned: watch::Sender<BTreeSet<u16>>,
+    /// Of what is deployed (see `leftovers.rs`).
+    pub(crate) number: AtomicU64,
+    /// When it was last asked what other owners have built.
+    pub(crate) asked_at: parking_lot::Mutex<Option<Instant>>,
+    /// What is to be deleted once no owner fills it any more (see `leftovers.rs`).
+    pub(crate) leftovers: parking_lot::Mutex<Vec<Leftover>>,
     /// Held while versions change: by a commit, and by a takeover.
     pub(crate) changing: Mutex<()>,
     pub(crate) datasets: watch::Sender<Arc<Vec<IngestDataset>>>,
@@ -77,13 +89,25 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Nothing serves yet: [`Controller::lead`] or [`Controller::follow`] brings back what the catalog says.
+    /// Nothing serves yet: [`Controller::own`] or [`Controller::follow`] brings back what the catalog says.
     pub fn new(parts: ControlParts) -> Arc<Controller> {
         let started_at = parts.clock.now();
         let datasets = watch::Sender::new(Arc::new(Vec::new()));
         let serving = ArcSwap::from_pointee(Serving::default());
         let (changing, rebuilding, leads) = (Mutex::new(()), AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Controller { parts, serving, leads, changing, datasets, rebuilding, started_at })
+        Arc::new(Controller {
+            parts,
+            serving,
+            leads,
+            owned: watch::Sender::default(),
+            number: AtomicU64::new(0),
+            asked_at: Default::default(),
+            leftovers: Default::default(),
+            changing,
+            datasets,
+            rebuilding,
+            started_at,
+        })
     }
 
     pub(crate) fn now(&self) -> Micros {
@@ -99,15 +123,19 @@ impl Controller {
         self.datasets.subscribe()
     }
 
-    pub(crate) async fn load_version(&self, commit: &Commit) -> Result<Version> {
+    pub(crate) async fn compiled_of(&self, commit: &Commit) -> Result<Compiled> {
         let text = self.parts.catalog.definitions(&commit.id).await?;
         let definitions: Definitions = serde_json::from_str(&text).map_err(|error| {
             Error::data_loss(format!("the definitions of commit {} do not parse: {error}", commit.id))
         })?;
-        let compiled = compile(&definitions).map_err(|errors| {
+        compile(&definitions).map_err(|errors| {
             let first = errors.into_iter().next().unwrap_or_else(|| Error::internal("no reason given"));
             first.context(format!("the definitions of commit {} do not compile", commit.id))
-        })?;
+        })
+    }
+
+    pub(crate) async fn load_version(&self, commit: &Commit) -> Result<Version> {
+        let compiled = self.compiled_of(commit).await?;
         let wanted: Vec<String> = identities(&compiled).into_iter().collect();
         let ids = self.parts.catalog.allocate_ids(&wanted).await?;
         let mut new_identities = commit.new_identities.clone();
@@ -118,7 +146,9 @@ impl Controller {
         });
         new_identities.extend(renamed.map(|pipeline| pipeline.table_identity()));
         let commit_id = commit.id.as_str().into();
-        Ok(Version { commit_id, compiled: Arc::new(compiled), ids, new_identities, goal: None })
+        let sequence = commit.sequence;
+        let (goal, sources) = (None, PositionSet::default());
+        Ok(Version { commit_id, sequence, compiled: Arc::new(compiled), ids, new_identities, goal, sources })
     }
 
     /// A node that cannot load a module serves the rest.
@@ -137,11 +167,20 @@ impl Controller {
 
     /// Makes engine, query side and ingest equal to `serving`.
     pub(crate) async fn serve(&self, serving: Serving) -> Result<()> {
-        let spec = job_spec(&serving.versions())?;
-        self.parts.engine.deploy(spec).await?;
+        self.run(&serving).await?;
         let serving = Arc::new(serving);
         self.serving.store(serving.clone());
         self.publish(&serving)
+    }
+
+    /// Makes the engine's work equal to `serving`.
+    pub(crate) async fn run(&self, serving: &Serving) -> Result<()> {
+        let mut spec = job_spec(&serving.versions())?;
+        let number = self.number_of(serving).await?;
+        spec.number = number;
+        self.parts.engine.deploy(spec).await?;
+        self.number.store(number, Ordering::Release);
+        Ok(())
     }
 
     /// The query side and ingest, in one go.

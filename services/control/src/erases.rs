@@ -17,7 +17,7 @@ type Places = BTreeMap<String, Vec<u64>>;
 impl Controller {
     /// Where the erases end that are known by now, of each dataset with a table that is built anew for them. Never before what
     /// the live definitions say: a state that was restored may have read less of the log.
-    pub(crate) fn erased_so_far(&self, compiled: &Compiled) -> Places {
+    pub(crate) async fn erased_so_far(&self, compiled: &Compiled) -> Result<Places> {
         let serving = self.serving();
         let mut found = Places::new();
         for dataset in regrouped(compiled) {
@@ -25,6 +25,10 @@ impl Controller {
             let mut places = vec![0; usize::from(dataset.partitions)];
             if let Some(log) = log {
                 places = self.parts.engine.erased_below(*log, dataset.partitions);
+                if !self.parts.engine.has_all() {
+                    let noted = self.parts.engine.noted_erases(&dataset.topic(), dataset.partitions).await?;
+                    places.iter_mut().zip(noted).for_each(|(place, noted)| *place = noted.max(*place));
+                }
             }
             let live = serving.live.as_ref().and_then(|live| live.compiled.definitions.erased.get(&dataset.identity()));
             for (place, known) in places.iter_mut().zip(live.into_iter().flatten()) {
@@ -34,7 +38,7 @@ impl Controller {
                 found.insert(dataset.identity(), places);
             }
         }
-        found
+        Ok(found)
     }
 
     /// Begins to build anew what still holds erased events, if there is any and nothing else is being built: after that build
@@ -46,7 +50,7 @@ impl Controller {
         let serving = self.serving();
         let (Some(live), None, true) = (&serving.live, &serving.building, self.leads()) else { return Ok(()) };
         let before = &live.compiled.definitions.erased;
-        let now = self.erased_so_far(&live.compiled);
+        let now = self.erased_so_far(&live.compiled).await?;
         if now == *before {
             return Ok(());
         }
@@ -64,6 +68,9 @@ impl Controller {
         let first =
             |errors: Vec<Error>| errors.into_iter().next().unwrap_or_else(|| Error::internal("no reason given"));
         let candidate = self.check(&request).await.map_err(first)?;
+        if !self.make_way(&candidate.compiled).await? {
+            return Ok(());
+        }
         // A module that cannot be loaded here keeps nothing from being erased.
         let commit_id: Arc<str> = new_id(self.now()).into();
         self.load_for_serving(&commit_id, &candidate.compiled).await;

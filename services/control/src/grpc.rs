@@ -314,6 +314,12 @@ fn pipeline_info(view: PipelineView) -> v1::PipelineInfo {
         group_by: view.group_by,
         aggregates: view.aggregates.into_iter().map(aggregate).collect(),
         lag: view.lag,
+        counts: Some(v1::PipelineCounts {
+            accepted: view.counts.accepted,
+            filtered: view.counts.filtered,
+            null_key: view.counts.null_key,
+            warnings: view.counts.warnings,
+        }),
     }
 }
 
@@ -430,6 +436,9 @@ fn status_info(view: StatusView) -> v1::GetStatusResponse {
         emissions: view.emissions.into_iter().map(emission).collect(),
         feeds: view.feeds.into_iter().map(feed).collect(),
         trouble: view.trouble,
+        slices: view.slices.into(),
+        owned_slices: view.owned_slices.into_iter().map(u32::from).collect(),
+        held_slices: view.held_slices.into_iter().map(u32::from).collect(),
     }
 }
 

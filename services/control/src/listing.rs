@@ -64,10 +64,20 @@ impl Controller {
     pub fn pipelines(&self) -> Result<Vec<PipelineView>> {
         let serving = self.serving();
         let Some(live) = &serving.live else { return Ok(Vec::new()) };
-        Ok(live.compiled.pipelines.values().map(|pipeline| self.pipeline_view(live, pipeline)).collect())
+        live.compiled.pipelines.values().map(|pipeline| self.pipeline_view(live, pipeline)).collect()
     }
 
-    fn pipeline_view(&self, live: &Version, pipeline: &CompiledPipeline) -> PipelineView {
+    /// Of the pipelines that answer, by name and version.
+    pub fn pipeline_counts(&self) -> Result<Vec<(String, PipelineCounts)>> {
+        let serving = self.serving();
+        let Some(live) = &serving.live else { return Ok(Vec::new()) };
+        let counts = |pipeline: &Arc<CompiledPipeline>| {
+            Ok((format!("{}@{}", pipeline.name, pipeline.version), live.pipeline_counts(&self.parts.engine, pipeline)?))
+        };
+        live.compiled.pipelines.values().map(counts).collect()
+    }
+
+    fn pipeline_view(&self, live: &Version, pipeline: &CompiledPipeline) -> Result<PipelineView> {
         let progress = live.ids.get(&pipeline.table_identity()).map(|id| self.parts.engine.build_progress(*id));
         let progress = progress.unwrap_or_default();
         let texts = aggregate_texts(&live.compiled, pipeline);
@@ -76,7 +86,7 @@ impl Controller {
             definition: texts.get(&output.name).cloned().unwrap_or_default(),
             data_type: output.result_type.to_string(),
         });
-        PipelineView {
+        Ok(PipelineView {
             name: pipeline.name.clone(),
             version: pipeline.version,
             dataset: pipeline.dataset.clone(),
@@ -84,7 +94,8 @@ impl Controller {
             group_by: pipeline.group_columns.clone(),
             aggregates: aggregates.collect(),
             lag: progress.total.saturating_sub(progress.done),
-        }
+            counts: live.pipeline_counts(&self.parts.engine, pipeline)?,
+        })
     }
 
     /// Those that answer, and those that are still being built.
@@ -311,7 +322,14 @@ impl Controller {
             feeds: self.feeds(),
             data_dir: self.parts.data_dir.clone(),
             // A follower applies the log too, but the work is another's.
-            roles: if self.leads() { vec!["control", "ingest", "engine", "query"] } else { vec!["ingest", "query"] },
+            roles: match (self.leads(), self.owned.borrow().is_empty()) {
+                (true, _) => vec!["control", "ingest", "engine", "query"],
+                (false, false) => vec!["ingest", "engine", "query"],
+                (false, true) => vec!["ingest", "query"],
+            },
+            slices: self.parts.engine.slices(),
+            owned_slices: self.owned.borrow().iter().copied().collect(),
+            held_slices: self.parts.engine.held().into_iter().collect(),
             trouble: trouble.map(|error| error.to_string()),
             checkpoints: self.parts.checkpoints.status(self.now()),
         })

@@ -37,6 +37,17 @@ pub struct Counts {
     pub erased_keys: u64,
 }
 
+/// Rows that a pipeline has read since the beginning, by what became of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PipelineCounts {
+    pub accepted: u64,
+    pub filtered: u64,
+    /// Rows without a group key.
+    pub null_key: u64,
+    /// Expressions that came to null by overflow, division by zero or a value that is none.
+    pub warnings: u64,
+}
+
 #[derive(Debug, Clone, Serialize)]
 pub struct DatasetView {
     pub name: String,
@@ -74,6 +85,7 @@ pub struct PipelineView {
     pub aggregates: Vec<AggregateView>,
     /// Records of its input that it has not read yet.
     pub lag: u64,
+    pub counts: PipelineCounts,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -227,7 +239,8 @@ pub struct EmissionView {
 pub struct FeedView {
     pub dataset: String,
     pub topic: String,
-    /// Log records that the pipeline has taken in and whose rows are not written yet; `None` but on the owner of the work.
+    /// Log records that the pipeline has taken in and whose rows are not written yet, in the slices that this node owns; `None`
+    /// where it owns none.
     pub emit_lag: Option<u64>,
     /// Records of the raw dataset's log in state that are not in the tables behind it yet.
     pub lag: u64,
@@ -247,11 +260,16 @@ pub struct StatusView {
     pub builds: Vec<BuildView>,
     pub position: String,
     pub lag: u64,
-    /// Of the owner of the work; empty elsewhere.
+    /// Of the slices that this node owns.
     pub emissions: Vec<EmissionView>,
     pub feeds: Vec<FeedView>,
     pub data_dir: String,
     pub roles: Vec<&'static str>,
+    /// How many slices the work on the log has, and which of them are this node's.
+    pub slices: u16,
+    pub owned_slices: Vec<u16>,
+    /// Those whose state this node has: datasets, builds, position and lag are about these.
+    pub held_slices: Vec<u16>,
     /// What keeps the engine from going on.
     pub trouble: Option<String>,
     /// `None` where no checkpoints are taken.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use thyme_catalog::Severity;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, Result};
 use thyme_engine::{Comparison, EngineOptions};
 use thyme_state::{Options, Snapshots, StateStore, States};
@@ -60,7 +61,7 @@ fn remove(path: &Path) -> Result<()> {
 }
 
 impl Controller {
-    /// Compares the state with one that is built anew. `progress` is told records read and records to read, and says whether to go
+    /// Compares the state that is here with one that is built anew. `progress` is told records read and records to read, and says whether to go
     /// on. One at a time. What it finds goes to the event feed.
     pub async fn rebuild(
         self: &Arc<Self>,
@@ -92,16 +93,17 @@ impl Controller {
         Ok(outcome)
     }
 
-    /// Works a copy of the state off up to places of the logs, (log id, partition) -> next offset, by the definitions that are live.
+    /// Works a copy of a slice's state off up to places of the logs, (log id, partition) -> next offset, by the definitions that are live.
     /// Blocks; `goes_on` is asked now and then.
     pub fn catch_up(
         &self,
         copy: &Arc<StateStore>,
+        slice: Slice,
         places: &HashMap<(u32, u16), u64>,
         goes_on: &mut dyn FnMut() -> bool,
     ) -> Result<()> {
         let Some(live) = self.serving().live.clone() else { return Ok(()) };
-        let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
+        let options = EngineOptions { clock: self.parts.clock_mode, slice, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
         thyme_engine::catch_up(copy, &self.parts.log, &spec, places, &options, goes_on)
     }
@@ -111,15 +113,15 @@ impl Controller {
         let live = self.serving().live.clone().ok_or_else(nothing)?;
         let workplace = Workplace::new(Path::new(&self.parts.data_dir).join("rebuild"))?;
         let small = || Options { block_cache_bytes: 32 << 20, row_cache_bytes: 16 << 20, ..Options::default() };
-        let (mut copies, mut fresh) = (Vec::new(), Vec::new());
-        for (slice, state) in self.parts.states.iter().enumerate() {
+        let slices = self.parts.engine.slices();
+        let (mut copies, fresh) = (BTreeMap::new(), States::of_none(slices));
+        for (slice, state) in self.parts.engine.states() {
             let copy = workplace.0.join(format!("copy-{slice}"));
             state.checkpoint(&copy)?;
-            copies.push(StateStore::open_read_only(&copy, small())?.snapshot());
-            fresh.push(StateStore::open(workplace.0.join(format!("fresh-{slice}")), small())?);
+            copies.insert(slice, StateStore::open_read_only(&copy, small())?.snapshot());
+            fresh.add(slice, &StateStore::open(workplace.0.join(format!("fresh-{slice}")), small())?);
         }
-        let first = copies.remove(0);
-        let (copies, fresh) = (Snapshots::new(first, copies), States::new(fresh));
+        let copies = Snapshots::new(slices, copies);
         let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
         let found = thyme_engine::rebuild(&copies, &fresh, &self.parts.log, &spec, &options, &mut progress)?;

@@ -99,8 +99,8 @@ impl Controller {
 
     /// When it returns, nothing more is published until [`Controller::resume_source`], over restarts too.
     pub async fn pause_source(&self, dataset: &str) -> Result<SourceView> {
-        self.check_owns()?;
         let dataset = self.dataset_with_source(dataset)?;
+        self.check_polls(&dataset)?;
         let identity = dataset.identity();
         let gate = self.parts.sources.gate(&identity);
         self.parts.catalog.pause(&identity, self.now()).await?;
@@ -114,8 +114,8 @@ impl Controller {
     }
 
     pub async fn resume_source(&self, dataset: &str) -> Result<SourceView> {
-        self.check_owns()?;
         let dataset = self.dataset_with_source(dataset)?;
+        self.check_polls(&dataset)?;
         let identity = dataset.identity();
         let gate = self.parts.sources.gate(&identity);
         self.parts.catalog.resume(&identity).await?;
@@ -126,8 +126,8 @@ impl Controller {
 
     /// From the beginning again. Rows keep their ids, so within `dedup_window` none counts twice.
     pub async fn reset_source(&self, dataset: &str) -> Result<SourceView> {
-        self.check_owns()?;
         let dataset = self.dataset_with_source(dataset)?;
+        self.check_polls(&dataset)?;
         let identity = dataset.identity();
         let gate = self.parts.sources.gate(&identity);
         gate.order();

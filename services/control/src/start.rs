@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::Commit;
 use thyme_core::position::PositionSet;
+use thyme_core::slice::slice_of;
 use thyme_core::{Error, Result};
 
 /// A state that is whole but for the last tick is waited for; what takes longer is watched in the background.
@@ -27,7 +28,9 @@ impl Controller {
         let Some(commit) = catalog.building_commit().await? else {
             return self.serve(Serving { live, building: None }).await;
         };
-        let building = Arc::new(self.load_version(&commit).await?);
+        let mut building = self.load_version(&commit).await?;
+        building.sources = self.sources_of(&building)?;
+        let building = Arc::new(building);
         self.load_extractors_for_serving(&building).await;
         self.serve(Serving { live, building: Some(building) }).await?;
         self.watch_build();
@@ -82,31 +85,46 @@ impl Controller {
     /// What this node's state must have reached before it serves a live version, so that no answer is short: where the logs end now.
     /// A state that was there when the process began goes on where it was, but for logs that it has nothing of.
     pub(crate) fn goal_of(&self, version: &Version) -> Result<PositionSet> {
-        let mut goal = PositionSet::default();
         let served = self.serving().live.clone();
         if served.as_ref().is_some_and(|live| live.commit_id == version.commit_id) {
-            return Ok(goal);
+            return Ok(PositionSet::default());
         }
         let goes_on = served.is_none() && !self.parts.state_is_new;
-        let snapshots = self.parts.states.snapshot();
+        let mut goal = self.ends_of_logs(version)?;
+        if !goes_on {
+            return Ok(goal);
+        }
+        let states = self.parts.engine.states();
         for dataset in version.compiled.datasets.values().filter(|dataset| dataset.is_raw()) {
             let log_id = version.log_id(dataset)?;
             for partition in 0..dataset.partitions {
-                let state = snapshots.of(partition, dataset.partitions);
-                if goes_on && state.progress(log_id, partition)?.is_some() {
-                    continue;
+                let slice = slice_of(partition, dataset.partitions, self.parts.engine.slices());
+                let Some(state) = states.get(&slice) else { continue };
+                if state.snapshot().progress(log_id, partition)?.is_some() {
+                    goal.0.remove(&(log_id, partition));
                 }
+            }
+        }
+        Ok(goal)
+    }
+
+    /// Where the datasets' own logs end now, those of all slices.
+    pub(crate) fn ends_of_logs(&self, version: &Version) -> Result<PositionSet> {
+        let mut ends = PositionSet::default();
+        for dataset in version.compiled.datasets.values().filter(|dataset| dataset.is_raw()) {
+            let log_id = version.log_id(dataset)?;
+            for partition in 0..dataset.partitions {
                 // A topic that could not be made yet holds nothing.
                 let end = match self.parts.log.end_offset(&dataset.topic(), partition) {
                     Err(error) if error.kind() == thyme_core::ErrorKind::NotFound => 0,
                     asked => asked?,
                 };
                 if end > 0 {
-                    goal.set(log_id, partition, end);
+                    ends.set(log_id, partition, end);
                 }
             }
         }
-        Ok(goal)
+        Ok(ends)
     }
 
     /// Tables that an older build kept in another form were built anew from the log, since their identity is another; now those
@@ -117,11 +135,20 @@ impl Controller {
         self.drop_identities(&old).await
     }
 
-    /// State and logs that a takeover dropped, if it was cut short before it had done so.
+    /// State and logs that a takeover dropped, if it was cut short before it had done so. What a later commit has of the same names is
+    /// not that: it began when this was done.
     async fn drop_leftovers(&self, live: &Commit) -> Result<()> {
         let plan: thyme_core::definition::Plan = serde_json::from_str(&live.plan)
             .map_err(|error| Error::data_loss(format!("the plan of commit {} does not parse: {error}", live.id)))?;
-        let dropped: Vec<String> = plan.dropped.into_iter().map(|item| item.identity).collect();
-        self.drop_identities(&dropped).await
+        let mut dropped: Vec<String> = plan.dropped.into_iter().map(|item| item.identity).collect();
+        if dropped.is_empty() {
+            return Ok(());
+        }
+        let newest = self.parts.catalog.commits(1, None).await?.into_iter().next();
+        if let Some(later) = newest.filter(|newest| newest.sequence > live.sequence) {
+            dropped.retain(|name| !later.new_identities.contains(name));
+        }
+        let Some(version) = self.serving().live.clone() else { return Ok(()) };
+        self.drop_once_left(dropped, &version).await
     }
 }

@@ -3,13 +3,16 @@
 
 mod chains;
 mod erases;
+mod moving;
 mod nodes;
+mod shared;
+mod takeover;
 
 use crate::*;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,8 +22,8 @@ use thyme_core::record::{EventId, Record, encode_row};
 use thyme_core::slice::Slice;
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_core::{ErrorKind, Result, Value, key};
-use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
-use thyme_log::{Alone, Appended, Batch, EmbeddedLog, EventLog, LogRecord, NewRecord, Producer};
+use thyme_engine::{Engine, EngineHandle, EngineOptions, Role, RunningEngine};
+use thyme_log::{Alone, Appended, Batch, EmbeddedLog, EventLog, LogRecord, Member, NewRecord, Onlooker, Producer};
 use thyme_query::{AlwaysApplied, Given, NoExtractors, NoRuns, QueryEngine, QueryOptions, QueryParts, Question};
 use thyme_state::{StateStore, States};
 use tokio::sync::watch;
@@ -39,6 +42,10 @@ impl Clock for FixedClock {
 struct GatedLog {
     log: EmbeddedLog,
     shut: AtomicBool,
+    /// Transactional ids of which no producer can be had.
+    refused: Mutex<BTreeSet<String>>,
+    /// Of topics whose names begin so only the records below this place can be read.
+    half_shut: Mutex<Option<(&'static str, u64)>>,
 }
 
 #[async_trait]
@@ -62,7 +69,16 @@ impl EventLog for GatedLog {
         if self.shut.load(Ordering::SeqCst) {
             return Err(thyme_core::Error::unavailable("the gate is shut"));
         }
-        self.log.read(topic, part, from, max_records, max_bytes)
+        let mut records = self.log.read(topic, part, from, max_records, max_bytes)?;
+        if let Some((prefix, end)) = *self.half_shut.lock()
+            && topic.starts_with(prefix)
+        {
+            if from >= end && !records.is_empty() {
+                return Err(thyme_core::Error::unavailable("the gate is half shut"));
+            }
+            records.truncate(records.partition_point(|record| record.offset < end));
+        }
+        Ok(records)
     }
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
         self.log.end_offset(topic, partition)
@@ -71,6 +87,9 @@ impl EventLog for GatedLog {
         self.log.changes()
     }
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {
+        if self.refused.lock().contains(transactional_id) {
+            return Err(thyme_core::Error::unavailable("the broker refuses the producer"));
+        }
         self.log.producer(transactional_id)
     }
 }
@@ -92,13 +111,16 @@ struct Disk {
     catalog: Arc<SqlCatalog>,
     log: Arc<GatedLog>,
     states: States,
+    /// Tells who owns slices.
+    member: Arc<dyn Member>,
 }
 
 struct Node {
     controller: Arc<Controller>,
     query: Arc<QueryEngine>,
     ingest: Arc<ToldIngest>,
-    engine: RunningEngine,
+    engine: EngineHandle,
+    running: Vec<RunningEngine>,
 }
 
 /// How many engines share the work.
@@ -116,9 +138,15 @@ impl Disk {
 
     /// With so many states, of an engine each.
     async fn sliced(slices: u16) -> Disk {
-        let log = GatedLog { log: EmbeddedLog::in_memory().unwrap(), shut: AtomicBool::new(false) };
+        let log = GatedLog {
+            log: EmbeddedLog::in_memory().unwrap(),
+            shut: AtomicBool::new(false),
+            half_shut: Mutex::default(),
+            refused: Mutex::default(),
+        };
         let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
-        Disk { catalog, log: Arc::new(log), states: states_of(slices) }
+        let member = Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() });
+        Disk { catalog, log: Arc::new(log), states: states_of(slices), member: Arc::new(member) }
     }
 
     /// As many, but empty.
@@ -130,20 +158,30 @@ impl Disk {
         self.log.shut.store(shut, Ordering::SeqCst);
     }
 
+    /// Who reads such topics from their beginning stays at a place, for as long as a test looks at it.
+    fn half_shut(&self, topics_and_end: Option<(&'static str, u64)>) {
+        *self.log.half_shut.lock() = topics_and_end;
+    }
+
     async fn start(&self) -> Node {
         let node = self.open(self.states.clone(), Role::Owner);
-        node.controller.lead().await.unwrap();
+        node.lead().await.unwrap();
         node
+    }
+
+    fn engine_of(&self, index: u16, state: &Arc<StateStore>, role: Role) -> Engine {
+        let slice = Slice { index, of: self.states.slices() };
+        let options = EngineOptions { durable: false, role, slice, ..EngineOptions::default() };
+        Engine::open(state.clone(), self.log.clone(), options).unwrap()
     }
 
     /// A node that neither leads nor follows yet.
     fn open(&self, states: States, role: Role) -> Node {
-        let engine = |(slice, state): (Slice, &Arc<StateStore>)| {
-            let options = EngineOptions { durable: false, role, slice, ..EngineOptions::default() };
-            Engine::open(state.clone(), self.log.clone(), options).unwrap()
-        };
-        let engines = Slice::all(states.slices()).zip(states.iter()).map(engine).collect();
-        let engine = RunningEngine::spawn(engines).unwrap();
+        let all = states.all();
+        let running: Vec<RunningEngine> =
+            all.iter().map(|(slice, state)| self.engine_of(*slice, state, role).spawn().unwrap()).collect();
+        let engine = EngineHandle::of_none(states.slices());
+        running.iter().for_each(|running| engine.add(&running.handle));
         let query = Arc::new(QueryEngine::new(QueryParts {
             states: states.clone(),
             extractors: Arc::new(NoExtractors),
@@ -157,7 +195,7 @@ impl Disk {
             catalog: self.catalog.clone(),
             log: self.log.clone(),
             states,
-            engine: engine.handle.clone(),
+            engine: engine.clone(),
             query: query.clone(),
             ingest: ingest.clone(),
             sources: Arc::default(),
@@ -166,9 +204,9 @@ impl Disk {
             clock_mode: ClockMode::Wall,
             data_dir: "memory".to_string(),
             state_is_new: false,
-            member: Arc::new(Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() })),
+            member: self.member.clone(),
         });
-        Node { controller, query, ingest, engine }
+        Node { controller, query, ingest, engine, running }
     }
 
     /// One event of `user` per minute before T0.
@@ -187,6 +225,16 @@ impl Disk {
     }
 }
 
+async fn until(mut condition: impl AsyncFnMut() -> bool) {
+    for _ in 0..4000 {
+        if condition().await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("it never comes");
+}
+
 impl Node {
     async fn commit(
         &self,
@@ -201,9 +249,7 @@ impl Node {
     }
 
     async fn wait_live(&self, id: &str) {
-        while self.controller.commit_view(id).await.unwrap().state != "active" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        until(async || self.controller.commit_view(id).await.unwrap().state == "active").await;
     }
 
     async fn ask(&self, featureset: &str, feature: &str) -> Result<Value> {
@@ -214,6 +260,22 @@ impl Node {
         Ok(answer.columns[0].values[0].value.clone())
     }
 
+    /// Whether its owners are told to say that they have built a commit.
+    async fn has_built(&self, id: &str) -> bool {
+        let sequence = self.controller.parts.catalog.commit(id).await.unwrap().unwrap().sequence;
+        self.controller.number.load(Ordering::SeqCst) == crate::leftovers::built(sequence)
+    }
+
+    /// Owns these slices, and no others, from now on.
+    async fn own(&self, slices: &[u16]) -> Result<()> {
+        self.controller.own(&slices.iter().copied().collect()).await
+    }
+
+    /// Owns all of them.
+    async fn lead(&self) -> Result<()> {
+        self.controller.own(&(0..self.engine.slices()).collect()).await
+    }
+
     /// Of all slices.
     fn all_progress(&self) -> Vec<(u32, u16, u64)> {
         let snapshots = self.controller.parts.states.snapshot();
@@ -221,7 +283,7 @@ impl Node {
     }
 
     fn stop(self) {
-        self.engine.stop();
+        self.running.into_iter().for_each(RunningEngine::stop);
     }
 }
 

@@ -1,5 +1,6 @@
 //! Definitions with the ids of their state: what the engine, the query side and ingest are told.
 
+use crate::model::PipelineCounts;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::TableLayout;
@@ -14,6 +15,8 @@ use thyme_state::Table;
 #[derive(Debug, Clone)]
 pub struct Version {
     pub commit_id: Arc<str>,
+    /// The commit's place among all.
+    pub sequence: i64,
     pub compiled: Arc<Compiled>,
     pub ids: BTreeMap<String, u32>,
     /// What was not there before this commit.
@@ -21,6 +24,8 @@ pub struct Version {
     /// Where the logs ended when this node began to build a version that is live already: what its state must have reached
     /// before it serves.
     pub goal: Option<PositionSet>,
+    /// Where the logs ended when this node began to build a version that is not live yet; nothing where all slices are here.
+    pub sources: PositionSet,
 }
 
 /// The catalog identities of all logs and tables that these definitions need.
@@ -144,8 +149,20 @@ impl Version {
     pub fn is_built(&self, engine: &EngineHandle) -> bool {
         // What this node serves until then may have logs that the owner fills no more, since the takeover there.
         let has_reached = |goal| engine.is_applied_in(goal, &self.ids.values().copied().collect());
-        let has_reached_goal = self.goal.as_ref().is_none_or(has_reached);
+        let has_reached_goal = self.goal.iter().chain([&self.sources]).all(has_reached);
         has_reached_goal && self.builds().iter().all(|(_, id)| engine.build_progress(*id).caught_up)
+    }
+
+    /// What a pipeline has made of the rows that it read.
+    pub fn pipeline_counts(&self, engine: &EngineHandle, pipeline: &CompiledPipeline) -> Result<PipelineCounts> {
+        let log = pipeline.route.as_ref().map(|route| self.id(&route.log_identity())).transpose()?;
+        let counters = engine.pipeline_counters(self.id(&pipeline.table_identity())?, log)?;
+        Ok(PipelineCounts {
+            accepted: counters.accepted,
+            filtered: counters.filtered,
+            null_key: counters.null_key,
+            warnings: counters.warnings,
+        })
     }
 
     /// The ids of the tables that must have been built before this version may serve, by identity.
@@ -179,7 +196,7 @@ pub fn job_spec(versions: &[&Version]) -> Result<JobSpec> {
             add_pipeline(version, pipeline, job)?;
         }
     }
-    Ok(JobSpec { datasets: jobs.into_values().collect() })
+    Ok(JobSpec { datasets: jobs.into_values().collect(), number: 0 })
 }
 
 fn add_pipeline(version: &Version, pipeline: &Arc<CompiledPipeline>, job: &mut DatasetJob) -> Result<()> {

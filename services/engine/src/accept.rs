@@ -2,7 +2,7 @@
 //! partition's own history. No clock, no configuration of the moment: a replay decides the same.
 
 use crate::dedup::DedupPass;
-use crate::poison::{event_fault, key_fault};
+use crate::poison::{event_fault, is_misplaced, key_fault};
 use bytes::Bytes;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -206,15 +206,13 @@ impl Judge<'_> {
         verdict.dead_letters.push(self.rejected(log_record, append_time, reason));
     }
 
+    /// An erase clears a key from the states that read its partition: what stands in another one is kept as a place and a reason.
     fn rejected(&self, log_record: &LogRecord, append_time: i64, reason: String) -> Rejected {
-        Rejected {
-            partition: self.partition,
-            offset: log_record.offset,
-            append_time,
-            reason,
-            key: log_record.key.to_vec(),
-            record: log_record.value.to_vec(),
+        let (mut key, mut record) = (log_record.key.to_vec(), log_record.value.to_vec());
+        if is_misplaced(self.dataset, self.partition, &key) {
+            (key, record) = Default::default();
         }
+        Rejected { partition: self.partition, offset: log_record.offset, append_time, reason, key, record }
     }
 
     /// Notes an erase, and clears the key from dead letters and late samples that were stored before this tick.

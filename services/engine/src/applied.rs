@@ -5,10 +5,12 @@ use crate::consume::{MemberKind, ROUTER_BIT};
 use crate::emit::Emitter;
 use crate::handle::BuildProgress;
 use crate::shard::Shard;
+use crate::spec::JobSpec;
 use parking_lot::RwLockReadGuard;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thyme_core::position::PositionSet;
+use thyme_core::slice::Slice;
 
 /// How far every shard of one engine was at its last committed tick.
 #[derive(Default, Clone)]
@@ -27,6 +29,32 @@ pub struct Applied {
     feeds: BTreeMap<String, FeedPlace>,
     /// Where each dataset's own shards stood when the work was last changed: what a build must have reached.
     pub targets: PositionSet,
+    work: Arc<Work>,
+}
+
+/// What the engine works on.
+#[derive(Default)]
+pub struct Work {
+    slice: Option<Slice>,
+    /// Log id -> how many partitions it has, those of other slices too.
+    partitions: BTreeMap<u32, u16>,
+}
+
+impl Work {
+    pub fn new(slice: Slice, spec: &JobSpec) -> Work {
+        let mut partitions = BTreeMap::new();
+        for job in &spec.datasets {
+            partitions.insert(job.log_id, job.dataset.partitions);
+            partitions.extend(job.derived().iter().map(|derived| (derived.route.log_id, job.dataset.partitions)));
+        }
+        Work { slice: Some(slice), partitions }
+    }
+
+    /// Whether the log is known, and the partition is another slice's.
+    fn is_of_another(&self, log: u32, partition: u16) -> bool {
+        let known = self.slice.zip(self.partitions.get(&log));
+        known.is_some_and(|(slice, partitions)| !slice.holds(partition, *partitions))
+    }
 }
 
 /// One partition of a log that is filled from another one.
@@ -80,8 +108,8 @@ pub struct ShardPlace {
 }
 
 impl Applied {
-    pub fn new(targets: PositionSet) -> Applied {
-        Applied { targets, ..Applied::default() }
+    pub fn new(targets: PositionSet, work: Arc<Work>) -> Applied {
+        Applied { targets, work, ..Applied::default() }
     }
 
     pub fn add_shard(&mut self, shard: &Shard) {
@@ -143,9 +171,22 @@ impl<'a> Together<'a> {
     /// Whether everything below a position is in state, through those logs that are filled from others and `is_needed`.
     pub fn covers(&self, position: &PositionSet, is_needed: impl Fn(u32) -> bool) -> bool {
         position.0.iter().all(|((log, partition), next)| {
-            let mut own = self.all().filter_map(|engine| engine.logs.get(&(*log, *partition)));
-            own.any(|applied| applied >= next) && self.has_routed(*log, *partition, *next, &is_needed)
+            self.has_read(*log, *partition, *next) && self.has_routed(*log, *partition, *next, &is_needed)
         })
+    }
+
+    /// The same for engines of some slices: what is in partitions of others is asked of them only as far as it comes here through logs
+    /// that are filled from it.
+    pub fn covers_own(&self, position: &PositionSet, is_needed: impl Fn(u32) -> bool) -> bool {
+        position.0.iter().all(|((log, partition), next)| {
+            let is_elsewhere = self.all().all(|engine| engine.work.is_of_another(*log, *partition));
+            let has_read = is_elsewhere || self.has_read(*log, *partition, *next);
+            has_read && self.has_routed(*log, *partition, *next, &is_needed)
+        })
+    }
+
+    fn has_read(&self, log: u32, partition: u16, next: u64) -> bool {
+        self.all().filter_map(|engine| engine.logs.get(&(log, partition))).any(|applied| *applied >= next)
     }
 
     /// Whether every log that is filled from a dataset, and needed, has worked off everything below `next` of a partition of its own log.

@@ -15,6 +15,11 @@ use thyme_core::failpoint::{Point, pass};
 use thyme_state::{CounterScope, Snapshot};
 
 impl Engine {
+    /// One of the owners makes what all fill.
+    pub fn makes_topics(&self) -> bool {
+        self.role == Role::Owner && self.options.slice.index == 0
+    }
+
     pub fn create_topics(&self, job: &DatasetJob) -> Result<()> {
         self.log.create_topic(&job.dataset.topic(), job.dataset.partitions)?;
         for derived in job.derived() {
@@ -49,7 +54,7 @@ impl Engine {
             log_id: job.log_id,
             topic: job.dataset.topic(),
             partition,
-            follows: self.role == Role::Follower,
+            follows: !self.makes_topics(),
             is_repartition: false,
             filling: Filling::default(),
             root: job.dataset.name.clone(),
@@ -87,7 +92,7 @@ impl Engine {
             log_id: route.log_id,
             topic: route.route.topic.clone(),
             partition,
-            follows: self.role == Role::Follower,
+            follows: !self.makes_topics(),
             is_repartition: true,
             filling: Filling { is_feed, is_aligned: route.route.is_aligned, of_aligned },
             root: job.dataset.name.clone(),

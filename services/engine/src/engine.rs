@@ -2,8 +2,8 @@
 //! one transaction of the log, and only then writes one atomic tick of the state: log first, state second. A crash between the
 //! two leaves the state behind the log's committed offsets; the gap is worked off again without sending.
 
-use crate::applied::Applied;
-use crate::foreign::{Foreign, foreign_of};
+use crate::applied::{Applied, Work};
+use crate::foreign::{Foreign, ReadElsewhere, foreign_of};
 use crate::handle::{EngineHandle, Shared};
 use crate::offsets::check_identity;
 use crate::shard::{Advance, Shard};
@@ -13,8 +13,8 @@ use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
-use thyme_log::{CommitOutcome, EventLog, Producer};
-use thyme_state::{Durability, StateStore};
+use thyme_log::{CommitOutcome, EventLog, Producer, WORK};
+use thyme_state::{Durability, Snapshot, StateStore, Tick};
 
 /// (group, topic, partition, next offset)
 type Offset = (String, String, u16, u64);
@@ -24,13 +24,19 @@ pub struct Engine {
     pub(crate) log: Arc<dyn EventLog>,
     pub(crate) options: EngineOptions,
     pub(crate) role: Role,
-    producer: Option<Box<dyn Producer>>,
+    pub(crate) producer: Option<Box<dyn Producer>>,
     /// What was deployed last.
     spec: JobSpec,
-    shards: Vec<Shard>,
+    /// Of what is deployed, or is being; and what this engine has noted of it (see `notes.rs`).
+    pub(crate) number: u64,
+    pub(crate) noted: u64,
+    /// (log id, partition) of datasets' own logs -> the place after the newest erase, as this engine has noted it.
+    pub(crate) noted_erases: HashMap<(u32, u16), u64>,
+    pub(crate) shards: Vec<Shard>,
     /// Partitions of other slices whose erases are needed.
     foreign: Vec<Foreign>,
     targets: PositionSet,
+    work: Arc<Work>,
     greatest_event_time: Option<i64>,
     shared: Arc<Shared>,
 }
@@ -57,9 +63,13 @@ impl Engine {
             role,
             producer,
             spec: JobSpec::default(),
+            number: 0,
+            noted: 0,
+            noted_erases: HashMap::new(),
             shards: Vec::new(),
             foreign: Vec::new(),
             targets: PositionSet::default(),
+            work: Arc::default(),
             greatest_event_time,
             shared,
         })
@@ -67,16 +77,29 @@ impl Engine {
 
     /// What other threads ask and tell the engine.
     pub fn handle(&self) -> EngineHandle {
-        EngineHandle::new(self.shared.clone())
+        EngineHandle::new(self.options.slice, self.shared.clone())
     }
 
     /// Makes the running work equal to `spec`: topics are created, members that are new begin at the start of their log (or where
     /// the state says they had come), members that are gone stop. Their state stays until [`Engine::drop_state`].
     pub fn deploy(&mut self, spec: &JobSpec) -> Result<()> {
+        let before = std::mem::replace(&mut self.number, spec.number);
+        let deployed = self.run_from_now_on(spec);
+        if deployed.is_err() {
+            self.number = before;
+        }
+        deployed
+    }
+
+    fn run_from_now_on(&mut self, spec: &JobSpec) -> Result<()> {
         let snapshot = self.state.snapshot();
         let mut shards = Vec::new();
+        let makes_topics = self.makes_topics();
+        if makes_topics && !self.options.slice.is_whole() {
+            self.log.create_topic(WORK, self.options.slice.of)?;
+        }
         for job in &spec.datasets {
-            if self.role == Role::Owner {
+            if makes_topics {
                 self.create_topics(job)?;
             }
             for partition in self.options.slice.partitions(job.dataset.partitions) {
@@ -87,8 +110,9 @@ impl Engine {
             }
         }
         pass(Point::Deploying)?;
-        let is_read = |topic: &str| shards.iter().any(|shard| shard.topic == topic);
-        self.shards.iter().filter(|old| !is_read(&old.topic)).for_each(|old| self.log.forget(&old.topic));
+        // One that was deleted and made again under its name has another id.
+        let is_read = |old: &Shard| shards.iter().any(|shard| shard.topic == old.topic && shard.log_id == old.log_id);
+        self.shards.iter().filter(|old| !is_read(old)).for_each(|old| self.log.forget(&old.topic));
         for shard in &shards {
             self.log.expect_reads(&shard.topic, shard.partition, shard.next);
         }
@@ -96,10 +120,9 @@ impl Engine {
         for shard in shards.iter().filter(|shard: &&Shard| !shard.is_repartition) {
             self.targets.set(shard.log_id, shard.partition, shard.next);
         }
-        let foreign = foreign_of(&snapshot, spec, self.options.slice)?;
-        foreign.iter().for_each(|foreign| foreign.expect_reads(self.log.as_ref()));
-        self.foreign = foreign;
+        self.foreign = foreign_of(&snapshot, spec, self.options.slice)?;
         self.shards = shards;
+        self.work = Arc::new(Work::new(self.options.slice, spec));
         self.spec = spec.clone();
         self.learn_erased()?;
         self.publish();
@@ -143,8 +166,19 @@ impl Engine {
         }
     }
 
-    fn lead(&mut self) -> Result<()> {
+    /// Fences every earlier owner of the slice: a follower does so before it becomes the owner.
+    pub fn fence(&mut self) -> Result<()> {
+        self.producer = None;
         self.producer = Some(self.log.producer(&self.options.transactional_id())?);
+        self.noted = 0;
+        self.noted_erases.clear();
+        Ok(())
+    }
+
+    fn lead(&mut self) -> Result<()> {
+        if self.producer.is_none() {
+            self.fence()?;
+        }
         pass(Point::Assigned)?;
         self.role = Role::Owner;
         let spec = self.spec.clone();
@@ -166,6 +200,7 @@ impl Engine {
             self.producer = None;
             let mut producer = self.log.producer(&self.options.transactional_id())?;
             pass(Point::Fenced)?;
+            self.check_note(producer.as_mut())?;
             for shard in &mut self.shards {
                 shard.learn_committed(self.log.as_ref(), producer.as_mut())?;
             }
@@ -182,6 +217,7 @@ impl Engine {
         if self.shards.iter().any(Shard::sends) {
             self.producer()?;
         }
+        self.note()?;
         if self.learn_erased()? {
             self.publish();
         }
@@ -191,12 +227,9 @@ impl Engine {
         for shard in &self.shards {
             advances.push(shard.work(&snapshot, &mut tick, self.log.as_ref(), &self.options)?);
         }
-        let mut read_elsewhere = Vec::with_capacity(self.foreign.len());
-        for foreign in &self.foreign {
-            read_elsewhere.push(foreign.read(&snapshot, &mut tick, self.log.as_ref(), &self.options)?);
-        }
+        let read_elsewhere = self.read_elsewhere(&snapshot, &mut tick)?;
         let own: usize = advances.iter().map(|advance| advance.records).sum();
-        let records = own + read_elsewhere.iter().map(|read| read.records).sum::<usize>();
+        let records = own + read_elsewhere.as_ref().map_or(0, |(_, read)| read.records);
         if records == 0 {
             return Ok(0);
         }
@@ -216,12 +249,23 @@ impl Engine {
         for (shard, advance) in self.shards.iter_mut().zip(advances) {
             shard.settle(advance);
         }
-        for (foreign, read) in self.foreign.iter_mut().zip(read_elsewhere) {
-            foreign.next = read.next;
+        if let Some((index, read)) = read_elsewhere {
+            self.foreign[index].next = read.next;
         }
         self.publish();
         pass(Point::Published)?;
         Ok(records)
+    }
+
+    /// Erases of partitions of other slices, from one of these: of one partition only a few places can be read at once.
+    fn read_elsewhere(&self, snapshot: &Snapshot, tick: &mut Tick) -> Result<Option<(usize, ReadElsewhere)>> {
+        for (index, foreign) in self.foreign.iter().enumerate().filter(|(_, foreign)| foreign.is_behind()) {
+            let read = foreign.read(snapshot, tick, self.log.as_ref(), &self.options)?;
+            if read.records > 0 {
+                return Ok(Some((index, read)));
+            }
+        }
+        Ok(None)
     }
 
     /// Sends the outputs of all shards and their offsets in one transaction, if there are any.
@@ -285,7 +329,8 @@ impl Engine {
         for id in consumers {
             let in_use = self.shards.iter().any(|shard| shard.members.iter().any(|member| member.consumer == *id));
             if in_use {
-                return Err(Error::precondition(format!("the table is still being filled: id={id}")));
+                return Err(Error::precondition(format!("the table is still being filled: id={id}"))
+                    .hint("it goes when nothing fills it any more; if that does not come, start this server again"));
             }
             self.state.drop_table(*id)?;
             pass(Point::DropHalf)?;
@@ -311,7 +356,7 @@ impl Engine {
     }
 
     fn publish(&self) {
-        let mut applied = Applied::new(self.targets.clone());
+        let mut applied = Applied::new(self.targets.clone(), self.work.clone());
         for shard in &self.shards {
             applied.add_shard(shard);
         }

@@ -38,7 +38,8 @@ pub fn reader_of(log_id: u32) -> u32 {
     log_id | ROUTER_BIT
 }
 
-/// Those that the tables of a slice need.
+/// Those that the tables of a slice need, in the order in which they are read: first what follows the slice. So each of several
+/// slices begins at a partition of its own, and few read one partition at the same time.
 pub fn foreign_of(snapshot: &Snapshot, spec: &JobSpec, slice: Slice) -> Result<Vec<Foreign>> {
     let mut found = Vec::new();
     // Where the slice has no partition it has no tables.
@@ -52,6 +53,7 @@ pub fn foreign_of(snapshot: &Snapshot, spec: &JobSpec, slice: Slice) -> Result<V
             found.push(Foreign { dataset: job.dataset.clone(), log_id: job.log_id, partition, next, below });
         }
     }
+    found.sort_by_key(|foreign| foreign.partition < slice.partitions(foreign.dataset.partitions).start);
     Ok(found)
 }
 
@@ -67,14 +69,12 @@ fn places_of(job: &DatasetJob) -> Vec<u64> {
 }
 
 impl Foreign {
-    /// Says that reads are to come.
-    pub fn expect_reads(&self, log: &dyn EventLog) {
-        if self.next < self.below {
-            log.expect_reads(&self.dataset.topic(), self.partition, self.next);
-        }
+    /// Whether there is more to read.
+    pub fn is_behind(&self) -> bool {
+        self.next < self.below
     }
 
-    /// Reads on, if there is something to read, and keeps the erases.
+    /// Reads on and keeps the erases.
     pub fn read(
         &self,
         snapshot: &Snapshot,
@@ -84,9 +84,6 @@ impl Foreign {
     ) -> Result<ReadElsewhere> {
         let (topic, partition) = (self.dataset.topic(), self.partition);
         let nothing = ReadElsewhere { records: 0, next: self.next };
-        if self.next >= self.below {
-            return Ok(nothing);
-        }
         let read = log.read(&topic, partition, self.next, options.tick_records, READ_BYTES);
         // A follower may be behind a takeover that deleted the log.
         if read.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {

@@ -1,16 +1,19 @@
 //! What other threads see of the engine and tell it: how far it is, whether a position has been applied, what is being built.
 
 use crate::applied::{Applied, FeedPlace, Together};
+use crate::consume::ROUTER_BIT;
 use crate::emit::{Emitter, Output};
 use crate::runner::Command;
 use crate::spec::{JobSpec, Role};
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 use thyme_core::position::PositionSet;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_log::EventLog;
 use thyme_state::{CounterScope, Counters, StateStore};
@@ -72,17 +75,30 @@ impl Shared {
         Ok(())
     }
 
+    /// Puts a command before the engine's next round.
+    fn tell<T>(&self, make: impl FnOnce(oneshot::Sender<T>) -> Command) -> oneshot::Receiver<T> {
+        let (done, answer) = oneshot::channel();
+        self.commands.lock().push_back(make(done));
+        self.wake.notify_one();
+        answer
+    }
+
     pub(crate) fn publish(&self, applied: Applied) {
         *self.applied.write() = applied;
         self.version.send_modify(|version| *version += 1);
     }
 }
 
-/// One engine, or those of all slices together. Cheap to clone; lives as long as anyone holds it.
+/// One engine, or those of the slices that are here together. Clones see the same engines; it lives as long as anyone holds it.
 #[derive(Clone)]
 pub struct EngineHandle {
-    shared: Arc<[Arc<Shared>]>,
+    /// How many slices there are, here and elsewhere.
+    slices: u16,
+    engines: Arc<ArcSwap<Engines>>,
 }
+
+/// By their slices.
+type Engines = BTreeMap<u16, Arc<Shared>>;
 
 /// How far a table that is being built has come, in records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -135,37 +151,116 @@ pub struct FeedStatus {
 }
 
 impl EngineHandle {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        EngineHandle { shared: Arc::new([shared]) }
+    pub(crate) fn new(slice: Slice, shared: Arc<Shared>) -> Self {
+        EngineHandle::with(slice.of, BTreeMap::from([(slice.index, shared)]))
     }
 
-    /// The engines of all slices, in their order, as one.
-    pub fn of_all(slices: impl IntoIterator<Item = EngineHandle>) -> EngineHandle {
-        EngineHandle { shared: slices.into_iter().flat_map(|handle| handle.shared.to_vec()).collect() }
+    fn with(slices: u16, engines: Engines) -> Self {
+        EngineHandle { slices, engines: Arc::new(ArcSwap::from_pointee(engines)) }
     }
 
-    fn together(&self) -> Together<'_> {
-        Together::new(self.shared.iter().map(|engine| engine.applied.read()))
+    /// Of no slice of so many, until engines are [added](EngineHandle::add).
+    pub fn of_none(slices: u16) -> EngineHandle {
+        EngineHandle::with(slices, Engines::new())
+    }
+
+    /// The engines of several slices as one.
+    pub fn of_all(engines: impl IntoIterator<Item = EngineHandle>) -> EngineHandle {
+        let mut all = EngineHandle::of_none(0);
+        for engine in engines {
+            all.slices = engine.slices;
+            all.add(&engine);
+        }
+        all
+    }
+
+    /// From now on the engines of these slices belong to it too, for all its clones.
+    pub fn add(&self, other: &EngineHandle) {
+        let added = other.engines.load();
+        let with = |engines: &Arc<Engines>| {
+            let all = engines.iter().chain(added.iter());
+            all.map(|(slice, engine)| (*slice, engine.clone())).collect::<Engines>()
+        };
+        self.engines.rcu(with);
+    }
+
+    /// From now on the engine of this slice does not belong to it, for all its clones.
+    pub fn remove(&self, slice: u16) {
+        let without = |engines: &Arc<Engines>| {
+            let mut engines = Engines::clone(engines);
+            engines.remove(&slice);
+            engines
+        };
+        self.engines.rcu(without);
+    }
+
+    /// The engine of one slice, if it is here.
+    pub fn slice(&self, index: u16) -> Result<EngineHandle> {
+        let engine = self.engines.load().get(&index).cloned();
+        let engine =
+            engine.ok_or_else(|| Error::unavailable(format!("slice {index} of {} is not here", self.slices)))?;
+        Ok(EngineHandle::with(self.slices, BTreeMap::from([(index, engine)])))
+    }
+
+    /// How many slices there are, here and elsewhere.
+    pub fn slices(&self) -> u16 {
+        self.slices
+    }
+
+    /// The slices whose engines are here.
+    pub fn held(&self) -> BTreeSet<u16> {
+        self.engines.load().keys().copied().collect()
+    }
+
+    /// Whether those of all slices are here.
+    pub fn has_all(&self) -> bool {
+        self.engines.load().len() == usize::from(self.slices)
+    }
+
+    /// The states of the slices that are here.
+    pub fn states(&self) -> BTreeMap<u16, Arc<StateStore>> {
+        self.engines.load().iter().map(|(slice, engine)| (*slice, engine.state.clone())).collect()
+    }
+
+    fn together<T>(&self, ask: impl FnOnce(&Together<'_>) -> T) -> T {
+        let engines = self.engines.load();
+        ask(&Together::new(engines.values().map(|engine| engine.applied.read())))
     }
 
     /// Whether everything below `position` is in state, through repartition logs too.
     pub fn is_applied(&self, position: &PositionSet) -> bool {
-        self.together().covers(position, |_| true)
+        self.together(|applied| applied.covers(position, |_| true))
     }
 
-    /// The same, where of the logs that are filled from others only those in `logs` matter.
+    /// Whether what the slices that are here have of `position` is in their states, where of the logs that are filled from others only
+    /// those in `logs` matter.
     pub fn is_applied_in(&self, position: &PositionSet, logs: &BTreeSet<u32>) -> bool {
-        self.together().covers(position, |log| logs.contains(&log))
+        self.together(|applied| applied.covers_own(position, |log| logs.contains(&log)))
     }
 
     /// Waits until `position` is in state.
     pub async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
-        if self.is_applied(position) {
+        self.wait_until(|applied| applied.covers(position, |_| true), deadline).await
+    }
+
+    /// Waits until what these slices have of `position` is in their states.
+    pub async fn wait_applied_in(
+        &self,
+        slices: &BTreeSet<u16>,
+        position: &PositionSet,
+        deadline: Duration,
+    ) -> Result<()> {
+        let own: Result<Vec<EngineHandle>> = slices.iter().map(|slice| self.slice(*slice)).collect();
+        EngineHandle::of_all(own?).wait_until(|applied| applied.covers_own(position, |_| true), deadline).await
+    }
+
+    async fn wait_until(&self, is_applied: impl Fn(&Together<'_>) -> bool, deadline: Duration) -> Result<()> {
+        if self.together(&is_applied) {
             return Ok(());
         }
-        let mut versions: Vec<_> = self.shared.iter().map(|engine| engine.version.subscribe()).collect();
+        let mut versions: Vec<_> = self.engines.load().values().map(|engine| engine.version.subscribe()).collect();
         let reached = async {
-            while !self.is_applied(position) {
+            while !self.together(&is_applied) {
                 if any_changed(&mut versions).await.is_err() {
                     return;
                 }
@@ -180,14 +275,30 @@ impl EngineHandle {
 
     /// Progress of a consumer (a table id) over all its partitions. Unknown ids have caught up with nothing.
     pub fn build_progress(&self, consumer: u32) -> BuildProgress {
-        self.together().build_progress(consumer)
+        self.together(|applied| applied.build_progress(consumer))
+    }
+
+    /// What a pipeline made of the rows that it read: the totals of its table, and of the rows without a group key, which do not reach
+    /// its repartition log, those of the router that fills it.
+    pub fn pipeline_counters(&self, table: u32, repartition_log: Option<u32>) -> Result<Counters> {
+        let mut total = Counters::default();
+        for engine in self.engines.load().values() {
+            let snapshot = engine.state.snapshot();
+            total.add(&snapshot.total_counters(CounterScope::Consumer(table))?);
+            if let Some(log) = repartition_log {
+                let router = snapshot.total_counters(CounterScope::Consumer(log | ROUTER_BIT))?;
+                total.null_key += router.null_key;
+                total.warnings += router.warnings;
+            }
+        }
+        Ok(total)
     }
 
     /// Every log partition with its totals. While the log cannot be asked, ends are those heard last.
     pub fn status(&self) -> Result<Vec<ShardStatus>> {
         let mut found = Vec::new();
         let mut is_away = false;
-        for engine in self.shared.iter() {
+        for engine in self.engines.load().values() {
             engine.status(&mut is_away, &mut found)?;
         }
         Ok(found)
@@ -195,7 +306,7 @@ impl EngineHandle {
 
     /// How far the topics of aggregated datasets, and the logs of rows that pipelines read, are behind the pipelines that make the rows.
     pub fn emissions(&self) -> Vec<EmissionStatus> {
-        let emitters = self.together().emitters();
+        let emitters = self.together(|applied| applied.emitters());
         let status = |(emitter, partition, lag): (Arc<Emitter>, u16, u64)| EmissionStatus {
             dataset: emitter.emission.dataset.name.clone(),
             topic: emitter.topic(),
@@ -208,10 +319,9 @@ impl EngineHandle {
 
     /// How far the tables behind logs of rows are behind the raw datasets' own logs.
     pub fn feeds(&self) -> Vec<FeedStatus> {
-        let applied = self.together();
-        let position = applied.position();
+        let (position, feeds) = self.together(|applied| (applied.position(), applied.feeds()));
         let mut found = Vec::new();
-        for (topic, FeedPlace { dataset, own_log, covered }) in applied.feeds() {
+        for (topic, FeedPlace { dataset, own_log, covered }) in feeds {
             for (partition, covered) in (0..).zip(covered) {
                 let next = position.0.get(&(own_log, partition)).copied().unwrap_or_default();
                 let lag = next - covered.unwrap_or(next).min(next);
@@ -224,8 +334,8 @@ impl EngineHandle {
     /// Records of the datasets' logs that wait to be applied, those that are on their way through a repartition log too; `None`
     /// while the log cannot be asked. At the end of a repartition log may be a broker's markers, which nobody works off.
     pub fn lag(&self) -> Option<u64> {
-        let places = self.together().shards();
-        let log = &self.shared.first()?.log;
+        let places = self.together(|applied| applied.shards());
+        let log = self.engines.load().values().next()?.log.clone();
         let (mut lag, mut ends) = (0, PositionSet::default());
         for place in places.iter().filter(|place| !place.is_repartition) {
             let end = log.end_offset(&place.topic, place.partition).ok()?;
@@ -240,24 +350,28 @@ impl EngineHandle {
 
     /// How far every log has been applied: what a position of everything is.
     pub fn applied(&self) -> PositionSet {
-        self.together().position()
+        self.together(|applied| applied.position())
     }
 
     /// For each partition of a dataset's own log, the place after the newest erase that has been applied.
     pub fn erased_below(&self, log_id: u32, partitions: u16) -> Vec<u64> {
-        let applied = self.together();
-        (0..partitions).map(|partition| applied.erased_below(log_id, partition)).collect()
+        self.together(|applied| (0..partitions).map(|partition| applied.erased_below(log_id, partition)).collect())
     }
 
     /// What keeps an engine from going on, while it does.
     pub fn trouble(&self) -> Option<Error> {
-        self.shared.iter().find_map(|engine| engine.trouble.read().clone())
+        self.engines.load().values().find_map(|engine| engine.trouble.read().clone())
     }
 
     /// Changes the running work (see `Engine::deploy`), on the engine's thread; done when it returns. After an error some slices may
     /// have changed theirs: it is done again, or undone by another deployment.
     pub async fn deploy(&self, spec: JobSpec) -> Result<()> {
         self.command(|done| Command::Deploy(spec.clone(), done)).await
+    }
+
+    /// Gives what is deployed another number: owners note it.
+    pub async fn renumber(&self, number: u64) -> Result<()> {
+        self.command(|done| Command::Renumber(number, done)).await
     }
 
     /// Deletes the state of consumers that run no more.
@@ -270,26 +384,44 @@ impl EngineHandle {
         self.command(|done| Command::SetRole(role, done)).await
     }
 
-    /// All engines do it at the same time; the first error, once all are through.
+    /// Fences every earlier owner (see `Engine::fence`).
+    pub async fn fence(&self) -> Result<()> {
+        self.command(Command::Fence).await
+    }
+
+    /// The number of a deployment that the owners of all slices have come to (see `notes.rs`). Asked by the owner of the first.
+    pub async fn noted_by_all(&self) -> Result<u64> {
+        let first = self.engines.load().get(&0).cloned();
+        let first = first.ok_or_else(|| Error::unavailable("the first slice is another node's"))?;
+        first.tell(Command::Noted).await.map_err(|_| Error::unavailable("the engine has stopped"))?
+    }
+
+    /// For each partition of a dataset's own log, the place after the newest erase that its owner has noted. Asked by the owner of the first.
+    pub async fn noted_erases(&self, topic: &str, partitions: u16) -> Result<Vec<u64>> {
+        let first = self.engines.load().get(&0).cloned();
+        let first = first.ok_or_else(|| Error::unavailable("the first slice is another node's"))?;
+        let topic = topic.to_string();
+        let told = first.tell(|done| Command::NotedErases(topic, partitions, done)).await;
+        told.map_err(|_| Error::unavailable("the engine has stopped"))?
+    }
+
+    /// First the first, which makes what the others fill; then the others at the same time. The first error, once all are through.
     async fn command(&self, make: impl Fn(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
-        let tell = |engine: &Arc<Shared>| {
-            let (done, answer) = oneshot::channel();
-            engine.commands.lock().push_back(make(done));
-            engine.wake.notify_one();
-            answer
-        };
-        let answers: Vec<_> = self.shared.iter().map(tell).collect();
-        let mut first_error = Ok(());
+        let stopped = |_| Error::unavailable("the engine has stopped");
+        let engines: Vec<Arc<Shared>> = self.engines.load().values().cloned().collect();
+        let Some((first, others)) = engines.split_first() else { return Ok(()) };
+        first.tell(&make).await.map_err(stopped).flatten()?;
+        let answers: Vec<_> = others.iter().map(|engine| engine.tell(&make)).collect();
+        let mut outcome = Ok(());
         for answer in answers {
-            let done = answer.await.map_err(|_| Error::unavailable("the engine has stopped")).flatten();
-            first_error = first_error.and(done);
+            outcome = outcome.and(answer.await.map_err(stopped).flatten());
         }
-        first_error
+        outcome
     }
 
     /// Asks the engines' threads to end after their round.
     pub fn stop(&self) {
-        for engine in self.shared.iter() {
+        for engine in self.engines.load().values() {
             engine.stopping.store(true, Ordering::Release);
             engine.wake.notify_one();
         }

@@ -154,6 +154,25 @@ pub fn identity_of(log: &str, slice: Slice) -> String {
     if slice.is_whole() { log.to_string() } else { format!("{log} ({slice})") }
 }
 
+/// What a state that notes this has of a log; `None` if it is of another one.
+fn share_of<'a>(noted: &'a str, log: &str) -> Option<&'a str> {
+    match noted.strip_prefix(log)? {
+        "" => Some("all of it"),
+        share => share.strip_prefix(" (")?.strip_suffix(')'),
+    }
+}
+
+fn refused(made_from: &str, identity: &str, log: &str) -> Error {
+    if let (Some(share), Some(wanted)) = (share_of(made_from, log), share_of(identity, log)) {
+        return Error::precondition(format!(
+            "the state has another share of the log: state={share} wanted={wanted} log={log}"
+        ))
+        .hint("the state was moved, or the log had other slices when it was made: delete it, and it is built anew");
+    }
+    Error::precondition(format!("the state was made from another log: state={made_from} log={identity}"))
+        .hint("set log.url to the log it was made from, or choose another data directory to build it anew")
+}
+
 /// Refuses a state that was made from another log or is of another slice; notes both in a new one.
 pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog, slice: Slice) -> Result<()> {
     let identity = identity_of(log.identity(), slice);
@@ -167,10 +186,7 @@ pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog, slice: Slice)
     let is_beside = identity.strip_prefix(BESIDE).is_some_and(|id| id.starts_with(':'));
     let has_an_id_now = made_from == BESIDE && is_beside && slice.is_whole();
     if !is_new && !has_an_id_now {
-        return Err(Error::precondition(format!(
-            "the state was made from another log: state={made_from} log={identity}"
-        ))
-        .hint("set log.url to the log it was made from, or choose another data directory to build it anew"));
+        return Err(refused(made_from, &identity, log.identity()));
     }
     let mut tick = state.tick();
     tick.put_log_identity(&identity)?;

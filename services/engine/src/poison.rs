@@ -46,6 +46,12 @@ pub fn routed_fault(dataset: &CompiledDataset, partition: u16, key: &[u8], origi
     }
 }
 
+/// Whether a key is one of the dataset's and belongs to another partition.
+pub fn is_misplaced(dataset: &CompiledDataset, partition: u16, key: &[u8]) -> bool {
+    let types = dataset.key_columns.iter().filter_map(|column| dataset.types.get(*column));
+    check_key(key, types).is_ok() && misplaced(key, dataset.partitions, partition).is_some()
+}
+
 fn misplaced(key: &[u8], partitions: u16, partition: u16) -> Option<String> {
     let right = partition_of(key, partitions);
     (right != partition).then(|| format!("the key belongs to partition {right}"))

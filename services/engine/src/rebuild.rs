@@ -41,8 +41,8 @@ struct Stretch {
     end: u64,
 }
 
-/// Fills `fresh`, which must be empty, from the start of the log up to the place of `states`, which must stand still, slice by slice, and
-/// compares the tables of `spec`. `progress` is told how many records were read of how many, and says whether to go on.
+/// Fills `fresh`, which must be empty, from the start of the log up to the place of `states`, which must stand still, slice by slice as far
+/// as they are here, and compares the tables of `spec`. `progress` is told how many records were read of how many, and says whether to go on.
 pub fn rebuild(
     states: &Snapshots,
     fresh: &States,
@@ -51,15 +51,18 @@ pub fn rebuild(
     options: &EngineOptions,
     progress: &mut dyn FnMut(u64, u64) -> bool,
 ) -> Result<Comparison> {
-    let of_slice = |(slice, state): (Slice, &Snapshot)| {
-        stretches_of(slice, spec, |log_id, partition| state.progress(log_id, partition))
-    };
-    let stretches: Vec<Vec<Stretch>> =
-        Slice::all(states.slices()).zip(states.iter()).map(of_slice).collect::<Result<_>>()?;
-    let total: u64 = stretches.iter().flatten().map(|stretch| stretch.end).sum();
+    let of = states.slices();
+    let mut stretches = BTreeMap::new();
+    for (index, state) in states.by_slice() {
+        let read = |log_id, partition| state.progress(log_id, partition);
+        stretches.insert(index, stretches_of(Slice { index, of }, spec, read)?);
+    }
+    let total: u64 = stretches.values().flatten().map(|stretch| stretch.end).sum();
     let mut done_before = 0;
-    for ((slice, fresh), stretches) in Slice::all(states.slices()).zip(fresh.iter()).zip(&stretches) {
-        let options = EngineOptions { durable: false, slice, ..options.clone() };
+    let fresh_states = fresh.all();
+    for (&index, stretches) in &stretches {
+        let fresh = fresh_states.get(&index).ok_or_else(|| Error::internal("a slice has nowhere to be rebuilt"))?;
+        let options = EngineOptions { durable: false, slice: Slice { index, of }, ..options.clone() };
         let mut engine = Engine::open(fresh.clone(), up_to(log, stretches), options)?;
         engine.deploy(spec)?;
         loop {
@@ -87,8 +90,12 @@ pub fn catch_up(
     options: &EngineOptions,
     goes_on: &mut dyn FnMut() -> bool,
 ) -> Result<()> {
-    let stretches =
-        stretches_of(options.slice, spec, |log_id, partition| Ok(places.get(&(log_id, partition)).copied()))?;
+    // Erases of other slices are read as far as the tables need them.
+    let end = |reader: u32, partition: u16| match is_router(reader) {
+        true => Ok(Some(u64::MAX)),
+        false => Ok(places.get(&(reader, partition)).copied()),
+    };
+    let stretches = stretches_of(options.slice, spec, end)?;
     let options = EngineOptions { durable: false, role: Role::Follower, ..options.clone() };
     let mut engine = Engine::open(state.clone(), up_to(log, &stretches), options)?;
     engine.deploy(spec)?;
@@ -138,17 +145,24 @@ fn done_of(fresh: &Snapshot, stretches: &[Stretch]) -> Result<u64> {
     Ok(done)
 }
 
-fn compare(state: &Snapshots, rebuilt: &Snapshots, spec: &JobSpec, stretches: &[Vec<Stretch>]) -> Result<Comparison> {
+fn compare(
+    state: &Snapshots,
+    rebuilt: &Snapshots,
+    spec: &JobSpec,
+    stretches: &BTreeMap<u16, Vec<Stretch>>,
+) -> Result<Comparison> {
     let mut position = PositionSet::default();
-    for stretch in stretches.iter().flatten().filter(|stretch| !is_router(stretch.log_id)) {
+    for stretch in stretches.values().flatten().filter(|stretch| !is_router(stretch.log_id)) {
         position.set(stretch.log_id, stretch.partition, stretch.end);
     }
     let tables = tables_of(spec);
     for (table, partitions) in &tables {
         for partition in 0..*partitions {
-            let place = |snapshots: &Snapshots| {
-                snapshots.of(partition, *partitions).progress(*table, partition).map(Option::unwrap_or_default)
+            let (Ok(state), Ok(rebuilt)) = (state.of(partition, *partitions), rebuilt.of(partition, *partitions))
+            else {
+                continue;
             };
+            let place = |of: &Snapshot| of.progress(*table, partition).map(Option::unwrap_or_default);
             let (is, should) = (place(state)?, place(rebuilt)?);
             if is != should {
                 return Err(Error::unavailable(format!(

@@ -14,32 +14,33 @@ pub(crate) enum Command {
     Deploy(JobSpec, oneshot::Sender<Result<()>>),
     DropState(Vec<u32>, oneshot::Sender<Result<()>>),
     SetRole(Role, oneshot::Sender<Result<()>>),
+    Fence(oneshot::Sender<Result<()>>),
+    /// The number of the same deployment from now on.
+    Renumber(u64, oneshot::Sender<Result<()>>),
+    /// The deployment that all owners have noted.
+    Noted(oneshot::Sender<Result<u64>>),
+    /// The erases that owners have noted, in so many partitions of a topic.
+    NotedErases(String, u16, oneshot::Sender<Result<Vec<u64>>>),
 }
 
 /// After a failed round, wait this long, doubling up to the second figure.
 const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5));
 
-/// The running engine, or those of all slices; `stop` ends them.
+/// How often an owner notes again what it has noted (see `notes.rs`).
+const NOTE_AGAIN: Duration = Duration::from_secs(60 * 60);
+
+/// The running engine; `stop` ends it.
 pub struct RunningEngine {
     pub handle: EngineHandle,
-    threads: Vec<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 impl RunningEngine {
-    /// The engines of all slices, in their order, each on a thread of its own from now on.
-    pub fn spawn(engines: Vec<Engine>) -> Result<RunningEngine> {
-        let handle = EngineHandle::of_all(engines.iter().map(Engine::handle));
-        let threads: Result<Vec<JoinHandle<()>>> = engines.into_iter().map(Engine::on_a_thread).collect();
-        Ok(RunningEngine { threads: threads.inspect_err(|_| handle.stop())?, handle })
-    }
-
-    /// Asks the threads to end and waits for them.
+    /// Asks the thread to end and waits for it.
     pub fn stop(self) {
         self.handle.stop();
-        for thread in self.threads {
-            if thread.join().is_err() {
-                tracing::error!("the engine's thread panicked");
-            }
+        if self.thread.join().is_err() {
+            tracing::error!("the engine's thread panicked");
         }
     }
 }
@@ -47,7 +48,7 @@ impl RunningEngine {
 impl Engine {
     /// Runs on a thread of its own from now on.
     pub fn spawn(self) -> Result<RunningEngine> {
-        RunningEngine::spawn(vec![self])
+        Ok(RunningEngine { handle: self.handle(), thread: self.on_a_thread()? })
     }
 
     fn on_a_thread(self) -> Result<JoinHandle<()>> {
@@ -65,8 +66,13 @@ impl Engine {
         let shared = self.shared().clone();
         let mut log_changes = self.log().changes();
         let mut retry = RETRY.0;
+        let mut noted_at = Instant::now();
         while !shared.stopping.load(Ordering::Acquire) {
             self.obey();
+            if noted_at.elapsed() > NOTE_AGAIN {
+                self.note_again();
+                noted_at = Instant::now();
+            }
             log_changes.mark_unchanged();
             let started = Instant::now();
             match self.step() {
@@ -82,7 +88,8 @@ impl Engine {
                     metrics::counter!("thyme_tick_records_total").increment(records as u64);
                 }
                 Err(error) => {
-                    tracing::error!(%error, "a tick failed and will be tried again");
+                    let slice = (!self.options.slice.is_whole()).then_some(self.options.slice.index);
+                    tracing::error!(slice, %error, "a tick failed and will be tried again");
                     *shared.trouble.write() = Some(error);
                     tokio::select! {
                         () = shared.wake.notified() => {}
@@ -104,12 +111,21 @@ impl Engine {
         loop {
             let command = self.shared().commands.lock().pop_front();
             let Some(command) = command else { return };
-            let (result, done) = match command {
-                Command::Deploy(spec, done) => (self.deploy(&spec), done),
-                Command::DropState(consumers, done) => (self.drop_state(&consumers), done),
-                Command::SetRole(role, done) => (self.set_role(role), done),
+            let is_heard = match command {
+                Command::Deploy(spec, done) => done.send(self.deploy(&spec)).is_ok(),
+                Command::DropState(consumers, done) => done.send(self.drop_state(&consumers)).is_ok(),
+                Command::SetRole(role, done) => done.send(self.set_role(role)).is_ok(),
+                Command::Fence(done) => done.send(self.fence()).is_ok(),
+                Command::Renumber(number, done) => {
+                    self.number = number;
+                    done.send(Ok(())).is_ok()
+                }
+                Command::Noted(done) => done.send(self.noted_by_all()).is_ok(),
+                Command::NotedErases(topic, partitions, done) => {
+                    done.send(self.noted_erases(&topic, partitions)).is_ok()
+                }
             };
-            if done.send(result).is_err() {
+            if !is_heard {
                 tracing::warn!("nobody waits for the engine's answer any more");
             }
         }

@@ -178,8 +178,8 @@ impl Shard {
             .collect()
     }
 
-    /// Records from `from` on; never past an offset at which a router of the group begins to send again. `None` for a follower whose owner
-    /// has not created the log yet, or has deleted it, because what took over there does not read it.
+    /// Records from `from` on; never past an offset at which a router of the group begins to send again. `None` where another node makes the
+    /// logs and has not made this one yet, or has deleted it, because what took over there does not read it.
     fn read(
         &self,
         log: &dyn EventLog,

@@ -11,6 +11,8 @@ use thyme_state::Table;
 #[derive(Clone, Default)]
 pub struct JobSpec {
     pub datasets: Vec<DatasetJob>,
+    /// Grows with every change of the definitions, the same on all nodes; 0 where nobody else works on the log. See `notes.rs`.
+    pub number: u64,
 }
 
 /// One raw dataset with all that reads its log.
@@ -112,7 +114,7 @@ pub struct RouteJob {
 /// Whether an engine's outputs are its own to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Role {
-    /// Makes topics, sends what routers make, and fences every earlier owner.
+    /// Sends what routers make, and fences every earlier owner; that of the first slice makes topics.
     #[default]
     Owner,
     /// Applies the same logs to a state of its own and writes nothing to them: a replica.

@@ -158,7 +158,7 @@ fn old_events_go_and_an_erase_does_not_bring_them_back() {
     assert_eq!(stored(&state, &world.direct, &encode_key(&[Value::str("u3")]).unwrap()), Vec::new());
 }
 
-/// An export reads one snapshot for as long as it takes, while ticks delete whole blocks: what it reads is as of its beginning.
+/// An export reads its snapshots for as long as it takes, while ticks delete whole blocks: what it reads is as of its beginning.
 #[test]
 fn a_snapshot_has_what_ticks_let_go_of_since() {
     let world = World::of(&forgetful_definitions());

@@ -11,6 +11,7 @@ use thyme_core::Value;
 use thyme_core::key::{encode_key, partition};
 use thyme_core::position::{Position, PositionSet};
 use thyme_core::record::{EventId, Record, encode_row};
+use thyme_core::time::ClockMode;
 use thyme_engine::{Engine, EngineOptions};
 use thyme_log::{Batch, EmbeddedLog, EventLog, NewRecord};
 use thyme_state::StateStore;
@@ -120,6 +121,139 @@ fn late_rows_are_sampled_and_far_future_rows_go_to_the_dead_letters() {
     let status = engine.handle().status().unwrap();
     let total: u64 = status.iter().map(|shard| shard.counters.accepted).sum();
     assert_eq!(total, 3);
+}
+
+#[test]
+fn on_the_event_clock_no_event_is_too_far_in_the_future() {
+    let world = World::new();
+    let log = new_log();
+    let minutes = [0, 60 * 24 + 1, 60 * 22, 60 * 24 * 400];
+    append(&log, minutes.map(|minute| sent("ann", minute, 1.0).batch()).to_vec());
+    let state = StateStore::in_memory().unwrap();
+    let options = EngineOptions { clock: ClockMode::Event, durable: false, ..EngineOptions::default() };
+    let mut engine = Engine::open(state.clone(), log, options).unwrap();
+    engine.deploy(&world.spec(true)).unwrap();
+    engine.run_to_end().unwrap();
+    assert!(dead(&state, LOG).is_empty());
+    let kept: Vec<i64> = stored(&state, &world.raw, &key("ann")).iter().map(|event| event.time).collect();
+    // The one that is left out is late: the event that is a day ahead counts for the watermark as any other.
+    assert_eq!(kept, [0, 60 * 24 + 1, 60 * 24 * 400].map(|minute| START + minute * 60_000_000));
+    assert_eq!(state.snapshot().late_samples(LOG, None, 10).unwrap().len(), 1);
+}
+
+/// Each at the same event time; the bool: whether it counts.
+fn check_dedup(sent_at: &[(i64, EventId, &str, bool)]) {
+    let mut definitions = definitions();
+    definitions.datasets[0].dedup_window = Some("1h".to_string());
+    let world = World::of(&definitions);
+    let event = |(append_time, id, user, _): &(i64, EventId, &str, bool)| Sent {
+        append_time: *append_time,
+        id: id.clone(),
+        ..sent(user, 0, 1.0)
+    };
+    for tick_records in [1, 2, 100] {
+        let log = new_log();
+        let state = StateStore::in_memory().unwrap();
+        for batch in sent_at.iter().map(event) {
+            append(&log, vec![batch.batch()]);
+        }
+        let mut engine = world.engine(&state, &log, tick_records);
+        engine.run_to_end().unwrap();
+        for user in ["ann", "bob"] {
+            let of_user = sent_at.iter().filter(|(_, _, name, _)| *name == user);
+            let wanted: Vec<i64> =
+                of_user.filter(|(.., counts)| *counts).map(|(append_time, ..)| *append_time).collect();
+            let found = stored(&state, &world.raw, &key(user));
+            let found: Vec<i64> = found.iter().map(|event| event.append_time).collect();
+            assert_eq!(found, wanted, "{user} {tick_records}");
+        }
+        let counted: u64 = engine.handle().status().unwrap().iter().map(|shard| shard.counters.duplicate).sum();
+        assert_eq!(counted, sent_at.iter().filter(|(.., counts)| !counts).count() as u64);
+    }
+}
+
+#[test]
+fn an_id_counts_again_after_twice_the_dedup_window_and_not_within_it() {
+    const MINUTE: i64 = 60_000_000;
+    let edge = START - START % HOUR;
+    let call = |row| EventId::Call { call: 7, row };
+    let given = |text: &'static str| EventId::Given(text.as_bytes().into());
+    // Where in its bucket the first one comes.
+    for phase in [0, 1, 30 * MINUTE, HOUR - 1] {
+        let at = |minutes: i64| edge + phase + minutes * MINUTE;
+        for (id, other) in [(given("o-1"), given("o-2")), (call(3), call(4))] {
+            check_dedup(&[
+                (at(0), id.clone(), "ann", true),
+                (at(1), id.clone(), "ann", false),
+                (at(59), id.clone(), "ann", false),
+                (at(59), other.clone(), "ann", true),
+                (at(60), id.clone(), "ann", false),
+                (at(120), id.clone(), "ann", true),
+                (at(179), id.clone(), "ann", false),
+                (at(179), other.clone(), "ann", true),
+                (at(180), id.clone(), "ann", false),
+            ]);
+        }
+        check_dedup(&[(at(0), given("o-1"), "ann", true), (at(1), given("o-1"), "bob", true)]);
+    }
+}
+
+#[test]
+fn what_a_pipeline_leaves_out_is_counted_once() {
+    let mut definitions = definitions();
+    let steps = |city: &str| {
+        let text = format!(
+            r#"[{{"op": "filter", "expr": {{"call": {{"op": "gt", "args": [{{"col": "amount"}}, {{"lit": {{"float": 1.0}}}}]}}}}}},
+                {{"op": "assign", "columns": [
+                  {{"name": "amount", "expr": {{"call": {{"op": "div", "args": [{{"col": "amount"}},
+                     {{"call": {{"op": "sub", "args": [{{"col": "amount"}}, {{"lit": {{"float": 5.0}}}}]}}}}]}}}}}}{city}]}}]"#
+        );
+        serde_json::from_str::<Vec<thyme_core::definition::StepDef>>(&text).unwrap()
+    };
+    definitions.pipelines[0].steps.remove(0);
+    definitions.pipelines[0].steps.extend(steps(""));
+    let city = r#", {"name": "city", "expr": {"call": {"op": "json_extract", "args": [{"col": "city"}, {"lit": {"str": "$.name"}}]}}}"#;
+    definitions.pipelines[1].steps = steps(city);
+    let world = World::of(&definitions);
+
+    let order =
+        |user: &str, amount: f64, city: Option<&str>| Sent { city: city.map(str::to_string), ..sent(user, 0, amount) };
+    let (rome, oslo) = (Some(r#"{"name": "Rome"}"#), Some(r#"{"name": "Oslo"}"#));
+    let events = [
+        order("ann", 2.0, rome),
+        order("bob", 3.0, rome),
+        order("ann", 7.0, oslo),
+        order("bob", 1.0, rome),
+        // The division is by zero.
+        order("ann", 5.0, rome),
+        order("bob", 5.0, None),
+        order("ann", 2.0, None),
+        order("ann", 1.0, None),
+        // The group key is not JSON.
+        order("cid", 2.0, Some("Rome")),
+    ];
+    let log = new_log();
+    let state = StateStore::in_memory().unwrap();
+    // Accepted, filtered, without a group key, expressions that came to null.
+    let counters = |engine: &Engine| {
+        let of = |table, log| {
+            let found = engine.handle().pipeline_counters(table, log).unwrap();
+            (found.accepted, found.filtered, found.null_key, found.warnings)
+        };
+        (of(DIRECT, None), of(ROUTED, Some(ROUTE)))
+    };
+    append(&log, events[..4].iter().map(Sent::batch).collect());
+    world.engine(&state, &log, 2).run_to_end().unwrap();
+    append(&log, events[4..].iter().map(Sent::batch).collect());
+    let mut engine = world.engine(&state, &log, 2);
+    engine.run_to_end().unwrap();
+    assert_eq!(counters(&engine), ((7, 2, 0, 2), (4, 1, 4, 2)));
+
+    // From the start of the log into another state, whose repartition log is there already.
+    let again = StateStore::in_memory().unwrap();
+    let mut engine = world.engine(&again, &log, 100);
+    engine.run_to_end().unwrap();
+    assert_eq!(counters(&engine), ((7, 2, 0, 2), (4, 1, 4, 2)));
 }
 
 /// As a source appends it, again and again if it crashes before it has saved its cursor.

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 pub use embedded::EmbeddedLog;
 pub use kafka::{KafkaLog, KafkaSettings};
-pub use membership::{Alone, Member, Node, Onlooker};
+pub use membership::{Alone, Answering, Member, Node, Onlooker, Presence, Unseen, WORK};
 
 /// Name and value, in order; a name may repeat.
 pub type Headers = Vec<(String, Bytes)>;
@@ -124,9 +124,26 @@ pub trait EventLog: Send + Sync {
     /// A transactional producer. Fences every earlier one with the same id: their commits end as `NotCommitted`.
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>>;
 
+    /// How many slices the work on this log has: the same for all nodes, and decided here where it is new. One that only one process can
+    /// hold has one.
+    fn slices(&self) -> Result<u16> {
+        Ok(1)
+    }
+
+    /// The same for who only reads it, and begins nothing: `None` while no server works on it.
+    fn begun_slices(&self) -> Result<Option<u16>> {
+        self.slices().map(Some)
+    }
+
     /// Takes part in the group of nodes that would own the work on this log. A log that only one process can hold has one.
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
         Ok(Box::new(Alone::new(node)))
+    }
+
+    /// A node's place among those that answer questions about what is in this log; its address is that of its query service. Nobody else
+    /// can be there on a log that only one process can hold.
+    fn presence(&self, _node: Node) -> Result<Box<dyn Presence>> {
+        Ok(Box::new(Unseen))
     }
 
     /// Finishes what waits and lets go of what the log holds. Later calls may fail.

@@ -14,5 +14,13 @@ pub mod v1 {
     tonic::include_proto!("thyme.v1");
 }
 
-/// The compiled descriptors of `thyme.v1`, for server reflection.
+/// Generated from `proto/thyme/internal/v1`: what nodes ask each other.
+pub mod internal {
+    pub mod v1 {
+        #![expect(clippy::allow_attributes, reason = "generated code")]
+        tonic::include_proto!("thyme.internal.v1");
+    }
+}
+
+/// The compiled descriptors of `proto/`, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/thyme.v1.descriptors.bin"));

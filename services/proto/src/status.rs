@@ -63,6 +63,11 @@ fn status_with(error: &Error, message: &str, violations: Vec<(String, String)>) 
     Status::with_error_details(Code::from_i32(row.grpc), message, details)
 }
 
+/// Whether Thyme made a status, and not the transport.
+pub fn is_of_thyme(status: &Status) -> bool {
+    status.get_error_details().error_info().is_some_and(|info| info.domain == DOMAIN)
+}
+
 /// Reads a status back, whether Thyme made it (by its code) or the transport did (by the gRPC code).
 pub fn from_status(status: &Status) -> Error {
     let details = status.get_error_details();

@@ -1,6 +1,6 @@
 use crate::columns::{column_from_wire, column_to_wire, whole_column_from_wire};
 use crate::convert::{row_from_wire, time_from_wire, time_to_wire, value_from_wire, value_to_wire};
-use crate::status::{from_status, to_plain_status, to_status, to_status_of_all};
+use crate::status::{from_status, is_of_thyme, to_plain_status, to_status, to_status_of_all};
 use crate::v1;
 use proptest::prelude::*;
 use prost::Message as _;
@@ -138,6 +138,7 @@ fn many_errors_are_all_listed() {
 fn a_transport_status_becomes_its_kind() {
     let error = from_status(&tonic::Status::unavailable("no server"));
     assert_eq!((error.kind(), error.message()), (thyme_core::ErrorKind::Unavailable, "no server"));
+    assert!(!is_of_thyme(&tonic::Status::unavailable("no server")) && is_of_thyme(&to_status(&error)));
     assert_eq!(from_status(&tonic::Status::data_loss("x")).kind(), thyme_core::ErrorKind::DataLoss);
 }
 
@@ -146,7 +147,7 @@ fn the_descriptor_set_holds_every_service() {
     let set = prost_types::FileDescriptorSet::decode(crate::FILE_DESCRIPTOR_SET).unwrap();
     let services: Vec<&str> =
         set.file.iter().flat_map(|file| &file.service).filter_map(|service| service.name.as_deref()).collect();
-    for name in ["ControlService", "IngestService", "FeatureService"] {
+    for name in ["ControlService", "IngestService", "FeatureService", "PartService"] {
         assert!(services.contains(&name), "{name} missing in {services:?}");
     }
     let messages = set.file.iter().flat_map(|file| &file.message_type).filter_map(|message| message.name.as_deref());

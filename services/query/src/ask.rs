@@ -1,13 +1,14 @@
 //! Features of one or many entities: read what was given, read the state, call the extractors, say what the answer stands on.
 
 use crate::answer::{Answer, FeatureColumn};
-use crate::engine::{QueryEngine, deadline_passed};
+use crate::engine::{Deadline, QueryEngine};
+use crate::forward::Elsewhere;
 use crate::plan::Planned;
 use crate::question::{At, Question};
-use crate::reads::{TooEarly, read_all};
+use crate::reads::{Found, TooEarly, read_all};
 use crate::recorder::{Recorder, entity_ids};
 use crate::rows::{Rows, read_given};
-use crate::view::{Touched, View};
+use crate::view::View;
 use std::sync::Arc;
 use thyme_core::error::{Error, Result};
 use thyme_core::time::Micros;
@@ -21,8 +22,8 @@ pub(crate) struct Evaluated {
     pub view: Arc<View>,
     pub planned: Arc<Planned>,
     pub rows: Rows,
-    pub touched: Touched,
-    pub hits: u64,
+    pub found: Found,
+    pub elsewhere: Elsewhere,
 }
 
 impl QueryEngine {
@@ -40,12 +41,17 @@ impl QueryEngine {
 
     /// Answers and keeps the intermediate values.
     pub(crate) async fn evaluate(&self, question: &Question, recorder: &mut Recorder) -> Result<Evaluated> {
-        let deadline = self.deadline(&question.asking);
-        let evaluated = tokio::time::timeout(deadline, self.evaluate_in_time(question, recorder));
-        evaluated.await.unwrap_or_else(|_| Err(deadline_passed(deadline)))
+        let deadline = Deadline::new(self.deadline(&question.asking));
+        let evaluated = tokio::time::timeout(deadline.total, self.evaluate_in_time(question, recorder, deadline));
+        evaluated.await.unwrap_or_else(|_| Err(deadline.passed()))
     }
 
-    async fn evaluate_in_time(&self, question: &Question, recorder: &mut Recorder) -> Result<Evaluated> {
+    async fn evaluate_in_time(
+        &self,
+        question: &Question,
+        recorder: &mut Recorder,
+        deadline: Deadline,
+    ) -> Result<Evaluated> {
         let served = self.served()?;
         recorder.serves(&served);
         let planned = served.plan(&question.featureset, question.features.as_deref())?;
@@ -53,16 +59,31 @@ impl QueryEngine {
         let mut rows = Rows::new(&planned, Vec::new());
         read_given(&planned, question, &mut rows)?;
         recorder.entities(entity_ids(&planned, &rows, question.keys.len()));
-        let view = self.view(served, &question.asking).await?;
+        let view = self.view(served, &question.asking, is_of_now(question), deadline).await?;
         let is_spine = matches!(question.at, At::Each(_));
         let too_early = if is_spine { TooEarly::Mark } else { TooEarly::Refuse };
         rows.times = row_times(&question.at, question.keys.len(), view.now)?;
-        let mut evaluated = read_state(view, planned, rows, too_early).await?;
-        if !evaluated.planned.calls.is_empty() {
-            let Evaluated { view, planned, rows, .. } = &mut evaluated;
+        if view.is_partial() && !planned.looked_up.is_empty() {
+            // Extractors may look up any key.
+            let mut evaluated =
+                Evaluated { found: Found::new(0), view, planned, rows, elsewhere: Elsewhere::default() };
+            self.fetch_whole(&mut evaluated, question, deadline).await?;
+            return Ok(evaluated);
+        }
+        let found = Found::new(rows.len());
+        let mut evaluated = read_state(view, planned, rows, found, too_early).await?;
+        if !evaluated.found.missing.is_empty() {
+            self.fetch(&mut evaluated, question, deadline).await?;
+        }
+        self.call_extractors(&mut evaluated).await;
+        Ok(evaluated)
+    }
+
+    pub(crate) async fn call_extractors(&self, evaluated: &mut Evaluated) {
+        let Evaluated { view, planned, rows, .. } = evaluated;
+        if !planned.calls.is_empty() {
             self.caller(view).call_all(planned, rows).await;
         }
-        Ok(evaluated)
     }
 
     fn check_size(&self, question: &Question) -> Result<()> {
@@ -76,14 +97,17 @@ impl QueryEngine {
 }
 
 /// Does the native reads; those of many rows not on a thread that serves requests.
-async fn read_state(view: Arc<View>, planned: Arc<Planned>, mut rows: Rows, too_early: TooEarly) -> Result<Evaluated> {
+pub(crate) async fn read_state(
+    view: Arc<View>,
+    planned: Arc<Planned>,
+    mut rows: Rows,
+    mut found: Found,
+    too_early: TooEarly,
+) -> Result<Evaluated> {
     let is_long = rows.len() > LONG_READ_ROWS;
     let read = move || {
-        let mut touched = Touched::default();
-        let mut hits = vec![false; rows.len()];
-        read_all(&view, &planned, &mut rows, &mut touched, &mut hits, too_early)?;
-        let hits = hits.iter().filter(|hit| **hit).count() as u64;
-        Ok(Evaluated { view, planned, rows, touched, hits })
+        read_all(&view, &planned, &mut rows, &mut found, too_early)?;
+        Ok(Evaluated { view, planned, rows, found, elsewhere: Elsewhere::default() })
     };
     if !is_long {
         return read();
@@ -94,10 +118,12 @@ async fn read_state(view: Arc<View>, planned: Arc<Planned>, mut rows: Rows, too_
 
 /// Builds the answer out of the wanted slots.
 pub(crate) fn answer_of(question: &Question, evaluated: Evaluated, recorder: &mut Recorder) -> Result<Answer> {
-    let Evaluated { view, planned, mut rows, touched, hits } = evaluated;
+    let Evaluated { view, planned, mut rows, found, elsewhere } = evaluated;
     let ts = rows.times.iter().flatten().copied().max().unwrap_or(view.now);
-    let standing = view.standing(&question.at, ts, &touched)?;
-    recorder.stands(&standing, rows.len() as u64, hits);
+    let mut read = view.standing_of(&found.touched)?;
+    read.take_in(&elsewhere.standing);
+    let standing = view.standing(&question.at, ts, read);
+    recorder.stands(&standing, rows.len() as u64, found.known());
     let keys = planned.keys.iter().map(|key| {
         let values: Vec<Value> = rows.slots[key.slot].iter().map(|given| given.value.clone()).collect();
         (key.name.clone(), values)
@@ -117,6 +143,15 @@ pub(crate) fn answer_of(question: &Question, evaluated: Evaluated, recorder: &mu
         standing,
         run: recorder.placeholder(),
     })
+}
+
+/// Whether the answer has now in it.
+fn is_of_now(question: &Question) -> bool {
+    match &question.at {
+        At::Now => true,
+        At::Time(_) => question.keys.is_empty(),
+        At::Each(times) => times.iter().all(Option::is_none),
+    }
 }
 
 /// T of every row.

@@ -1,8 +1,10 @@
 //! Lookups asked through the API: one row of a dataset.
 
 use crate::answer::{LookupAnswer, LookupField};
-use crate::engine::QueryEngine;
+use crate::engine::{Deadline, QueryEngine};
+use crate::forward::Elsewhere;
 use crate::lookups::{LookupPlan, LookupRow};
+use crate::part::{LookupPart, LookupPartAnswer, malformed};
 use crate::question::{At, LookupQuestion, RunKind};
 use crate::recorder::{Recorder, entity_id};
 use crate::rows::KeyNames;
@@ -20,6 +22,7 @@ pub(crate) struct LookedUp {
     pub at: Micros,
     pub row: LookupRow,
     pub touched: Touched,
+    pub elsewhere: Elsewhere,
 }
 
 impl QueryEngine {
@@ -38,11 +41,23 @@ impl QueryEngine {
         let key = read_key(&plan, question)?;
         let names: Vec<&str> = plan.dataset.key_names().collect();
         recorder.entities(vec![entity_id(&names, &key)]);
-        let view = self.view(served, &question.asking).await?;
+        let deadline = Deadline::new(self.deadline(&question.asking));
+        let view = self.view(served, &question.asking, question.at.is_none(), deadline).await?;
         let at = question.at.unwrap_or(view.now);
         let mut touched = Touched::default();
-        let row = plan.read(&view, &key, at, &mut touched)?;
-        Ok(LookedUp { view, plan, key, at, row, touched })
+        let Some(slices) = plan.slices(&view, &key) else {
+            let row = plan.read(&view, &key, at, &mut touched)?;
+            return Ok(LookedUp { view, plan, key, at, row, touched, elsewhere: Elsewhere::default() });
+        };
+        let (dataset, components) = (&question.dataset, &key);
+        let part = |place| LookupPart { place, dataset: dataset.clone(), key: components.clone(), at };
+        let fetched = self.fetch_row(&view, slices.clone(), &question.asking, deadline, part).await?;
+        let LookupPartAnswer { values, is_known, standing } = fetched;
+        if values.as_ref().is_some_and(|values| values.len() != plan.dataset.fields.len()) {
+            return Err(malformed("a row has another number of fields"));
+        }
+        let row = LookupRow { values, hit: is_known };
+        Ok(LookedUp { view, plan, key, at, row, touched, elsewhere: Elsewhere { slices, standing } })
     }
 }
 
@@ -60,9 +75,11 @@ pub(crate) fn lookup_answer(
     looked_up: LookedUp,
     recorder: &mut Recorder,
 ) -> Result<LookupAnswer> {
-    let LookedUp { view, plan, key, at, row, touched } = looked_up;
+    let LookedUp { view, plan, key, at, row, touched, elsewhere } = looked_up;
     let asked = question.at.map_or(At::Now, At::Time);
-    let standing = view.standing(&asked, at, &touched)?;
+    let mut read = view.standing_of(&touched)?;
+    read.take_in(&elsewhere.standing);
+    let standing = view.standing(&asked, at, read);
     recorder.stands(&standing, u64::from(row.values.is_some()), u64::from(row.hit));
     let dataset = &plan.dataset;
     let fields = row.values.map(|values| {

@@ -9,9 +9,9 @@ use crate::cells::{Cells, ColumnRows, cell_bytes, status_array};
 use crate::columns::{column_bytes, from_array, times_from_array, to_array};
 use crate::keyed::ROW_BYTES;
 use crate::plan::{GivenPlan, Planned};
-use crate::reads::{TooEarly, read_all};
+use crate::reads::{Found, TooEarly, read_all};
 use crate::rows::Rows;
-use crate::view::{Touched, View};
+use crate::view::View;
 use arrow_array::{ArrayRef, RecordBatch};
 use std::sync::Arc;
 use thyme_core::error::Result;
@@ -107,9 +107,9 @@ impl ChunkReader {
     }
 
     fn read(&self, rows: &mut impl Cells) -> Result<u64> {
-        let mut hits = vec![false; rows.rows().len()];
-        read_all(&self.view, &self.planned, rows, &mut Touched::default(), &mut hits, TooEarly::Mark)?;
-        Ok(hits.iter().filter(|hit| **hit).count() as u64)
+        let mut found = Found::new(rows.rows().len());
+        read_all(&self.view, &self.planned, rows, &mut found, TooEarly::Mark)?;
+        Ok(found.known())
     }
 }
 

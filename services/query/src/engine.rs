@@ -3,17 +3,20 @@
 use crate::applied::AppliedWatch;
 use crate::calls::Caller;
 use crate::deployment::{Deployment, FeaturesetShape, Served, extractor_specs};
+use crate::holders::{HolderMap, Holders, Nobody};
+use crate::part::{NoPeers, Peers};
 use crate::question::Asking;
 use crate::run::RunSink;
 use crate::runtime::{ExtractorRuntime, LoadReport};
 use crate::view::View;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_core::definition::Compiled;
 use thyme_core::error::{Error, ErrorKind, Result};
-use thyme_core::time::Clock;
+use thyme_core::time::{Clock, ClockMode};
 use thyme_state::States;
 
 /// Settings, with the defaults of a server.
@@ -42,7 +45,7 @@ impl Default for QueryOptions {
 
 /// What the engine works with.
 pub struct QueryParts {
-    /// Of all slices.
+    /// Of the slices that are here.
     pub states: States,
     pub extractors: Arc<dyn ExtractorRuntime>,
     pub clock: Arc<dyn Clock>,
@@ -54,6 +57,8 @@ pub struct QueryParts {
 /// Answers questions. Cheap to share behind an `Arc`.
 pub struct QueryEngine {
     pub(crate) parts: QueryParts,
+    pub(crate) holders: Arc<dyn Holders>,
+    pub(crate) peers: Arc<dyn Peers>,
     served: ArcSwapOption<Served>,
     /// The commit that served before this one: questions under way may still call its extractors.
     previous: Mutex<Option<Arc<str>>>,
@@ -61,7 +66,18 @@ pub struct QueryEngine {
 
 impl QueryEngine {
     pub fn new(parts: QueryParts) -> QueryEngine {
-        QueryEngine { parts, served: ArcSwapOption::empty(), previous: Mutex::new(None) }
+        QueryEngine {
+            parts,
+            holders: Arc::new(Nobody),
+            peers: Arc::new(NoPeers),
+            served: ArcSwapOption::empty(),
+            previous: Mutex::new(None),
+        }
+    }
+
+    /// What is not here is asked of other nodes.
+    pub fn with_peers(self, holders: Arc<dyn Holders>, peers: Arc<dyn Peers>) -> QueryEngine {
+        QueryEngine { holders, peers, ..self }
     }
 
     pub fn options(&self) -> &QueryOptions {
@@ -120,13 +136,47 @@ impl QueryEngine {
         })
     }
 
-    /// Waits for `at_least` where it is asked, then takes the snapshots that the whole question reads.
-    pub(crate) async fn view(&self, served: Arc<Served>, asking: &Asking) -> Result<Arc<View>> {
-        if let Some(position) = &asking.at_least {
-            self.parts.applied.wait_applied(position, self.deadline(asking)).await?;
+    /// Who else holds what.
+    pub(crate) fn holders(&self) -> Arc<HolderMap> {
+        self.holders.map()
+    }
+
+    /// Waits for `at_least` where it is asked, then takes the snapshots of what is here that the whole question reads. Now is that of all
+    /// slices if it `is_of_now`.
+    pub(crate) async fn view(
+        &self,
+        served: Arc<Served>,
+        asking: &Asking,
+        is_of_now: bool,
+        deadline: Deadline,
+    ) -> Result<Arc<View>> {
+        let mut view = self.view_of(served, asking, None).await?;
+        if is_of_now && view.is_partial() && view.served.deployment.clock == ClockMode::Event {
+            let elsewhere = self.greatest_elsewhere(&view, asking, deadline).await?;
+            view.now = view.now.max(elsewhere.unwrap_or(0));
         }
-        let snapshots = self.parts.states.snapshot();
-        Ok(Arc::new(View::new(served, snapshots, asking, self.parts.clock.as_ref())?))
+        Ok(Arc::new(view))
+    }
+
+    /// The same of certain slices, as far as they are here.
+    pub(crate) async fn view_of(
+        &self,
+        served: Arc<Served>,
+        asking: &Asking,
+        only: Option<&BTreeSet<u16>>,
+    ) -> Result<View> {
+        let mut snapshots = self.parts.states.snapshot();
+        if let Some(position) = &asking.at_least {
+            let here: BTreeSet<u16> = snapshots.by_slice().map(|(slice, _)| slice).collect();
+            let slices = only.map_or_else(|| here.clone(), |only| here.intersection(only).copied().collect());
+            self.parts.applied.wait_applied(position, &slices, self.deadline(asking)).await?;
+            // One that came meanwhile was not waited for.
+            snapshots = self.parts.states.snapshot().only(&slices);
+        }
+        if let Some(only) = only {
+            snapshots = snapshots.only(only);
+        }
+        View::new(served, snapshots, asking, self.parts.clock.as_ref())
     }
 
     pub(crate) fn caller<'a>(&'a self, view: &'a Arc<View>) -> Caller<'a> {
@@ -135,6 +185,25 @@ impl QueryEngine {
 
     pub(crate) fn deadline(&self, asking: &Asking) -> Duration {
         asking.deadline.unwrap_or(self.parts.options.deadline)
+    }
+}
+
+/// Until when a question is to be answered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    pub total: Duration,
+    begun: Instant,
+}
+
+impl Deadline {
+    pub fn new(total: Duration) -> Deadline {
+        Deadline { total, begun: Instant::now() }
+    }
+    pub fn left(&self) -> Duration {
+        self.total.saturating_sub(self.begun.elapsed())
+    }
+    pub fn passed(&self) -> Error {
+        deadline_passed(self.total)
     }
 }
 

@@ -43,6 +43,7 @@ impl QueryEngine {
             return Err(Error::invalid("an explanation is about one entity").field("keys"));
         }
         let evaluated = self.evaluate(question, recorder).await?;
+        self.refuse_elsewhere("an explanation", &evaluated.view, &evaluated.elsewhere.slices)?;
         let features = explain_slots(&evaluated, self.options().explained_events)?;
         Ok(Explanation { answer: answer_of(question, evaluated, recorder)?, features })
     }
@@ -60,6 +61,7 @@ impl QueryEngine {
         recorder: &mut Recorder,
     ) -> Result<LookupExplanation> {
         let looked_up = self.look_up(question, recorder).await?;
+        self.refuse_elsewhere("an explanation", &looked_up.view, &looked_up.elsewhere.slices)?;
         let features = explain_row(&looked_up, self.options().explained_events)?;
         Ok(LookupExplanation { answer: lookup_answer(question, looked_up, recorder)?, features })
     }
@@ -149,7 +151,7 @@ fn explain_row(looked_up: &LookedUp, limit: usize) -> Result<Vec<FeatureExplanat
 impl<'a> Evidence<'a> {
     fn new(view: &'a View, source: &'a Source, key: Vec<u8>, at: Micros, limit: usize) -> Result<Evidence<'a>> {
         let partition = key::partition(&key, source.partitions);
-        let (state, visible) = (view.state(source, partition), view.visible(source, partition)?);
+        let (state, visible) = (view.state(source, partition)?, view.visible(source, partition)?);
         Ok(Evidence { view, state, source, key, visible, at, limit })
     }
 

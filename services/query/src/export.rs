@@ -1,10 +1,10 @@
-//! Exports: a spine in, the same rows in the same order with all their columns out, plus the features. One export reads one
-//! snapshot; its memory is bounded by one chunk of the spine.
+//! Exports: a spine in, the same rows in the same order with all their columns out, plus the features. One export reads
+//! the snapshots (one of each slice) taken when it begins; its memory is bounded by one chunk of the spine.
 
 use crate::answer::Standing;
 use crate::chunk::{ChunkReader, SpineColumns};
 use crate::columns::{arrow_type, broken};
-use crate::engine::QueryEngine;
+use crate::engine::{Deadline, QueryEngine};
 use crate::plan::{GivenPlan, Planned};
 use crate::question::{At, ExportQuestion, RunKind};
 use crate::recorder::Recorder;
@@ -22,7 +22,7 @@ use thyme_core::suggest;
 use thyme_core::time::format_time;
 
 impl QueryEngine {
-    /// Begins an export over a spine of this schema: checks the question and takes the one snapshot that all its chunks read.
+    /// Begins an export over a spine of this schema: checks the question and takes the snapshots that all its chunks read.
     pub async fn export(self: &Arc<Self>, question: ExportQuestion, spine: SchemaRef) -> Result<Export> {
         let fingerprint = question.asking.api_key_fingerprint.clone();
         let mut recorder = Recorder::new(self, &question.featureset, RunKind::Offline, fingerprint);
@@ -48,11 +48,13 @@ impl QueryEngine {
         let planned = served.plan(&question.featureset, question.features.as_deref())?;
         let columns = SpineColumns::find(&planned, question, spine)?;
         let schema = joined_schema(&planned, question, spine)?;
-        let view = self.view(served, &question.asking).await?;
+        let deadline = Deadline::new(self.deadline(&question.asking));
+        let view = self.view(served, &question.asking, false, deadline).await?;
+        self.refuse_elsewhere("an export", &view, &view.slices_elsewhere())?;
         let mut touched = Touched::default();
         planned.reads.iter().for_each(|read| touched.all(&read.source));
         planned.looked_up.iter().for_each(|source| touched.all(source));
-        let standing = view.standing(&At::Each(Vec::new()), view.now, &touched)?;
+        let standing = view.standing(&At::Each(Vec::new()), view.now, view.standing_of(&touched)?);
         recorder.stands(&standing, 0, 0);
         let reader = ChunkReader { view, planned, columns, statuses: question.statuses };
         Ok(Begun { reader, schema, standing })

@@ -6,12 +6,13 @@ use crate::deployment::{Served, Source};
 use crate::reads::settled;
 use crate::runtime::Lookups;
 use crate::view::{Touched, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::{Outcome, ReadPlan};
 use thyme_core::definition::{CompiledDataset, CompiledPipeline};
 use thyme_core::error::{Error, Result};
 use thyme_core::key;
+use thyme_core::slice::slice_of;
 use thyme_core::suggest;
 use thyme_core::time::{Micros, format_time};
 use thyme_core::value::Value;
@@ -64,6 +65,20 @@ impl LookupPlan {
         Ok(LookupPlan { dataset, reads })
     }
 
+    /// The slices that a key's rows are in, if any of these is not here.
+    pub fn slices(&self, view: &View, key: &[Value]) -> Option<BTreeSet<u16>> {
+        if !view.is_partial() {
+            return None;
+        }
+        let encoded = key::encode_key(key)?;
+        let slice = |read: &LookupRead| {
+            let partition = key::partition(&encoded, read.source.partitions);
+            slice_of(partition, read.source.partitions, view.slices())
+        };
+        let is_elsewhere = self.reads.iter().any(|read| !view.has(slice(read)));
+        is_elsewhere.then(|| self.reads.iter().map(slice).collect())
+    }
+
     pub fn read(&self, view: &View, key: &[Value], at: Micros, touched: &mut Touched) -> Result<LookupRow> {
         // A null component makes an unknown key: nothing is read.
         let encoded = key::encode_key(key);
@@ -77,7 +92,7 @@ impl LookupPlan {
                     if let Some(horizon) = view.horizon(&read.source, partition)? {
                         horizon.check(at)?;
                     }
-                    let state = view.state(&read.source, partition);
+                    let state = view.state(&read.source, partition)?;
                     Some((state, encoded, until, view.visible(&read.source, partition)?))
                 }
                 _ => None,

@@ -25,17 +25,50 @@ pub(crate) enum TooEarly {
     Mark,
 }
 
-/// Does all native reads. Marks in `hits` the rows whose key is known to a table at their T.
+/// What was found while the rows were read.
+pub(crate) struct Found {
+    /// The partitions that were read.
+    pub touched: Touched,
+    /// By row: whether its key is known to a table at its T.
+    pub hits: Vec<bool>,
+    /// What is in slices that the view does not read.
+    pub missing: Vec<Missing>,
+    /// Of a part: the reads that read anything.
+    pub reads: Option<Vec<usize>>,
+}
+
+/// Rows of one key that a read could not read, as they are in a slice that is not here.
+pub(crate) struct Missing {
+    pub read: usize,
+    pub slice: u16,
+    pub rows: Vec<u32>,
+}
+
+impl Found {
+    pub fn new(rows: usize) -> Found {
+        Found { touched: Touched::default(), hits: vec![false; rows], missing: Vec::new(), reads: None }
+    }
+
+    pub fn of_part(rows: usize) -> Found {
+        Found { reads: Some(Vec::new()), ..Found::new(rows) }
+    }
+
+    /// How many rows have a known key.
+    pub fn known(&self) -> u64 {
+        self.hits.iter().filter(|hit| **hit).count() as u64
+    }
+}
+
+/// Does all native reads that can be done in this view.
 pub(crate) fn read_all(
     view: &View,
     planned: &Planned,
     cells: &mut impl Cells,
-    touched: &mut Touched,
-    hits: &mut [bool],
+    found: &mut Found,
     too_early: TooEarly,
 ) -> Result<()> {
     let mut keyed: Vec<(&[usize], KeyedRows)> = Vec::new();
-    for read in &planned.reads {
+    for (index, read) in planned.reads.iter().enumerate() {
         let at = keyed.iter().position(|(key, _)| *key == read.key).unwrap_or_else(|| {
             let by_key = KeyedRows::new(cells.rows(), &read.key);
             if keyed.is_empty() {
@@ -45,10 +78,10 @@ pub(crate) fn read_all(
             keyed.len() - 1
         });
         fill_unread(planned, read, cells);
-        Reader { view, planned, read, hits, too_early }.read_groups(&keyed[at].1, touched, cells)?;
+        Reader { view, planned, read, index, found, too_early }.read_groups(&keyed[at].1, cells)?;
     }
     for source in &planned.looked_up {
-        touched.all(source);
+        found.touched.all(source);
     }
     Ok(())
 }
@@ -105,12 +138,14 @@ struct Reader<'a> {
     view: &'a View,
     planned: &'a Planned,
     read: &'a ReadTable,
-    hits: &'a mut [bool],
+    /// Its place among the plan's reads.
+    index: usize,
+    found: &'a mut Found,
     too_early: TooEarly,
 }
 
 impl Reader<'_> {
-    fn read_groups(&mut self, keyed: &KeyedRows, touched: &mut Touched, cells: &mut impl Cells) -> Result<()> {
+    fn read_groups(&mut self, keyed: &KeyedRows, cells: &mut impl Cells) -> Result<()> {
         let source = &self.read.source;
         let what = match &self.read.what {
             ReadWhat::Windows { pipeline, plan, slots } => {
@@ -119,10 +154,18 @@ impl Reader<'_> {
             ReadWhat::Newest { columns, .. } => What::Newest(columns),
         };
         for group in keyed.groups(source.partitions) {
-            touched.partition(source, group.partition);
+            if let Some(slice) = self.view.elsewhere(source, group.partition) {
+                let rows = group.rows.iter().map(|keyed| keyed.row).collect();
+                self.found.missing.push(Missing { read: self.index, slice, rows });
+                continue;
+            }
+            if let Some(reads) = self.found.reads.as_mut().filter(|reads| reads.last() != Some(&self.index)) {
+                reads.push(self.index);
+            }
+            self.found.touched.partition(source, group.partition);
             let visible = self.view.visible(source, group.partition)?;
             let kept = self.within_history(&group, cells)?;
-            let of_key = OfKey { state: self.view.state(source, group.partition), key: group.key, visible };
+            let of_key = OfKey { state: self.view.state(source, group.partition)?, key: group.key, visible };
             match &what {
                 What::Windows(windows) => self.read_windows(&of_key, kept, windows, cells)?,
                 What::Newest(columns) => self.read_newest(&of_key, kept, columns, cells)?,
@@ -171,7 +214,7 @@ impl Reader<'_> {
     }
 
     fn hit(&mut self, rows: &[Keyed]) {
-        rows.iter().for_each(|at| self.hits[at.row as usize] = true);
+        rows.iter().for_each(|at| self.found.hits[at.row as usize] = true);
     }
 
     fn read_windows(

@@ -161,7 +161,7 @@ fn read_input(plan: &GivenPlan, given: Option<&Given>) -> Result<Value> {
     let Some(given) = given else {
         return Err(Error::invalid(format!("missing input '{}'", plan.name))
             .field(plan.name.as_ref())
-            .hint("a request feature is given with each query, in inputs"));
+            .hint("a request feature is given with each query, in inputs (thyme query: -i NAME=VALUE)"));
     };
     let value = given.read(&plan.data_type).map_err(|error| at_field(error, "input", &plan.name))?;
     if value.is_null() && !plan.nullable {

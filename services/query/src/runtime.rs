@@ -70,7 +70,7 @@ pub trait ExtractorRuntime: Send + Sync {
     fn call(&self, call: ExtractorCall) -> BoxFuture<'static, ExtractedRows>;
 }
 
-/// Reads of the request's own snapshot, under its `known_at` and `exclusive`.
+/// Reads of the request's own snapshots, under its `known_at` and `exclusive`.
 pub trait Lookups: Send + Sync {
     /// All fields of the row by name; `None` for an unknown key of a raw dataset. A time later than the request's greatest T,
     /// an unknown dataset or a key that does not fit is an error.

@@ -2,13 +2,14 @@
 
 use crate::answer::{Mode, Standing};
 use crate::deployment::{Served, Source};
+use crate::part::PartStanding;
 use crate::question::{Asking, At};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_core::aggregate::WindowRead;
 use thyme_core::error::{Error, ErrorKind, Result};
-use thyme_core::position::{KnownAt, PositionSet};
+use thyme_core::position::KnownAt;
 use thyme_core::time::{Clock, ClockMode, Micros, format_time};
 use thyme_core::window::{Window, format_duration};
 use thyme_state::{Snapshot, Snapshots, Visible};
@@ -24,17 +25,53 @@ pub(crate) struct View {
 
 impl View {
     pub fn new(served: Arc<Served>, snapshots: Snapshots, asking: &Asking, clock: &dyn Clock) -> Result<View> {
-        let now = match served.deployment.clock {
+        let (known_at, exclusive) = (asking.known_at.clone(), asking.exclusive);
+        let mut view = View { served, snapshots, known_at, exclusive, now: 0 };
+        view.now = match view.served.deployment.clock {
             ClockMode::Wall => clock.now(),
-            ClockMode::Event => snapshots.greatest_event_time()?.unwrap_or(0),
+            ClockMode::Event => view.greatest_event_time()?.unwrap_or(0),
         };
-        Ok(View { served, snapshots, known_at: asking.known_at.clone(), exclusive: asking.exclusive, now })
+        Ok(view)
+    }
+
+    /// Whether there are slices that it does not read.
+    pub fn is_partial(&self) -> bool {
+        !self.snapshots.has_all()
+    }
+
+    /// How many slices there are, here and elsewhere.
+    pub fn slices(&self) -> u16 {
+        self.snapshots.slices()
+    }
+
+    pub fn all_slices(&self) -> BTreeSet<u16> {
+        (0..self.slices()).collect()
+    }
+
+    pub fn slices_elsewhere(&self) -> BTreeSet<u16> {
+        self.all_slices().into_iter().filter(|slice| !self.has(*slice)).collect()
+    }
+
+    #[inline]
+    pub fn has(&self, slice: u16) -> bool {
+        self.snapshots.has(slice)
+    }
+
+    /// The slice of a partition, if it is not here.
+    #[inline]
+    pub fn elsewhere(&self, source: &Source, partition: u16) -> Option<u16> {
+        self.snapshots.of(partition, source.partitions).err().map(|elsewhere| elsewhere.slice)
+    }
+
+    /// The greatest accepted event time in the slices that are here.
+    pub fn greatest_event_time(&self) -> Result<Option<Micros>> {
+        self.snapshots.greatest_event_time()
     }
 
     /// The state with a partition of a table: what is read of its keys, and how far it is.
     #[inline]
-    pub fn state(&self, source: &Source, partition: u16) -> &Snapshot {
-        self.snapshots.of(partition, source.partitions)
+    pub fn state(&self, source: &Source, partition: u16) -> Result<&Snapshot> {
+        Ok(self.snapshots.of(partition, source.partitions)?)
     }
 
     /// The last instant whose events count at T; `None` if there is no instant before it.
@@ -60,7 +97,7 @@ impl View {
 
     /// How far a table has been applied in one partition of its log.
     fn applied(&self, source: &Source, partition: u16) -> Result<u64> {
-        Ok(self.state(source, partition).progress(source.served.consumer, partition)?.unwrap_or(0))
+        Ok(self.state(source, partition)?.progress(source.served.consumer, partition)?.unwrap_or(0))
     }
 
     /// Which events of this table and partition the question may see.
@@ -92,14 +129,14 @@ impl View {
     fn watermark(&self, source: &Source, partition: u16) -> Result<Option<Micros>> {
         let Some(max_lateness) = source.max_lateness else { return Ok(None) };
         let greatest = if source.served.table.routed {
-            let routed = self.state(source, partition).routed_sources(source.served.log, partition)?;
+            let routed = self.state(source, partition)?.routed_sources(source.served.log, partition)?;
             if routed.len() < usize::from(source.source_partitions) {
                 return Ok(None);
             }
             // An empty source partition may still bring anything.
             routed.iter().map(|(_, progress)| progress.greatest_event_time).min().flatten()
         } else {
-            let acceptance = self.state(source, partition).acceptance(source.served.log, partition)?;
+            let acceptance = self.state(source, partition)?.acceptance(source.served.log, partition)?;
             acceptance.and_then(|acceptance| acceptance.greatest_event_time)
         };
         Ok(greatest.map(|greatest| greatest.saturating_sub(max_lateness)))
@@ -117,35 +154,33 @@ impl View {
         }))
     }
 
-    /// What an answer says about itself, given the partitions it read and its greatest T.
-    pub fn standing(&self, at: &At, ts: Micros, touched: &Touched) -> Result<Standing> {
-        let mut position = PositionSet::default();
-        let mut watermark: Option<Option<Micros>> = None;
+    /// What the partitions stand on that were read here.
+    pub fn standing_of(&self, touched: &Touched) -> Result<PartStanding> {
+        let mut standing = PartStanding::default();
         for (source, partitions) in touched.0.values() {
             for &partition in partitions {
                 let mut applied = self.applied(source, partition)?;
                 if let Some(bound) = self.visible(source, partition)?.sequence_below {
                     applied = applied.min(bound);
                 }
-                let log = source.served.log;
-                let known = position.get(log, partition).unwrap_or(u64::MAX);
-                position.set(log, partition, known.min(applied));
-                let own = self.watermark(source, partition)?;
-                watermark = Some(match watermark {
-                    None => own,
-                    Some(known) => known.min(own),
-                });
+                standing.applied(source.served.log, partition, applied);
+                standing.watermark(self.watermark(source, partition)?);
             }
         }
-        let watermark = watermark.flatten();
-        Ok(Standing {
+        Ok(standing)
+    }
+
+    /// What an answer says about itself, given what was read of it, here and elsewhere, and its greatest T.
+    pub fn standing(&self, at: &At, ts: Micros, read: PartStanding) -> Standing {
+        let watermark = read.watermark.flatten();
+        Standing {
             mode: if *at == At::Now { Mode::Online } else { Mode::PointInTime },
             ts,
             watermark,
-            position,
+            position: read.position,
             is_final: watermark.is_some_and(|watermark| ts < watermark),
             commit_id: self.served.deployment.commit_id.clone(),
-        })
+        }
     }
 }
 

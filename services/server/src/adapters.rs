@@ -2,27 +2,34 @@
 
 use crate::run_log::RunLog;
 use async_trait::async_trait;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Catalog, QueryRun, RunFilter, RunPage};
 use thyme_control::IngestTarget;
 use thyme_core::definition::Compiled;
 use thyme_core::position::PositionSet;
-use thyme_core::{Error, Result, Value};
+use thyme_core::{Error, ErrorKind, Result, Value};
 use thyme_engine::EngineHandle;
 use thyme_gateway::RunHistory;
 use thyme_ingest::{EraseListener, EraseWatch, Ingestor, Target, Targets};
 use thyme_log::EventLog;
-use thyme_query::AppliedWatch;
+use thyme_query::{AppliedWatch, ErasedLog, QueryEngine};
 
 /// Reads your writes: waits for the engine.
 pub struct EngineWatch(pub EngineHandle);
 
 #[async_trait]
 impl AppliedWatch for EngineWatch {
-    async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
-        self.0.wait_applied(position, deadline).await
+    async fn wait_applied(&self, position: &PositionSet, slices: &BTreeSet<u16>, deadline: Duration) -> Result<()> {
+        match slices.len() == usize::from(self.0.slices()) {
+            true => self.0.wait_applied(position, deadline).await,
+            false => self.0.wait_applied_in(slices, position, deadline).await,
+        }
+    }
+
+    fn erased_below(&self, log: u32, partitions: u16) -> Vec<u64> {
+        self.0.erased_below(log, partitions)
     }
 }
 
@@ -79,37 +86,35 @@ impl EraseListener for RunBook {
     }
 }
 
-/// How long a question about erases waits for the engine to have read what the log holds.
+/// How long a question about erases waits for engines to have read what the log holds.
 const READ_IN: Duration = Duration::from_secs(5);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// How far this node's engine has read the erases of a log.
+/// How far the engines, here and on other nodes, have read the erases of a log.
 pub struct ErasesRead {
     pub log: Arc<dyn EventLog>,
-    pub engine: EngineHandle,
+    pub query: Arc<QueryEngine>,
 }
 
 #[async_trait]
 impl EraseWatch for ErasesRead {
     async fn erased_below(&self, target: &Target) -> Result<Option<Vec<u64>>> {
-        let (partitions, log, topic) = (target.schema.partitions, self.log.clone(), target.topic.clone());
-        let ask = move || (0..partitions).map(|part| log.end_offset(&topic, part)).collect::<Result<Vec<u64>>>();
+        let (partitions, log, topic, id) =
+            (target.schema.partitions, self.log.clone(), target.topic.clone(), target.log);
+        let ask = move || {
+            let mut ends = PositionSet::default();
+            for partition in 0..partitions {
+                ends.set(id, partition, log.end_offset(&topic, partition)?);
+            }
+            Ok::<_, Error>(ends)
+        };
         // A broker takes its time to answer.
         let asked = tokio::task::spawn_blocking(ask).await;
         let ends =
             asked.map_err(|error| Error::internal(format!("asking for the end of a log stopped: {error}")))??;
-        let is_read = || {
-            let applied = self.engine.applied();
-            let reached = |(part, end): (u16, u64)| applied.get(target.log, part).unwrap_or_default() >= end;
-            (0..partitions).zip(ends.iter().copied()).all(reached)
-        };
-        let until = tokio::time::Instant::now() + READ_IN;
-        while !is_read() {
-            if tokio::time::Instant::now() > until {
-                return Ok(None);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+        use ErrorKind::{DeadlineExceeded, NotFound, Unavailable};
+        match self.query.erased_below(ErasedLog { log: id, partitions }, ends, READ_IN).await {
+            Err(error) if matches!(error.kind(), DeadlineExceeded | Unavailable | NotFound) => Ok(None),
+            read => read.map(Some),
         }
-        Ok(Some(self.engine.erased_below(target.log, partitions)))
     }
 }

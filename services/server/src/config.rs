@@ -16,6 +16,9 @@ use thyme_core::time::ClockMode;
 use thyme_core::{Error, ErrorKind, Result, suggest};
 use thyme_log::KafkaSettings;
 
+/// Each has a state and a thread on every server.
+const MOST_SLICES: u16 = 64;
+
 /// Everything `run` needs to know, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -290,9 +293,24 @@ impl Reader<'_> {
                 self.wrong("log.replication", "a number of copies, or broker for the broker's own default")
             })?),
         };
+        let slices = match self.text("log.slices").as_str() {
+            "log" => None,
+            text => Some(text.parse().ok().filter(|slices| (1..=MOST_SLICES).contains(slices)).ok_or_else(|| {
+                let allowed = format!("a number from 1 to {MOST_SLICES}, or log for as many as the log has");
+                self.wrong("log.slices", &allowed)
+            })?),
+        };
         let url = self.text("log.url");
         if url.starts_with("kafka:") {
-            return KafkaSettings::parse(&url, replication, properties).map(LogConfig::Kafka);
+            let settings = KafkaSettings::parse(&url, replication, properties)?;
+            return Ok(LogConfig::Kafka(KafkaSettings { slices, ..settings }));
+        }
+        if slices.is_some_and(|slices| slices > 1) {
+            return Err(Error::invalid("log.slices is set, and log.url is not a Kafka broker")
+                .field("log.slices")
+                .hint(
+                    "set log.url to kafka://host:port/PREFIX, or leave log.slices out: one server does all the work",
+                ));
         }
         match properties.keys().next() {
             None => Ok(LogConfig::Embedded),

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use thyme_core::slice::Slice;
 use thyme_core::{Error, ErrorKind, Result};
 
 /// Format of the directory as a whole; log, state and catalog have versions of their own.
@@ -30,16 +31,34 @@ impl DataDir {
     pub fn log(&self) -> PathBuf {
         self.root.join("log")
     }
-    pub fn state(&self) -> PathBuf {
-        self.root.join("state")
+    /// Refuses the states of a log whose work has another number of slices.
+    pub fn check_slices(&self, slices: u16) -> Result<()> {
+        let own: Vec<PathBuf> = Slice::all(slices).map(|slice| self.state(slice)).collect();
+        let entries = std::fs::read_dir(&self.root).map_err(|error| unusable(&self.root, &error))?;
+        for entry in entries {
+            let path = entry.map_err(|error| unusable(&self.root, &error))?.path();
+            let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            if is_state(&name) && !own.contains(&path) && path.join("CURRENT").exists() {
+                return Err(Error::precondition(format!(
+                    "{} is of a log whose work has another number of slices than {slices}",
+                    path.display()
+                ))
+                .hint("set log.url to the log it was made from, or delete it: the state is then restored or built from the log"));
+            }
+        }
+        Ok(())
+    }
+
+    pub fn state(&self, slice: Slice) -> PathBuf {
+        self.root.join(slice.name("state"))
     }
     /// A copy of the state while it is uploaded.
-    pub fn checkpoint(&self) -> PathBuf {
-        self.root.join("checkpoint")
+    pub fn checkpoint(&self, slice: Slice) -> PathBuf {
+        self.root.join(slice.name("checkpoint"))
     }
     /// A state that is being restored and does not count yet.
-    pub fn restoring(&self) -> PathBuf {
-        self.root.join("restoring")
+    pub fn restoring(&self, slice: Slice) -> PathBuf {
+        self.root.join(slice.name("restoring"))
     }
     /// What `thyme rebuild` works in.
     pub fn rebuild(&self) -> PathBuf {
@@ -65,6 +84,13 @@ impl DataDir {
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
     }
+}
+
+/// `state`, or that of a slice: `state-2-of-4`.
+fn is_state(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let of_slice = |rest: &str| rest.split_once("-of-").is_some_and(|(index, of)| is_number(index) && is_number(of));
+    name == "state" || name.strip_prefix("state-").is_some_and(of_slice)
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {
@@ -149,6 +175,28 @@ mod tests {
         std::fs::write(directory.path().join("FORMAT"), "7\n").unwrap();
         let error = DataDir::open(directory.path()).err().unwrap();
         assert!(error.message().contains("format 7") && error.message().contains("reads 1"), "{error}");
+    }
+
+    #[test]
+    fn the_states_of_another_number_of_slices_are_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let data = DataDir::open(directory.path()).unwrap();
+        for (left, of) in [(data.state(Slice::WHOLE), 4), (data.state(Slice { index: 1, of: 4 }), 1)] {
+            std::fs::create_dir(&left).unwrap();
+            data.check_slices(of).unwrap();
+            std::fs::write(left.join("CURRENT"), "x").unwrap();
+            let error = data.check_slices(of).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+            assert!(error.message().contains(&left.display().to_string()), "{error}");
+            std::fs::remove_dir_all(&left).unwrap();
+        }
+        // Its own, and what a person has put there.
+        let own = data.state(Slice { index: 3, of: 4 });
+        for path in [own, data.root().join("state-backup"), data.root().join("state-1-of-before")] {
+            std::fs::create_dir(&path).unwrap();
+            std::fs::write(path.join("CURRENT"), "x").unwrap();
+        }
+        data.check_slices(4).unwrap();
     }
 
     #[test]

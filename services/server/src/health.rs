@@ -70,7 +70,8 @@ impl ServerHealth {
 
     fn read_gauges(&self) -> thyme_core::Result<()> {
         metrics::gauge!("thyme_owner").set(if self.controller.leads() { 1.0 } else { 0.0 });
-        // A gauge that was shown once stays, so who has become the owner shows 0.
+        metrics::gauge!("thyme_slices_owned").set(self.controller.owned().borrow().len() as f64);
+        // A gauge that was shown once stays, so who has come to own all shows 0.
         metrics::gauge!("thyme_follower_behind_seconds").set(self.freshness.behind().unwrap_or_default().as_secs_f64());
         self.read_row_lags();
         for shard in self.engine.status()? {
@@ -92,6 +93,13 @@ impl ServerHealth {
             metrics::counter!("thyme_events_accepted_total", &labels).absolute(counters.accepted);
             metrics::counter!("thyme_events_late_dropped_total", &labels).absolute(counters.late);
             metrics::counter!("thyme_events_duplicate_total", &labels).absolute(counters.duplicate);
+        }
+        for (pipeline, counts) in self.controller.pipeline_counts()? {
+            let labels = [("pipeline", pipeline)];
+            metrics::counter!("thyme_pipeline_rows_accepted_total", &labels).absolute(counts.accepted);
+            metrics::counter!("thyme_pipeline_rows_filtered_total", &labels).absolute(counts.filtered);
+            metrics::counter!("thyme_pipeline_rows_null_key_total", &labels).absolute(counts.null_key);
+            metrics::counter!("thyme_pipeline_warnings_total", &labels).absolute(counts.warnings);
         }
         Ok(())
     }
@@ -119,8 +127,13 @@ pub fn describe_metrics() {
     describe_counter!("thyme_events_late_dropped_total", "Events behind the watermark, dropped for everything.");
     describe_counter!("thyme_events_duplicate_total", "Events whose id was seen within the dedup window.");
     describe_counter!("thyme_events_rejected_total", "Events in the dead letters.");
+    describe_counter!("thyme_pipeline_rows_accepted_total", "Rows that a pipeline aggregates.");
+    describe_counter!("thyme_pipeline_rows_filtered_total", "Rows that a pipeline's filters left out.");
+    describe_counter!("thyme_pipeline_rows_null_key_total", "Rows without a group key, left out by a pipeline.");
+    describe_counter!("thyme_pipeline_warnings_total", "Expressions of a pipeline that came to null.");
     describe_counter!("thyme_ingest_appended_rows_total", "Rows appended to a dataset's log.");
     describe_counter!("thyme_ingest_rejected_rows_total", "Rows refused when they arrived.");
+    describe_counter!("thyme_query_parts_total", "Times that another node was asked for what is not here.");
     describe_counter!("thyme_query_runs_dropped_total", "Query runs that were not recorded.");
     describe_counter!("thyme_tick_records_total", "Log records worked off.");
     describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");
@@ -138,8 +151,12 @@ pub fn describe_metrics() {
     describe_gauge!("thyme_checkpoint_age_seconds", "How long ago the state was as the newest checkpoint has it.");
     describe_gauge!("thyme_checkpoint_size_bytes", "Bytes of the newest checkpoint.");
     describe_gauge!("thyme_checkpoint_last_seconds", "How long it took to take and store the newest checkpoint.");
-    describe_gauge!("thyme_owner", "1 on the node that owns the work, 0 on a follower.");
-    describe_gauge!("thyme_follower_behind_seconds", "Seconds since this follower was last at the end of the log.");
+    describe_gauge!("thyme_owner", "1 on the node that leads, 0 on the others.");
+    describe_gauge!("thyme_slices_owned", "Slices of the work that are this node's.");
+    describe_gauge!(
+        "thyme_follower_behind_seconds",
+        "Seconds since this node was last at the end of the log in the slices that it follows."
+    );
     describe_histogram!("thyme_tick_duration_seconds", "Duration of a tick.");
     describe_histogram!("thyme_query_duration_seconds", "Duration of a question.");
 }

@@ -7,11 +7,13 @@ mod clock;
 pub mod config;
 mod data_dir;
 mod health;
+mod holders;
 mod listen;
 mod nodes;
 mod routes;
 mod run_log;
 mod server;
+mod slices;
 mod sources;
 mod telemetry;
 

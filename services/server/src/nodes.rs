@@ -1,21 +1,28 @@
-//! This node among several on one log: the owner of the work or a follower, as the log's own group decides.
+//! This node among several on one log: which slices of the work it owns and which it follows, as the log's own group decides.
 
+use crate::holders::GroupHolders;
+use crate::slices::Slices;
 use crate::sources::Sources;
 use parking_lot::Mutex;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_control::Controller;
-use thyme_core::Result;
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::EngineHandle;
 use thyme_log::Member;
+use thyme_query::Holders as _;
+use thyme_state::States;
 use tokio::sync::watch;
 
 /// How often a follower looks at the catalog.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// How long a start waits for the group to have an owner.
+/// How long a start waits for its part in the work.
 const DECIDE: Duration = Duration::from_secs(20);
 /// How long a build that could not be begun waits for its next turn.
 const ERASES_AGAIN: Duration = Duration::from_secs(30);
+/// How often a node that leads asks others which erases they have read.
+const ERASES_ELSEWHERE: Duration = Duration::from_secs(5);
 /// A follower that has not been at the end of the log for so long is not ready.
 const STALE: Duration = Duration::from_secs(10);
 
@@ -24,39 +31,48 @@ pub struct NodeParts {
     pub engine: EngineHandle,
     pub controller: Arc<Controller>,
     pub member: Arc<dyn Member>,
-    /// Sources are polled by the owner.
-    pub start_sources: Box<dyn Fn() -> Sources + Send + Sync>,
     pub freshness: Arc<Freshness>,
+    /// Of the slices that this node answers for.
+    pub states: States,
+    pub slices: Slices,
+    /// Who else answers.
+    pub holders: Arc<GroupHolders>,
+    /// It holds all slices, whoever owns them.
+    pub holds_all: bool,
 }
 
 /// A node with its part in the work.
 pub struct Node {
     parts: NodeParts,
-    owns: watch::Receiver<bool>,
-    sources: Option<Sources>,
+    owns: watch::Receiver<BTreeSet<u16>>,
     /// When it is tried again to build anew what holds erased events.
     erases_from: Option<Instant>,
 }
 
 impl Node {
-    /// Waits until somebody owns the work, then leads or follows. An owner that cannot bring back its definitions is an error.
-    pub async fn start(parts: NodeParts, may_own: bool) -> Result<Node> {
-        let mut owns = parts.member.owns();
-        if may_own {
-            let until = Instant::now() + DECIDE;
-            while !*owns.borrow_and_update() && Instant::now() < until && !has_owner(&parts.member).await {
-                if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
-                    break;
-                }
+    /// Leads, owns or follows, as the group has decided. An owner that cannot bring back its definitions is an error.
+    pub async fn start(parts: NodeParts) -> Result<Node> {
+        let owns = parts.member.owns();
+        let until = Instant::now() + DECIDE;
+        let mut node = Node { parts, owns, erases_from: None };
+        while let Err(error) = node.look().await {
+            if !node.may_pass(&error) || Instant::now() > until {
+                return Err(error);
             }
+            tracing::warn!(%error, "this node has not come to its part in the work yet, and tries again");
+            tokio::time::sleep(LOOK_EVERY).await;
         }
-        let mut node = Node { parts, owns, sources: None, erases_from: None };
-        node.look().await?;
         Ok(node)
     }
 
-    /// Goes with what the group decides until the server stops.
-    pub async fn run(mut self, mut stopping: watch::Receiver<bool>) {
+    /// While others start or stop, slices change hands, and whoever leads has not made all logs yet.
+    fn may_pass(&self, error: &Error) -> bool {
+        use ErrorKind::{FailedPrecondition, NotFound, Unavailable};
+        self.parts.engine.slices() > 1 && matches!(error.kind(), Unavailable | NotFound | FailedPrecondition)
+    }
+
+    /// Goes with what the group decides until the server stops; the slices that are here then.
+    pub async fn run(mut self, mut stopping: watch::Receiver<bool>, mut sources: Sources) -> Slices {
         loop {
             tokio::select! {
                 changed = self.owns.changed() => if changed.is_err() { break },
@@ -67,31 +83,36 @@ impl Node {
                 tracing::warn!(%error, "this node does not go on as owner or follower, and tries again");
             }
         }
-        self.end_sources().await;
+        sources.stop().await;
+        self.parts.slices.rest().await;
+        self.parts.slices
     }
 
     async fn look(&mut self) -> Result<()> {
-        let owns = *self.owns.borrow_and_update();
-        match (owns, self.parts.controller.leads()) {
-            (true, false) => {
-                tracing::info!("this node owns the work");
-                self.parts.freshness.clear();
-                self.parts.controller.lead().await?;
-                self.sources = Some((self.parts.start_sources)());
-                Ok(())
-            }
-            (false, true) => {
-                tracing::info!("this node does not own the work any more, it follows");
-                self.end_sources().await;
-                self.parts.controller.stand_down().await?;
-                self.follow().await
-            }
-            (false, false) => self.follow().await,
-            (true, true) => {
-                self.work_off_erases().await;
-                Ok(())
-            }
+        let assigned = self.owns.borrow_and_update().clone();
+        if !self.parts.holds_all {
+            let wanted = assigned.iter().filter(|slice| **slice < self.parts.engine.slices()).copied().collect();
+            self.parts.slices.keep(&wanted, &self.parts.holders.map()).await;
         }
+        let NodeParts { controller, engine, freshness, states, .. } = &self.parts;
+        // Others come when they are here; those that there should not be are refused.
+        let (held, slices) = (engine.held(), engine.slices());
+        let owns: BTreeSet<u16> =
+            assigned.into_iter().filter(|slice| held.contains(slice) || *slice >= slices).collect();
+        let owned = controller.owned().borrow().clone();
+        let mut outcome = Ok(());
+        if owned != owns || controller.leads() != owns.contains(&0) {
+            tracing::info!(slices = ?owns, of = engine.slices(), "this node owns these slices of the work");
+            // What cannot be gained yet is tried again, and holds up nothing else.
+            outcome = controller.own(&owns).await;
+        }
+        freshness.look(engine, states, &owns);
+        if !controller.leads() {
+            return outcome.and(controller.follow().await);
+        }
+        controller.keep_up().await?;
+        self.work_off_erases().await;
+        outcome
     }
 
     /// A build that could not be begun leaves a failed commit behind: not twice a second.
@@ -100,38 +121,48 @@ impl Node {
             return;
         }
         let begun = self.parts.controller.work_off_erases().await;
-        self.erases_from = begun.is_err().then(|| Instant::now() + ERASES_AGAIN);
+        let pause = match (&begun, self.parts.engine.has_all()) {
+            (Err(_), _) => Some(ERASES_AGAIN),
+            (Ok(()), false) => Some(ERASES_ELSEWHERE),
+            (Ok(()), true) => None,
+        };
+        self.erases_from = pause.map(|pause| Instant::now() + pause);
         if let Err(error) = begun {
             tracing::error!(%error, "what holds erased events could not be built anew, and is tried again");
         }
     }
+}
 
-    async fn follow(&self) -> Result<()> {
-        self.parts.freshness.look(&self.parts.engine);
-        self.parts.controller.follow().await
-    }
-
-    async fn end_sources(&mut self) {
-        if let Some(mut sources) = self.sources.take() {
-            sources.stop().await;
+/// Which slices a node is to have when it starts: waits until the group has given it some, or all to others.
+pub async fn first_share(member: &Arc<dyn Member>, slices: u16) -> BTreeSet<u16> {
+    let mut owns = member.owns();
+    let until = Instant::now() + DECIDE;
+    while owns.borrow_and_update().is_empty() && Instant::now() < until && !all_have_owners(member, slices).await {
+        if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
+            break;
         }
     }
+    owns.borrow().clone()
 }
 
-async fn has_owner(member: &Arc<dyn Member>) -> bool {
+async fn all_have_owners(member: &Arc<dyn Member>, slices: u16) -> bool {
     let member = member.clone();
-    let asked = tokio::task::spawn_blocking(move || member.owner()).await;
-    matches!(asked, Ok(Ok(Some(_))))
+    let asked = tokio::task::spawn_blocking(move || {
+        (0..slices).all(|slice| member.owner(slice).is_ok_and(|owner| owner.is_some()))
+    });
+    asked.await.unwrap_or(false)
 }
 
-/// How far a follower is behind the log. The owner's own lag is a matter of its load, not of its place.
+/// How far this node is behind the log in slices that it answers for as a follower. An owner's own lag is a matter of its load, not of its
+/// place.
 #[derive(Default)]
-pub struct Freshness(Mutex<Option<Seen>>);
+pub struct Freshness(Mutex<BTreeMap<u16, Seen>>);
 
-/// When a follower was last seen at the end of the log, and how far it was from it when it was last asked.
+/// When a slice was last seen at the end of the log, and how far it was from it when it was last asked.
 #[derive(Clone, Copy)]
 struct Seen {
-    /// When it began to follow, until it comes to the end for the first time.
+    is_followed: bool,
+    /// When it was owned last; of a follower, when it began to follow, until it comes to the end for the first time.
     fresh_at: Instant,
     was_fresh: bool,
     /// `None` while the log cannot be asked.
@@ -139,29 +170,40 @@ struct Seen {
 }
 
 impl Freshness {
-    /// It owns the work from now on.
-    fn clear(&self) {
-        *self.0.lock() = None;
-    }
-
-    fn look(&self, engine: &EngineHandle) {
-        let lag = engine.lag();
+    fn look(&self, engine: &EngineHandle, states: &States, owned: &BTreeSet<u16>) {
+        let held = states.held();
+        let lag_of = |slice: u16| engine.slice(slice).ok().and_then(|engine| engine.lag());
+        let lags: Vec<(u16, Option<u64>)> = held.difference(owned).map(|slice| (*slice, lag_of(*slice))).collect();
         let mut seen = self.0.lock();
-        let before = seen.unwrap_or(Seen { fresh_at: Instant::now(), was_fresh: false, lag: None });
-        *seen = Some(match lag {
-            Some(0) => Seen { fresh_at: Instant::now(), was_fresh: true, lag },
-            _ => Seen { lag, ..before },
-        });
+        seen.retain(|slice, _| held.contains(slice));
+        let now = Instant::now();
+        for slice in held.intersection(owned) {
+            seen.insert(*slice, Seen { is_followed: false, fresh_at: now, was_fresh: true, lag: None });
+        }
+        for (slice, lag) in lags {
+            let new = Seen { is_followed: true, fresh_at: now, was_fresh: false, lag };
+            let before = seen.get(&slice).copied().unwrap_or(new);
+            let is_fresh = lag == Some(0);
+            let fresh_at = if is_fresh { now } else { before.fresh_at };
+            seen.insert(slice, Seen { fresh_at, was_fresh: before.was_fresh || is_fresh, ..new });
+        }
     }
 
-    /// How long ago this follower was last seen at the end of the log; `None` for an owner.
+    /// Of the slices that are followed, the one that is furthest behind.
+    fn oldest(&self) -> Option<Seen> {
+        let seen = self.0.lock();
+        let followed = seen.values().filter(|seen| seen.is_followed);
+        followed.min_by_key(|seen| (seen.was_fresh, seen.fresh_at)).copied()
+    }
+
+    /// How long ago this follower was last seen at the end of the log; `None` for the owner of all that it holds.
     pub fn behind(&self) -> Option<Duration> {
-        self.0.lock().map(|seen| seen.fresh_at.elapsed().saturating_sub(LOOK_EVERY))
+        self.oldest().map(|seen| seen.fresh_at.elapsed().saturating_sub(LOOK_EVERY))
     }
 
     /// Why this follower should not be asked.
     pub fn stale(&self) -> Option<String> {
-        let seen = (*self.0.lock())?;
+        let seen = self.oldest()?;
         let behind = seen.fresh_at.elapsed();
         if seen.was_fresh && behind <= STALE {
             return None;

@@ -14,6 +14,8 @@ use thyme_query::QueryEngine;
 /// What the routes are made of.
 pub struct Parts {
     pub config: Config,
+    /// Whether there may be nodes that ask this one for parts of questions.
+    pub has_peers: bool,
     pub controller: Arc<Controller>,
     pub query: Arc<QueryEngine>,
     pub ingestor: Arc<Ingestor>,
@@ -46,7 +48,10 @@ impl Parts {
         let flight = thyme_feature::flight::service(self.query.clone(), ingestor);
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
         reporter.set_service_status("thyme.v1.FeatureService", tonic_health::ServingStatus::Serving).await;
-        let grpc = tonic::service::Routes::new(feature).add_service(flight).add_service(grpc_health);
+        let mut grpc = tonic::service::Routes::new(feature).add_service(flight).add_service(grpc_health);
+        if self.has_peers {
+            grpc = grpc.add_service(thyme_feature::parts::service(self.query.clone()));
+        }
         let gateway = QueryGateway {
             query: self.query.clone(),
             runs: self.book.clone(),

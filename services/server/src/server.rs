@@ -1,35 +1,42 @@
 //! [`Server`]: everything opened and wired, from the data directory to the two ports.
 
 use crate::adapters::{EngineWatch, ErasesRead, IngestDeployer, RunBook};
-use crate::checkpoints::restore::{self, Restored};
-use crate::checkpoints::taker::{RunningTaker, Taker, report};
+use crate::checkpoints::restore;
 use crate::clock::WallClock;
 use crate::config::{Config, LogConfig};
 use crate::data_dir::DataDir;
 use crate::health::{ServerHealth, describe_metrics};
-use crate::nodes::{Freshness, Node, NodeParts};
+use crate::holders::{Answers, GroupHolders};
+use crate::nodes::{Freshness, Node, NodeParts, first_share};
 use crate::routes::Parts;
 use crate::run_log::RunLog;
+use crate::slices::{Opened, Opener, SliceParts, Slices};
 use crate::sources::Sources;
-use crate::{catalog, checkpoints, listen, telemetry};
+use crate::{catalog, listen, telemetry};
 use futures::future::BoxFuture;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use thyme_catalog::{Catalog, Severity, SqlCatalog};
+use std::time::{Duration, Instant};
+use thyme_catalog::SqlCatalog;
 use thyme_control::{CheckpointBoard, ControlParts, Controller, SourceBoard};
+use thyme_core::slice::Slice;
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
-use thyme_engine::{Engine, EngineOptions, Role, RunningEngine};
+use thyme_engine::{EngineHandle, EngineOptions, Role};
+use thyme_feature::parts::GrpcPeers;
 use thyme_ingest::Ingestor;
 use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
 use thyme_query::{ExtractorRuntime, NoRuns, QueryEngine, QueryOptions, QueryParts, RunSink};
-use thyme_state::{Closing, StateStore};
+use thyme_state::States;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// How long requests under way may take to finish when the server stops.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a server that takes no part in the work waits for one that does.
+const BEGIN: Duration = Duration::from_secs(20);
 
 /// A running server.
 pub struct Server {
@@ -38,15 +45,14 @@ pub struct Server {
     pub query_addr: SocketAddr,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
-    node: JoinHandle<()>,
-    taker: Option<RunningTaker>,
-    engine: RunningEngine,
-    state: Closing,
+    node: JoinHandle<Slices>,
+    /// None where there are no others to answer.
+    answers: Option<JoinHandle<()>>,
     run_writer: Option<JoinHandle<()>>,
     catalog: Arc<SqlCatalog>,
     log: Arc<dyn EventLog>,
     /// Held to the end: the lock is the last to go.
-    data_dir: DataDir,
+    data_dir: Arc<DataDir>,
 }
 
 impl Server {
@@ -60,49 +66,27 @@ impl Server {
     async fn open(config: Config, extractors: Arc<dyn ExtractorRuntime>) -> Result<Server> {
         let recorder = telemetry::recorder()?;
         describe_metrics();
-        let data_dir = DataDir::open(&config.data_dir)?;
-        let control_listener = match config.query_only {
-            false => Some(listen::bind(config.control_addr, "server.control_addr").await?),
-            true => None,
-        };
-        let query_listener = listen::bind(config.query_addr, "server.query_addr").await?;
+        let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
+        let ports = Ports::bind(&config).await?;
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
-
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
-        let stored = config.checkpoints.as_ref().map(checkpoints::open).transpose()?;
-        for leftover in [data_dir.checkpoint(), data_dir.rebuild()] {
-            restore::remove(&leftover)?;
-        }
-        let (log_dir, log_config) = (data_dir.log(), config.log.clone());
-        let log = blocking(move || open_log(log_config, &log_dir)).await?;
-        let has_state = restore::has_state(&data_dir.state());
-        let restored = match &stored {
-            Some(stored) if !has_state => Some(restore::fetch(stored, log.as_ref(), &data_dir).await?),
-            _ => None,
-        };
-        let catalog = Arc::new(catalog::open(&config.catalog, &data_dir).await?);
-        if let Some(restored) = &restored {
-            restored.settle(catalog.as_ref()).await?;
-        }
+        let (log, slices) = open_its_log(&config, &data_dir).await?;
+        data_dir.check_slices(slices)?;
+        restore::remove(&data_dir.rebuild())?;
+        // Of several slices too: what is missing before a node may let go of some is in decision 0026.
+        let holds_all = true;
+        let share = (0..slices).collect();
         // Who owns the work is decided when everything is there.
         let options = EngineOptions { clock: config.clock, role: Role::Follower, ..EngineOptions::default() };
-        let control_addr = control_listener.as_ref().map(local).transpose()?;
-        let place = match control_addr {
-            Some(addr) => Some(thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{addr}") }),
-            None => None,
-        };
-        let (state_dir, its_log) = (data_dir.state(), log.clone());
-        let opened = blocking(move || {
-            let state = StateStore::open(&state_dir, thyme_state::Options::default())?;
-            let engine = Engine::open(state.clone(), its_log.clone(), options)?.spawn()?;
-            let member: Arc<dyn Member> = match place {
-                Some(place) => its_log.join(place)?.into(),
-                None => Arc::new(Onlooker::default()),
-            };
-            Ok((state, engine, member))
-        });
-        let (state, engine, member) = opened.await?;
+        let checkpoints = config.checkpoints.clone();
+        let opener = Arc::new(Opener { data_dir: data_dir.clone(), log: log.clone(), slices, options, checkpoints });
+        let (catalog, opened, state_is_new) = open_share(&opener, &share, &config).await?;
+        let member = join(log.clone(), &data_dir, &ports).await?;
+        if !config.query_only {
+            first_share(&member, slices).await;
+        }
 
+        let (states, engine) = (States::of_none(slices), EngineHandle::of_none(slices));
         let (run_log, run_writer) = if config.query.run_log {
             let (run_log, writer) = RunLog::start(catalog.clone(), config.query.run_log_keep);
             (Some(run_log), Some(writer))
@@ -113,16 +97,20 @@ impl Server {
             Some(run_log) => run_log.clone(),
             None => Arc::new(NoRuns),
         };
-        let query = Arc::new(QueryEngine::new(QueryParts {
-            states: state.clone().into(),
+        let holders = Arc::new(GroupHolders::default());
+        let query = QueryEngine::new(QueryParts {
+            states: states.clone(),
             extractors,
             clock: clock.clone(),
             runs,
-            applied: Arc::new(EngineWatch(engine.handle.clone())),
+            applied: Arc::new(EngineWatch(engine.clone())),
             options: QueryOptions { extractor_deadline: config.query.extractor_deadline, ..QueryOptions::default() },
-        }));
+        });
+        let has_peers = slices > 1;
+        let query = if has_peers { query.with_peers(holders.clone(), Arc::new(GrpcPeers::default())) } else { query };
+        let query = Arc::new(query);
         let book = Arc::new(RunBook { catalog: catalog.clone(), log: run_log });
-        let erases = Arc::new(ErasesRead { log: log.clone(), engine: engine.handle.clone() });
+        let erases = Arc::new(ErasesRead { log: log.clone(), query: query.clone() });
         let ingestor = Ingestor::new(log.clone(), clock.clone()).with_erase_listener(book.clone());
         let ingestor = Arc::new(ingestor.with_erase_watch(erases));
         let board = Arc::new(SourceBoard::default());
@@ -130,8 +118,8 @@ impl Server {
         let controller = Controller::new(ControlParts {
             catalog: catalog.clone(),
             log: log.clone(),
-            states: state.clone().into(),
-            engine: engine.handle.clone(),
+            states: states.clone(),
+            engine: engine.clone(),
             query: query.clone(),
             ingest: Arc::new(IngestDeployer(ingestor.clone())),
             sources: board.clone(),
@@ -140,42 +128,39 @@ impl Server {
             clock_mode: config.clock,
             data_dir: data_dir.root().display().to_string(),
             member: member.clone(),
-            state_is_new: !has_state,
+            state_is_new,
         });
-        let freshness = Arc::new(Freshness::default());
-        let start_sources = {
-            let (controller, ingestor, catalog) = (controller.clone(), ingestor.clone(), catalog.clone());
-            let clock = clock.clone();
-            move || {
-                let (ingestor, catalog) = (ingestor.clone(), catalog.clone());
-                Sources::start(controller.ingest_datasets(), ingestor, catalog, board.clone(), clock.clone())
-            }
-        };
-        let node = Node::start(
-            NodeParts {
-                engine: engine.handle.clone(),
-                controller: controller.clone(),
-                member,
-                start_sources: Box::new(start_sources),
-                freshness: freshness.clone(),
-            },
-            !config.query_only,
-        )
-        .await?;
-        if let Some(restored) = &restored {
-            restore::drop_unknown(&controller, &engine.handle, &state).await?;
-            tell(restored, catalog.as_ref(), &saved, clock.now()).await;
+        let mut here = Slices::new(SliceParts {
+            opener,
+            controller: controller.clone(),
+            catalog: catalog.clone(),
+            states: states.clone(),
+            board: saved.clone(),
+            clock: clock.clone(),
+        });
+        let were_restored = opened.iter().any(Opened::was_restored);
+        for opened in opened {
+            here.add(opened).await?;
         }
-        let closing = state.closing();
-        let taker = stored.zip(config.checkpoints.clone()).map(|(checkpoints, config)| {
-            saved.update(|status| status.url.clone_from(&config.url));
-            let (controller, catalog, board) = (controller.clone(), catalog.clone(), saved.clone());
-            let (directory, clock) = (data_dir.checkpoint(), clock.clone());
-            Taker { checkpoints, config, directory, state, controller, catalog, board, clock }.start()
-        });
-
+        let freshness = Arc::new(Freshness::default());
+        let node = Node::start(NodeParts {
+            engine: engine.clone(),
+            controller: controller.clone(),
+            member,
+            freshness: freshness.clone(),
+            states: states.clone(),
+            slices: here,
+            holders: holders.clone(),
+            holds_all,
+        })
+        .await?;
+        if were_restored {
+            controller.drop_unknown(&engine).await?;
+        }
+        let sources =
+            Sources::start(controller.clone(), ingestor.clone(), catalog.clone(), board.clone(), clock.clone());
         let health = Arc::new(ServerHealth {
-            engine: engine.handle.clone(),
+            engine,
             controller: controller.clone(),
             freshness,
             recorder,
@@ -184,29 +169,26 @@ impl Server {
             emit_lags: Default::default(),
             rows_lags: Default::default(),
         });
-        let parts = Parts { config, controller, query, ingestor, catalog: catalog.clone(), book, health };
         let (stop, stopping) = watch::channel(false);
-        let query_addr = local(&query_listener)?;
-        let mut listeners = vec![listen::serve(query_listener, parts.query_routes().await?, stopping.clone())];
-        if let Some(listener) = control_listener {
+        let (control_addr, query_addr) = (ports.control_addr, ports.query_addr);
+        // Of one slice nobody lacks anything.
+        let answers = if has_peers {
+            let node = thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{query_addr}") };
+            let (id, its_log) = (node.id.clone(), log.clone());
+            let presence = blocking(move || its_log.presence(node)).await?.into();
+            Some(Answers { presence, holders, health: health.clone(), id, states, holds_all })
+        } else {
+            None
+        };
+        let parts = Parts { config, has_peers, controller, query, ingestor, catalog: catalog.clone(), book, health };
+        let mut listeners = vec![listen::serve(ports.query, parts.query_routes().await?, stopping.clone())];
+        if let Some(listener) = ports.control {
             listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
         }
-        let node = tokio::spawn(node.run(stopping));
+        let answers = answers.map(|answers| tokio::spawn(answers.run(stopping.clone())));
+        let node = tokio::spawn(node.run(stopping, sources));
         tracing::info!(control = control_addr.map(|addr| addr.to_string()), query = %query_addr, data_dir = %data_dir.root().display(), "serving");
-        Ok(Server {
-            control_addr,
-            query_addr,
-            stop,
-            listeners,
-            node,
-            taker,
-            engine,
-            state: closing,
-            run_writer,
-            catalog,
-            log,
-            data_dir,
-        })
+        Ok(Server { control_addr, query_addr, stop, listeners, node, answers, run_writer, catalog, log, data_dir })
     }
 
     /// Where the data is.
@@ -222,11 +204,14 @@ impl Server {
     async fn close(mut self) -> Result<()> {
         tracing::info!("stopping");
         self.stop.send_replace(true);
-        if let Some(taker) = self.taker.take() {
-            taker.stop().await;
-        }
-        if let Err(error) = (&mut self.node).await {
+        let slices = (&mut self.node).await;
+        if let Err(error) = &slices {
             tracing::error!(%error, "the node's part in the work ended badly");
+        }
+        if let Some(answers) = &mut self.answers
+            && let Err(error) = answers.await
+        {
+            tracing::error!(%error, "announcing this node ended badly");
         }
         for listener in &mut self.listeners {
             if tokio::time::timeout(GRACE, &mut *listener).await.is_err() {
@@ -235,13 +220,13 @@ impl Server {
             }
         }
         self.listeners.clear();
-        let engine = self.engine;
         let log = self.log.clone();
         let closed = tokio::task::spawn_blocking(move || {
-            engine.stop();
+            let closing = slices.map(Slices::close).unwrap_or_default();
             log.close();
+            closing
         });
-        closed.await.map_err(|error| Error::internal(error.to_string()))?;
+        let closing = closed.await.map_err(|error| Error::internal(error.to_string()))?;
         // The writer ends when the query engine, which holds the queue, is gone; connections that were cut may still hold it.
         if let Some(writer) = self.run_writer
             && tokio::time::timeout(GRACE, writer).await.is_err()
@@ -251,13 +236,76 @@ impl Server {
         self.catalog.close().await;
         // A copy for a checkpoint, or an answer whose asker is gone, may still be under way on a thread of its own: whoever starts on the
         // same directory next would be refused.
-        let state = self.state;
-        let closed = tokio::task::spawn_blocking(move || state.wait(GRACE)).await;
+        let closed = tokio::task::spawn_blocking(move || closing.iter().all(|state| state.wait(GRACE))).await;
         if !closed.is_ok_and(|is_closed| is_closed) {
             tracing::warn!("the state was still being read after {} s", GRACE.as_secs());
         }
         Ok(())
     }
+}
+
+/// What this server listens on.
+struct Ports {
+    /// None where it takes no part in the work.
+    control: Option<TcpListener>,
+    query: TcpListener,
+    control_addr: Option<SocketAddr>,
+    query_addr: SocketAddr,
+}
+
+impl Ports {
+    async fn bind(config: &Config) -> Result<Ports> {
+        let control = match config.query_only {
+            false => Some(listen::bind(config.control_addr, "server.control_addr").await?),
+            true => None,
+        };
+        let query = listen::bind(config.query_addr, "server.query_addr").await?;
+        let control_addr = control.as_ref().map(local).transpose()?;
+        let query_addr = local(&query)?;
+        Ok(Ports { control, query, control_addr, query_addr })
+    }
+}
+
+/// The log, and how many slices it has.
+async fn open_its_log(config: &Config, data_dir: &DataDir) -> Result<(Arc<dyn EventLog>, u16)> {
+    let (directory, log_config, query_only) = (data_dir.log(), config.log.clone(), config.query_only);
+    blocking(move || {
+        let log = open_log(log_config, &directory)?;
+        let slices = if query_only { wait_for_slices(log.as_ref())? } else { log.slices()? };
+        Ok((log, slices))
+    })
+    .await
+}
+
+/// This node's place in the group that shares the work.
+async fn join(log: Arc<dyn EventLog>, data_dir: &DataDir, ports: &Ports) -> Result<Arc<dyn Member>> {
+    let Some(addr) = ports.control_addr else { return Ok(Arc::new(Onlooker::default())) };
+    let place = thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{addr}") };
+    blocking(move || Ok(log.join(place)?.into())).await
+}
+
+/// The catalog and these slices, restored where there is nothing; and whether the state of one of them is new.
+async fn open_share(
+    opener: &Opener,
+    share: &BTreeSet<u16>,
+    config: &Config,
+) -> Result<(Arc<SqlCatalog>, Vec<Opened>, bool)> {
+    let share: Vec<Slice> = share.iter().map(|index| opener.slice(*index)).collect();
+    let state_is_new = !share.iter().all(|slice| opener.has_state(*slice));
+    let mut restored = Vec::new();
+    for slice in &share {
+        restored.push(opener.fetch(*slice).await?);
+    }
+    restore::take_catalog(restored.iter().flatten(), &opener.data_dir)?;
+    let catalog = Arc::new(catalog::open(&config.catalog, &opener.data_dir).await?);
+    let mut opened = Vec::new();
+    for (slice, restored) in share.into_iter().zip(restored) {
+        if let Some(restored) = &restored {
+            restored.settle(catalog.as_ref()).await?;
+        }
+        opened.push(opener.open(slice, restored).await?);
+    }
+    Ok((catalog, opened, state_is_new))
 }
 
 fn open_log(config: LogConfig, directory: &std::path::Path) -> Result<Arc<dyn EventLog>> {
@@ -270,25 +318,23 @@ fn open_log(config: LogConfig, directory: &std::path::Path) -> Result<Arc<dyn Ev
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
+/// A server that takes no part in the work begins no log. It may have been started a moment before one that does.
+fn wait_for_slices(log: &dyn EventLog) -> Result<u16> {
+    let until = Instant::now() + BEGIN;
+    loop {
+        match log.begun_slices()? {
+            Some(slices) => return Ok(slices),
+            None if Instant::now() > until => {
+                return Err(Error::unavailable("no server has begun the work on this log")
+                    .hint("start one without --role query first, or set log.url to a log that there is"));
+            }
+            None => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
 }
 
-/// Where the state came from, for the status and the event feed.
-async fn tell(restored: &Restored, catalog: &dyn Catalog, board: &CheckpointBoard, now: i64) {
-    let number = restored.manifest.as_ref().map(|manifest| manifest.number);
-    board.update(|status| {
-        status.restored = number;
-        status.unusable.clone_from(&restored.unusable);
-    });
-    for reason in &restored.unusable {
-        let message = format!("a damaged checkpoint was passed over: {reason}");
-        report(catalog, now, "checkpoint.unusable", Severity::Error, message).await;
-    }
-    if let Some(number) = number {
-        let message = format!("the data directory had no state: it was restored from checkpoint {number}");
-        report(catalog, now, "checkpoint.restored", Severity::Warning, message).await;
-    }
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
 }
 
 fn local(listener: &tokio::net::TcpListener) -> Result<SocketAddr> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Catalog, NewActivityEvent, Severity};
-use thyme_control::{IngestDataset, SourceBoard, SourceView, Time};
+use thyme_control::{Controller, SourceBoard, SourceView, Time};
 use thyme_core::definition::{CompiledDataset, SourceDef};
 use thyme_core::record::EventId;
 use thyme_core::time::Clock;
@@ -37,9 +37,9 @@ struct Shared {
 }
 
 impl Sources {
-    /// Follows the deployed datasets: a new source starts, one that is gone stops.
+    /// Follows the deployed datasets, and which of their sources this node polls: a new one starts, one that is gone stops.
     pub fn start(
-        datasets: watch::Receiver<Arc<Vec<IngestDataset>>>,
+        controller: Arc<Controller>,
         ingestor: Arc<Ingestor>,
         catalog: Arc<dyn Catalog>,
         board: Arc<SourceBoard>,
@@ -47,7 +47,7 @@ impl Sources {
     ) -> Sources {
         let (stop, stopping) = watch::channel(false);
         let shared = Arc::new(Shared { ingestor, catalog, board, clock });
-        let task = tokio::spawn(follow(datasets, shared, stopping));
+        let task = tokio::spawn(follow(controller, shared, stopping));
         Sources { stop, task }
     }
 
@@ -77,16 +77,14 @@ impl Running {
     }
 }
 
-async fn follow(
-    mut datasets: watch::Receiver<Arc<Vec<IngestDataset>>>,
-    shared: Arc<Shared>,
-    mut stopping: watch::Receiver<bool>,
-) {
+async fn follow(controller: Arc<Controller>, shared: Arc<Shared>, mut stopping: watch::Receiver<bool>) {
     let mut running: BTreeMap<String, Running> = BTreeMap::new();
+    let (mut datasets, mut owned) = (controller.ingest_datasets(), controller.owned());
     loop {
+        owned.mark_unchanged();
         let deployed = datasets.borrow_and_update().clone();
         let mut wanted = BTreeMap::new();
-        for entry in deployed.iter() {
+        for entry in deployed.iter().filter(|entry| controller.polls(&entry.dataset)) {
             if let Some(source) = &entry.dataset.source {
                 wanted.insert(entry.dataset.identity(), (entry.dataset.clone(), source.clone()));
             }
@@ -106,6 +104,7 @@ async fn follow(
         }
         tokio::select! {
             changed = datasets.changed() => if changed.is_err() { break },
+            changed = owned.changed() => if changed.is_err() { break },
             _ = stopping.wait_for(|stop| *stop) => break,
         }
     }

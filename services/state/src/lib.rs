@@ -23,7 +23,7 @@ pub use closing::Closing;
 pub use digest::{Digest, StateDigest};
 pub use model::{Durability, Event, Options, Table, Visible};
 pub use snapshot::Snapshot;
-pub use states::{Snapshots, States};
+pub use states::{Elsewhere, Snapshots, States};
 pub use store::StateStore;
 pub use tables::bitmap::{BITMAP_BITS, Bitmap};
 pub use tables::counters::{CounterScope, Counters};

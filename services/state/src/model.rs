@@ -75,6 +75,19 @@ pub struct Options {
     pub background_jobs: i32,
 }
 
+impl Options {
+    /// Of one of so many stores that share the memory.
+    pub fn shared_by(self, stores: u16) -> Options {
+        let share = |bytes: usize, least: usize| (bytes / usize::from(stores.max(1))).max(least.min(bytes));
+        Options {
+            block_cache_bytes: share(self.block_cache_bytes, 8 << 20),
+            write_buffer_bytes: share(self.write_buffer_bytes, 8 << 20),
+            row_cache_bytes: share(self.row_cache_bytes, 4 << 20),
+            ..self
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {

@@ -1,35 +1,82 @@
-//! The states of a node, one of each slice in their order: what is asked of a partition is in one of them.
+//! The states of a node, at most one of each slice: what is asked of a partition is in one of them, here or on another node.
 
 use crate::digest::{StateDigest, digest};
 use crate::snapshot::Snapshot;
 use crate::store::StateStore;
+use arc_swap::ArcSwap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use thyme_core::Result;
 use thyme_core::slice::slice_of;
+use thyme_core::{Error, Result};
 
-/// One state of each slice.
+/// The states that answer, by their slices. Clones see the same ones.
 #[derive(Clone)]
-pub struct States(Arc<[Arc<StateStore>]>);
+pub struct States {
+    slices: u16,
+    held: Arc<ArcSwap<Held>>,
+}
+
+type Held = BTreeMap<u16, Arc<StateStore>>;
 
 impl States {
-    /// Of all slices, in their order; never none.
+    /// Of all slices, in their order.
     pub fn new(by_slice: Vec<Arc<StateStore>>) -> States {
-        States(by_slice.into())
+        let slices = by_slice.len() as u16;
+        States::with(slices, (0..).zip(by_slice).collect())
     }
 
-    /// One after the other, so not of one moment: no row is in two of them.
+    /// Of no slice of so many, until they are [added](States::add).
+    pub fn of_none(slices: u16) -> States {
+        States::with(slices, Held::new())
+    }
+
+    fn with(slices: u16, held: Held) -> States {
+        States { slices, held: Arc::new(ArcSwap::from_pointee(held)) }
+    }
+
+    /// What is asked from now on finds this slice here.
+    pub fn add(&self, slice: u16, state: &Arc<StateStore>) {
+        self.held.rcu(|held| {
+            let mut held = Held::clone(held);
+            held.insert(slice, state.clone());
+            held
+        });
+    }
+
+    /// What is asked from now on does not find this slice here.
+    pub fn remove(&self, slice: u16) {
+        self.held.rcu(|held| {
+            let mut held = Held::clone(held);
+            held.remove(&slice);
+            held
+        });
+    }
+
+    /// The slices that are here.
+    pub fn held(&self) -> BTreeSet<u16> {
+        self.held.load().keys().copied().collect()
+    }
+
+    /// Those that are here, in the order of their slices.
+    pub fn all(&self) -> BTreeMap<u16, Arc<StateStore>> {
+        Held::clone(&self.held.load())
+    }
+
+    /// Of what is here. One after the other, so not of one moment: no row is in two of them.
     pub fn snapshot(&self) -> Snapshots {
-        let (first, others) = (&self.0[0], &self.0[1..]);
-        Snapshots { first: first.snapshot(), others: others.iter().map(StateStore::snapshot).collect() }
+        let held = self.held.load();
+        match held.first_key_value() {
+            Some((_, only)) if self.slices == 1 => only.snapshot().into(),
+            _ => {
+                let by_slice = (0..self.slices).map(|slice| held.get(&slice).map(StateStore::snapshot));
+                Snapshots(Inner::Several(by_slice.collect()))
+            }
+        }
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Arc<StateStore>> {
-        self.0.iter()
-    }
-
-    /// How many slices there are.
+    /// How many slices there are, here and elsewhere.
     pub fn slices(&self) -> u16 {
-        self.0.len() as u16
+        self.slices
     }
 }
 
@@ -40,39 +87,85 @@ impl From<Arc<StateStore>> for States {
     }
 }
 
-/// One snapshot of each slice. Every question takes them: with one slice there is nothing to allocate and nothing to choose.
-pub struct Snapshots {
-    first: Snapshot,
-    others: Vec<Snapshot>,
+/// One snapshot of each slice that is here. Every question takes them: with one slice there is nothing to allocate and nothing to choose.
+pub struct Snapshots(Inner);
+
+enum Inner {
+    Whole(Snapshot),
+    /// By slice; `None` for one that is not here.
+    Several(Vec<Option<Snapshot>>),
 }
 
 impl Snapshots {
-    /// Of the first slice and of the others, in their order.
-    pub fn new(first: Snapshot, others: Vec<Snapshot>) -> Snapshots {
-        Snapshots { first, others }
+    /// Of these slices among so many.
+    pub fn new(slices: u16, mut held: BTreeMap<u16, Snapshot>) -> Snapshots {
+        Snapshots(Inner::Several((0..slices).map(|slice| held.remove(&slice)).collect()))
     }
 
-    /// The one with a partition of a log that has so many.
+    /// These slices only.
+    pub fn only(mut self, slices: &BTreeSet<u16>) -> Snapshots {
+        if let Inner::Several(by_slice) = &mut self.0 {
+            for (slice, snapshot) in (0..).zip(by_slice) {
+                snapshot.take_if(|_| !slices.contains(&slice));
+            }
+        }
+        self
+    }
+
+    /// The one with a partition of a log that has so many; its slice if that is not here.
     #[inline]
-    pub fn of(&self, partition: u16, partitions: u16) -> &Snapshot {
-        if self.others.is_empty() {
-            return &self.first;
-        }
-        match slice_of(partition, partitions, self.slices()) {
-            0 => &self.first,
-            slice => &self.others[usize::from(slice) - 1],
+    pub fn of(&self, partition: u16, partitions: u16) -> Result<&Snapshot, Elsewhere> {
+        match &self.0 {
+            Inner::Whole(snapshot) => Ok(snapshot),
+            Inner::Several(by_slice) => {
+                let slice = slice_of(partition, partitions, self.slices());
+                let here = by_slice.get(usize::from(slice)).and_then(Option::as_ref);
+                here.ok_or(Elsewhere { slice, of: self.slices() })
+            }
         }
     }
 
+    #[inline]
+    pub fn has(&self, slice: u16) -> bool {
+        match &self.0 {
+            Inner::Whole(_) => slice == 0,
+            Inner::Several(by_slice) => by_slice.get(usize::from(slice)).is_some_and(Option::is_some),
+        }
+    }
+
+    /// Whether all slices are here.
+    #[inline]
+    pub fn has_all(&self) -> bool {
+        match &self.0 {
+            Inner::Whole(_) => true,
+            Inner::Several(by_slice) => by_slice.iter().all(Option::is_some),
+        }
+    }
+
+    /// Those that are here, by their slices.
+    pub fn by_slice(&self) -> impl Iterator<Item = (u16, &Snapshot)> {
+        let (whole, several) = match &self.0 {
+            Inner::Whole(snapshot) => (Some(snapshot), [].as_slice()),
+            Inner::Several(by_slice) => (None, by_slice.as_slice()),
+        };
+        let several = (0..).zip(several).filter_map(|(slice, snapshot)| Some((slice, snapshot.as_ref()?)));
+        whole.map(|whole| (0, whole)).into_iter().chain(several)
+    }
+
+    /// Those that are here, in the order of their slices.
     pub fn iter(&self) -> impl Iterator<Item = &Snapshot> {
-        std::iter::once(&self.first).chain(&self.others)
+        self.by_slice().map(|(_, snapshot)| snapshot)
     }
 
+    /// How many slices there are, here and elsewhere.
     pub fn slices(&self) -> u16 {
-        1 + self.others.len() as u16
+        match &self.0 {
+            Inner::Whole(_) => 1,
+            Inner::Several(by_slice) => by_slice.len() as u16,
+        }
     }
 
-    /// The digest of every table, as if all rows were in one state.
+    /// The digest of every table, as if all rows that are here were in one state.
     pub fn digest(&self) -> Result<StateDigest> {
         digest(self.iter().map(Snapshot::inner))
     }
@@ -88,7 +181,21 @@ impl Snapshots {
 }
 
 impl From<Snapshot> for Snapshots {
+    /// Of the whole.
     fn from(snapshot: Snapshot) -> Snapshots {
-        Snapshots::new(snapshot, Vec::new())
+        Snapshots(Inner::Whole(snapshot))
+    }
+}
+
+/// A slice that is not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Elsewhere {
+    pub slice: u16,
+    pub of: u16,
+}
+
+impl From<Elsewhere> for Error {
+    fn from(Elsewhere { slice, of }: Elsewhere) -> Error {
+        Error::unavailable(format!("slice {slice} of {of} is not here")).hint("ask again in a second")
     }
 }

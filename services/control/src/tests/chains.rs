@@ -8,7 +8,7 @@ const PARTITIONS: u16 = 3;
 
 /// `Order` by user; counted per user and, from these rows, the greatest count of the hour, and how many rows there were per count; and
 /// counted per shop, with the greatest of these over all shops.
-fn chain() -> Json {
+pub(super) fn chain() -> Json {
     let key = |name: &str, data_type: &str| json!({"name": name, "type": data_type, "key": true});
     let dataset = |name: &str, key: Json, field_name: &str| json!({"name": name, "version": 1, "index": true, "fields": [key, field("ts", "datetime"), field(field_name, "int")]});
     let pipeline = |dataset: &str, input: &str, group_by: &str, aggregate: Json| {
@@ -53,7 +53,7 @@ fn pipeline_of<'a>(definitions: &'a mut Json, dataset: &str) -> &'a mut Json {
 }
 
 /// [`chain`] with other rows of users, and so other logs.
-fn other_rows(version: u32, window: &str) -> Json {
+pub(super) fn other_rows(version: u32, window: &str) -> Json {
     let mut changed = chain();
     pipeline_of(&mut changed, "UserStats")["aggregates"][0]["window"] = json!(window);
     for dataset in ["UserStats", "Peaks", "Levels"] {
@@ -63,7 +63,7 @@ fn other_rows(version: u32, window: &str) -> Json {
 }
 
 impl Disk {
-    async fn write(&self, user: &str, value: Vec<u8>) {
+    pub(super) async fn write(&self, user: &str, value: Vec<u8>) {
         let key = key::encode_key(&[Value::str(user)]).unwrap();
         let partition = key::partition(&key, PARTITIONS);
         let records = vec![NewRecord::new(key, value)];
@@ -71,7 +71,7 @@ impl Disk {
     }
 
     /// An order of `user`, so many minutes before T0.
-    async fn order(&self, user: &str, ago: i64) {
+    pub(super) async fn order(&self, user: &str, ago: i64) {
         let event_time = T0 - ago * MINUTE;
         let mut row = Vec::new();
         encode_row(&[Value::str(user), Value::Time(event_time), Value::str("s")], &mut row);
@@ -95,14 +95,12 @@ impl Node {
         (answer.columns[0].values[0].value.clone(), answer.standing)
     }
 
-    async fn now(&self, featureset: &str, key: (&str, Value)) -> Value {
+    pub(super) async fn now(&self, featureset: &str, key: (&str, Value)) -> Value {
         self.standing(featureset, key, At::Now, None).await.0
     }
 
-    async fn all_applied(&self) {
-        while self.engine.handle.lag() != Some(0) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    pub(super) async fn all_applied(&self) {
+        until(async || self.engine.lag() == Some(0)).await;
     }
 
     async fn erases_worked_off(&self) {
@@ -111,7 +109,7 @@ impl Node {
             self.controller.work_off_erases().await.unwrap();
             let serving = self.controller.serving();
             if let (Some(live), None) = (&serving.live, &serving.building)
-                && self.controller.erased_so_far(&live.compiled) == live.compiled.definitions.erased
+                && self.controller.erased_so_far(&live.compiled).await.unwrap() == live.compiled.definitions.erased
             {
                 let _changing = self.controller.changing.lock().await;
                 return;
@@ -121,16 +119,16 @@ impl Node {
     }
 }
 
-fn user(name: &str) -> (&str, Value) {
+pub(super) fn user(name: &str) -> (&str, Value) {
     ("user_id", Value::str(name))
 }
 
-fn all() -> (&'static str, Value) {
+pub(super) fn all() -> (&'static str, Value) {
     ("all", Value::str("all"))
 }
 
 /// One user for each partition of the log.
-fn users() -> Vec<String> {
+pub(super) fn users() -> Vec<String> {
     let mut found: BTreeMap<u16, String> = BTreeMap::new();
     for name in (0..32).map(|number| format!("x{number}")) {
         found
@@ -248,7 +246,7 @@ async fn an_erase_leaves_rows_of_rows_by_a_takeover() {
         }
         node.stop();
         let other = disk.open(disk.no_states(), Role::Owner);
-        other.controller.lead().await.unwrap();
+        other.lead().await.unwrap();
         while other.controller.being_built().is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -368,7 +366,7 @@ async fn a_follower_is_promoted_that_serves_what_was_made_from_logs_that_are_del
         owner.stop();
 
         assert_eq!(follower.now("All", all()).await, Value::Int(3), "it has not seen the takeover");
-        follower.controller.lead().await.unwrap();
+        follower.lead().await.unwrap();
         let live = disk.catalog.live_commit().await.unwrap().unwrap().id;
         for _ in 0..2000 {
             let serving = follower.controller.serving();
@@ -377,13 +375,8 @@ async fn a_follower_is_promoted_that_serves_what_was_made_from_logs_that_are_del
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert_eq!(
-            follower.query.commit_id().as_deref(),
-            Some(live.as_str()),
-            "{:?}",
-            follower.engine.handle.trouble()
-        );
-        assert!(follower.controller.serving().building.is_none(), "{:?}", follower.engine.handle.trouble());
+        assert_eq!(follower.query.commit_id().as_deref(), Some(live.as_str()), "{:?}", follower.engine.trouble());
+        assert!(follower.controller.serving().building.is_none(), "{:?}", follower.engine.trouble());
         assert_eq!(topics(), left, "a log that is deleted is not made again");
         assert_eq!(follower.now("All", all()).await, Value::Int(1));
         let progress = follower.all_progress();

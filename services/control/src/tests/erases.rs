@@ -47,7 +47,7 @@ impl Disk {
 
     /// An event elsewhere in every partition, so that a router knows its place in each without a look at what it has sent: behind a
     /// shut gate there is none.
-    async fn visits_everywhere(&self) {
+    pub(super) async fn visits_everywhere(&self) {
         let users = (0..64).map(|number| format!("x{number}"));
         let partition =
             |user: &str| key::partition(&key::encode_key(&[Value::str(user)]).unwrap(), key::DEFAULT_PARTITIONS);
@@ -58,7 +58,7 @@ impl Disk {
         }
     }
 
-    async fn visits_to(&self, shop: &str, user: &str, count: i64) {
+    pub(super) async fn visits_to(&self, shop: &str, user: &str, count: i64) {
         let record = |number: i64| {
             let event_time = T0 - number * MINUTE;
             let mut row = Vec::new();
@@ -93,7 +93,7 @@ impl Disk {
 impl Node {
     async fn settled(&self) {
         // Through the repartition log too.
-        while self.engine.handle.lag() != Some(0) {
+        while self.engine.lag() != Some(0) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -115,7 +115,7 @@ impl Node {
             self.controller.work_off_erases().await.unwrap();
             let serving = self.controller.serving();
             if let (Some(live), None) = (&serving.live, &serving.building)
-                && self.controller.erased_so_far(&live.compiled) == live.compiled.definitions.erased
+                && self.controller.erased_so_far(&live.compiled).await.unwrap() == live.compiled.definitions.erased
             {
                 let _changing = self.controller.changing.lock().await;
                 return;
@@ -286,7 +286,7 @@ async fn a_restart_goes_on_with_it_or_begins_it() {
         node.stop();
         // On a new disk: from the log, with the copies of the erased events in the repartition log.
         let node = disk.open(disk.no_states(), Role::Owner);
-        node.controller.lead().await.unwrap();
+        node.lead().await.unwrap();
         while node.controller.being_built().is_some() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

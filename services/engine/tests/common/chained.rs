@@ -136,6 +136,7 @@ impl Chained {
                 pipelines: vec![self.job("UserStats.compute", on_users.into())],
                 routes: vec![route_of(city_stats)],
             }],
+            ..JobSpec::default()
         }
     }
 

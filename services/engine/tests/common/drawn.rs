@@ -34,7 +34,7 @@ pub fn new_log() -> Arc<dyn EventLog> {
     log
 }
 
-/// Each is a dozen of engines on three states and more; `PROPTEST_CASES` asks for more, up to a point.
+/// Each is a dozen of engines on three states and more, up to three seconds of CPU; `PROPTEST_CASES` asks for more, up to a point.
 pub fn cases() -> u32 {
-    ProptestConfig::default().cases.div_ceil(4).min(250)
+    ProptestConfig::default().cases.div_ceil(4).min(60)
 }

@@ -136,7 +136,7 @@ impl World {
                 pipelines: vec![pipeline("CityStats.compute", &self.routed, EMIT_ROUTED)],
             });
         }
-        JobSpec { datasets: vec![job] }
+        JobSpec { datasets: vec![job], ..JobSpec::default() }
     }
 
     pub fn engine(&self, state: &Arc<StateStore>, log: &Arc<dyn EventLog>, tick_records: usize) -> Engine {
@@ -346,7 +346,7 @@ impl Held for States {
 /// All events of a key in a table, in order.
 pub fn stored(state: &impl Held, table: &Table, key: &[u8]) -> Vec<Event> {
     let snapshot = state.states().snapshot();
-    let state = snapshot.of(partition(key, PARTITIONS), PARTITIONS);
+    let state = snapshot.of(partition(key, PARTITIONS), PARTITIONS).unwrap();
     state.events(table, key, i64::MIN, i64::MAX, &Visible::ALL, None).unwrap()
 }
 

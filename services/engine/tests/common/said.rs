@@ -25,7 +25,7 @@ impl Said {
     pub fn now(world: &Chained, state: &impl Held, log: &Arc<dyn EventLog>, engine: &EngineHandle) -> Said {
         let snapshots = state.states().snapshot();
         let watermark = |name: &str, partition: u16| {
-            let snapshot = snapshots.of(partition, PARTITIONS);
+            let snapshot = snapshots.of(partition, PARTITIONS).unwrap();
             let sources = snapshot.routed_sources(world.log_id(name).unwrap(), partition).unwrap();
             let is_aligned = world.pipeline(name).route.as_ref().unwrap().is_aligned;
             let is_whole = sources.len() == if is_aligned { 1 } else { usize::from(PARTITIONS) };

@@ -28,7 +28,7 @@ impl Held for Sliced {
 impl Sliced {
     pub fn new(slices: u16, seed: u64) -> Sliced {
         Sliced {
-            states: states_of(slices).iter().cloned().collect(),
+            states: states_of(slices).all().into_values().collect(),
             engines: (0..slices).map(|_| None).collect(),
             chance: Chance::new(seed),
             loses_state: false,
@@ -57,6 +57,8 @@ impl Sliced {
         let turns = TURNS * self.engines.len();
         let share = more.len().div_ceil(turns / 3).max(1);
         let mut rest = more.into_iter();
+        // The first makes the logs that all fill.
+        self.restart(0, spec, log);
         for _ in 0..turns {
             let index = self.chance.below(self.engines.len());
             match self.chance.below(12) {

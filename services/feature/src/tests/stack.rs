@@ -103,7 +103,7 @@ impl Stack {
             pipelines: vec![pipeline],
             routes: Vec::new(),
         };
-        engine.deploy(&JobSpec { datasets: vec![job] }).unwrap();
+        engine.deploy(&JobSpec { datasets: vec![job], ..JobSpec::default() }).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(Fixed(NOON));
         let ingestor = Arc::new(Ingestor::new(log, clock.clone()));
         ingestor.deploy(Targets::new(&compiled, |_| Ok(LOG)).unwrap());

@@ -1,12 +1,14 @@
-//! The group of nodes that would own the work: members of a consumer group over a topic with one empty partition. Who has the
-//! partition is the owner. Static membership: a node that is back within the session timeout keeps it.
+//! The group of nodes that would own the work: members of a consumer group over a topic with an empty partition for each slice. Who
+//! has the partition owns the slice. Static membership: a node that is back within the session timeout keeps what it had.
 
 use super::Connection;
 use super::topics::ASK;
-use crate::membership::{Member, Node};
+use crate::membership::{Member, Node, WORK};
 use rdkafka::ClientContext;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use rdkafka::error::KafkaError;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -14,23 +16,20 @@ use std::time::Duration;
 use thyme_core::{Error, Result};
 use tokio::sync::watch;
 
-/// The topic whose only partition stands for the work, and the group. No dataset's topic has a name without a version.
-const WORK: &str = "owner";
 /// After the group cannot be taken part in, wait this long.
 const PAUSE: Duration = Duration::from_secs(1);
 const POLL: Duration = Duration::from_millis(100);
 
 pub struct KafkaMember {
     connection: Arc<Connection>,
-    owns: Arc<watch::Sender<bool>>,
+    owns: Arc<watch::Sender<BTreeSet<u16>>>,
     leaving: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl KafkaMember {
     pub fn join(connection: Arc<Connection>, node: Node) -> Result<KafkaMember> {
-        connection.topics.create(WORK, 1)?;
-        let owns = Arc::new(watch::Sender::new(false));
+        let owns = Arc::new(watch::Sender::new(BTreeSet::new()));
         let leaving = Arc::new(AtomicBool::new(false));
         let taking_part = Part { connection: connection.clone(), node, owns: owns.clone(), leaving: leaving.clone() };
         let thread = std::thread::Builder::new()
@@ -42,19 +41,21 @@ impl KafkaMember {
 }
 
 impl Member for KafkaMember {
-    fn owns(&self) -> watch::Receiver<bool> {
+    fn owns(&self) -> watch::Receiver<BTreeSet<u16>> {
         self.owns.subscribe()
     }
 
-    /// Members are called by their address; the one whose assignment names a topic is the owner.
-    fn owner(&self) -> Result<Option<String>> {
+    /// Members are called by their address; the one whose assignment has the slice's partition is the owner.
+    fn owner(&self, slice: u16) -> Result<Option<String>> {
         let group = self.connection.settings.full_name(WORK);
         let client = self.connection.topics.client();
         let groups = client
             .fetch_group_list(Some(&group), ASK)
             .map_err(|error| self.connection.failed("asking who owns the work", &error))?;
         let members = groups.groups().iter().flat_map(|group| group.members());
-        let mut owner = members.filter(|member| names_a_topic(member.assignment())).map(|member| member.client_id());
+        let mut owner = members
+            .filter(|member| partitions_of(member.assignment()).contains(&slice))
+            .map(|member| member.client_id());
         Ok(owner.next().map(str::to_string))
     }
 }
@@ -70,17 +71,30 @@ impl Drop for KafkaMember {
     }
 }
 
-/// An assignment in the consumer protocol begins with its version (16 bits) and the number of topics (32 bits).
-fn names_a_topic(assignment: Option<&[u8]>) -> bool {
-    let count = assignment.and_then(|bytes| bytes.get(2..6)).and_then(|bytes| bytes.try_into().ok());
-    count.is_some_and(|bytes| i32::from_be_bytes(bytes) > 0)
+/// The partitions of an assignment in the consumer protocol: its version (16 bits), and for each topic (their number in 32 bits) its
+/// name and its partitions. There is only one topic.
+fn partitions_of(assignment: Option<&[u8]>) -> Vec<u16> {
+    let read = |bytes: &[u8]| {
+        let (_version, rest) = bytes.split_first_chunk::<2>()?;
+        let (topics, rest) = rest.split_first_chunk::<4>()?;
+        if i32::from_be_bytes(*topics) < 1 {
+            return None;
+        }
+        let (length, rest) = rest.split_first_chunk::<2>()?;
+        let rest = rest.get(usize::try_from(i16::from_be_bytes(*length)).ok()?..)?;
+        let (count, rest) = rest.split_first_chunk::<4>()?;
+        let (numbers, _) = rest.as_chunks::<4>();
+        let numbers = numbers.get(..usize::try_from(i32::from_be_bytes(*count)).ok()?)?;
+        numbers.iter().map(|number| u16::try_from(i32::from_be_bytes(*number)).ok()).collect()
+    };
+    assignment.and_then(read).unwrap_or_default()
 }
 
 /// What the thread works with.
 struct Part {
     connection: Arc<Connection>,
     node: Node,
-    owns: Arc<watch::Sender<bool>>,
+    owns: Arc<watch::Sender<BTreeSet<u16>>>,
     leaving: Arc<AtomicBool>,
 }
 
@@ -89,11 +103,11 @@ impl Part {
         while !self.leaving.load(Ordering::Acquire) {
             if let Err(error) = self.take_part() {
                 tracing::warn!(%error, "this node cannot take part in the group of engines, and tries again");
-                self.own(false);
+                self.own_nothing();
                 std::thread::sleep(PAUSE);
             }
         }
-        self.own(false);
+        self.own_nothing();
     }
 
     /// Polls until this node leaves, or its client cannot be used any more (another node has its id).
@@ -118,19 +132,15 @@ impl Part {
         Ok(())
     }
 
-    fn own(&self, owns: bool) {
-        tell(&self.owns, owns);
+    fn own_nothing(&self) {
+        self.owns.send_if_modified(|owned| !std::mem::take(owned).is_empty());
     }
-}
-
-fn tell(sender: &watch::Sender<bool>, owns: bool) {
-    sender.send_if_modified(|now| std::mem::replace(now, owns) != owns);
 }
 
 /// Hears of what the group decided.
 struct Seat {
     inner: super::context::Context,
-    owns: Arc<watch::Sender<bool>>,
+    owns: Arc<watch::Sender<BTreeSet<u16>>>,
 }
 
 impl ClientContext for Seat {
@@ -145,31 +155,44 @@ impl ClientContext for Seat {
 
 impl ConsumerContext for Seat {
     fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(gone) = rebalance
-            && gone.count() > 0
-        {
-            tell(&self.owns, false);
+        if let Rebalance::Revoke(gone) = rebalance {
+            let gone = slices_of(gone);
+            self.owns.send_if_modified(|owned| {
+                let before = owned.len();
+                owned.retain(|slice| !gone.contains(slice));
+                owned.len() != before
+            });
         }
     }
 
     fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(given) = rebalance
-            && given.count() > 0
-        {
-            tell(&self.owns, true);
+        if let Rebalance::Assign(given) = rebalance {
+            let given = slices_of(given);
+            self.owns.send_if_modified(|owned| {
+                let before = owned.len();
+                owned.extend(given);
+                owned.len() != before
+            });
         }
     }
 }
 
+fn slices_of(partitions: &TopicPartitionList) -> Vec<u16> {
+    partitions.elements().iter().filter_map(|partition| u16::try_from(partition.partition()).ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::names_a_topic;
+    use super::partitions_of;
 
     #[test]
-    fn an_assignment_tells_whether_it_has_a_topic() {
-        assert!(!names_a_topic(None));
-        assert!(!names_a_topic(Some(&[0, 3])));
-        assert!(!names_a_topic(Some(&[0, 3, 0, 0, 0, 0, 0, 0, 0, 0])));
-        assert!(names_a_topic(Some(&[0, 3, 0, 0, 0, 1, 0, 5])));
+    fn an_assignment_tells_its_partitions() {
+        let nothing: &[u16] = &[];
+        assert_eq!(partitions_of(None), nothing);
+        assert_eq!(partitions_of(Some(&[0, 3])), nothing);
+        assert_eq!(partitions_of(Some(&[0, 3, 0, 0, 0, 0, 0, 0, 0, 0])), nothing);
+        let two = [0, 3, 0, 0, 0, 1, 0, 2, b's', b'.', 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 0];
+        assert_eq!(partitions_of(Some(&two)), [1, 3]);
+        assert_eq!(partitions_of(Some(&two[..20])), nothing, "cut short");
     }
 }

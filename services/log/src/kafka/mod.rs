@@ -6,6 +6,7 @@ mod cursor;
 mod errors;
 mod groups;
 mod member;
+mod presence;
 mod producer;
 mod pump;
 mod reader;
@@ -16,7 +17,7 @@ mod worker;
 #[cfg(test)]
 mod settings_tests;
 
-use crate::membership::{Member, Node};
+use crate::membership::{Member, Node, Presence, WORK};
 use crate::{Appended, Batch, EventLog, LogRecord, Producer};
 use append::Appender;
 use async_trait::async_trait;
@@ -182,6 +183,22 @@ fn cluster_id(
     }
 }
 
+impl KafkaLog {
+    /// Refuses settings that say another number.
+    fn check_slices(&self, slices: u16) -> Result<u16> {
+        if let Some(other) = self.connection.settings.slices.filter(|wanted| *wanted != slices) {
+            let topic = self.connection.settings.full_name(WORK);
+            return Err(Error::precondition(format!("log.slices is {other}, and the work on this log has {slices}"))
+                .field("log.slices")
+                .hint(format!(
+                    "leave log.slices out, or set it to {slices}; to have more, stop all servers, add partitions to the topic {topic} and \
+                     delete the servers' states: they are built anew"
+                )));
+        }
+        Ok(slices)
+    }
+}
+
 #[async_trait]
 impl EventLog for KafkaLog {
     fn identity(&self) -> &str {
@@ -199,7 +216,9 @@ impl EventLog for KafkaLog {
     }
 
     fn topics(&self) -> Result<Vec<(String, u16)>> {
-        self.connection.topics.list()
+        let mut topics = self.connection.topics.list()?;
+        topics.retain(|(topic, _)| topic != WORK);
+        Ok(topics)
     }
 
     async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>> {
@@ -234,8 +253,29 @@ impl EventLog for KafkaLog {
         self.connection.changes.subscribe()
     }
 
+    /// The partitions of the group's topic, which is made with as many as the settings say; beside topics of before there was such a
+    /// group, and where they say nothing, with one.
+    fn slices(&self) -> Result<u16> {
+        let wanted = self.connection.settings.slices;
+        let of_new = if self.topics()?.is_empty() { wanted.unwrap_or(1) } else { 1 };
+        let slices = self.connection.topics.present_or_new(WORK, of_new)?;
+        self.check_slices(slices)
+    }
+
+    fn begun_slices(&self) -> Result<Option<u16>> {
+        let topics = self.connection.topics.list()?;
+        let of_group = topics.iter().find(|(name, _)| name == WORK).map(|(_, slices)| *slices);
+        let of_before = || topics.first().map(|_| 1);
+        of_group.or_else(of_before).map(|slices| self.check_slices(slices)).transpose()
+    }
+
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
+        self.slices()?;
         Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
+    }
+
+    fn presence(&self, node: Node) -> Result<Box<dyn Presence>> {
+        Ok(Box::new(presence::KafkaPresence::start(self.connection.clone(), node)?))
     }
 
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {

@@ -17,6 +17,8 @@ pub struct KafkaSettings {
     pub prefix: String,
     /// Copies of each topic; `None` leaves it to the broker.
     pub replication: Option<u16>,
+    /// How many slices the work on the log has; `None`: as many as it was begun with, and one where it is new.
+    pub slices: Option<u16>,
     /// Properties of librdkafka, as the user gave them.
     pub properties: BTreeMap<String, String>,
 }
@@ -27,6 +29,7 @@ impl fmt::Debug for KafkaSettings {
             .field("brokers", &self.brokers)
             .field("prefix", &self.prefix)
             .field("replication", &self.replication)
+            .field("slices", &self.slices)
             .field("properties", &self.properties.keys())
             .finish()
     }
@@ -97,7 +100,8 @@ impl KafkaSettings {
                     .hint("leave it out"));
             }
         }
-        Ok(KafkaSettings { brokers: brokers.to_string(), prefix: prefix.to_string(), replication, properties })
+        let (brokers, prefix) = (brokers.to_string(), prefix.to_string());
+        Ok(KafkaSettings { brokers, prefix, replication, slices: None, properties })
     }
 
     /// A name as the broker knows it.
@@ -158,10 +162,16 @@ impl KafkaSettings {
 
     /// Takes part in the group of nodes; called by its address, so that the others can tell where it is.
     pub fn member(&self, group: &str, id: &str, url: &str) -> ClientConfig {
+        let mut config = self.present(group, url);
+        config.set("group.instance.id", id);
+        config
+    }
+
+    /// Is a member of a group that is called so, until it leaves.
+    pub fn present(&self, group: &str, name: &str) -> ClientConfig {
         let fixed = [
-            ("client.id", url),
+            ("client.id", name),
             ("group.id", group),
-            ("group.instance.id", id),
             ("partition.assignment.strategy", "cooperative-sticky"),
             // The topic is empty and stays so.
             ("auto.offset.reset", "latest"),

@@ -97,6 +97,18 @@ impl Topics {
         }
     }
 
+    /// The partitions of a topic that may be there with any number of them; a new one gets so many.
+    pub fn present_or_new(&self, topic: &str, partitions: u16) -> Result<u16> {
+        if let Some(present) = self.partitions(topic)? {
+            return Ok(present);
+        }
+        // Another node may have made it meanwhile, of an older build with another number.
+        match self.create(topic, partitions) {
+            Ok(()) => Ok(partitions),
+            Err(error) => self.partitions(topic)?.ok_or(error),
+        }
+    }
+
     fn ask_to_create(&self, topic: &str, partitions: u16) -> Result<()> {
         let name = self.settings.full_name(topic);
         let replication = TopicReplication::Fixed(self.settings.replication.map_or(-1, i32::from));

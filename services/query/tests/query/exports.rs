@@ -176,7 +176,7 @@ fn a_spine_that_does_not_fit_is_refused() {
 }
 
 #[test]
-fn an_export_reads_one_snapshot_and_is_one_run() {
+fn an_export_reads_as_of_its_beginning_and_is_one_run() {
     let world = World::new(None);
     world.orders(&[("a", HOUR, 1, Some(1.0), 2)]);
     let batch =

@@ -8,6 +8,7 @@ mod extractors;
 mod history;
 mod operators;
 mod parity;
+mod parts;
 mod standing;
 mod statuses;
 mod world;

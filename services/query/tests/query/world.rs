@@ -67,6 +67,8 @@ impl RunSink for Runs {
 
 pub struct World {
     pub query: Arc<QueryEngine>,
+    pub states: States,
+    pub deployment: Deployment,
     pub clock: Arc<TestClock>,
     pub runs: Arc<Runs>,
     pub functions: Arc<Functions>,
@@ -210,7 +212,7 @@ impl World {
             engine.deploy(&job).unwrap();
             engine
         };
-        let engines = Mutex::new(Slice::all(slices).zip(states.iter()).map(engine).collect());
+        let engines = Mutex::new(Slice::all(slices).zip(states.all().values()).map(engine).collect());
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let runs = Arc::new(Runs::default());
         let functions = Arc::new(functions);
@@ -218,21 +220,23 @@ impl World {
         let targets = Targets::new(&compiled, |identity| Ok(ids(&compiled)[identity])).unwrap();
         ingestor.deploy(targets);
         let query = QueryEngine::new(QueryParts {
-            states,
+            states: states.clone(),
             extractors: functions.clone(),
             clock: clock.clone(),
             runs: runs.clone(),
             applied: Arc::new(AlwaysApplied),
             options: QueryOptions::default(),
         });
-        query.deploy(Deployment {
+        let deployment = Deployment {
             commit_id: "c1".into(),
             compiled: compiled.clone(),
             tables,
             clock: clock_mode,
             unavailable: BTreeMap::from([("Later".to_string(), "12 of 40 records".to_string())]),
-        });
-        World { query: Arc::new(query), clock, runs, functions, compiled, ingestor, engines }
+        };
+        query.deploy(deployment.clone());
+        let query = Arc::new(query);
+        World { query, states, deployment, clock, runs, functions, compiled, ingestor, engines }
     }
 
     /// Appends orders (user, time, shop, amount, items) at the clock's time and applies them.
@@ -340,5 +344,5 @@ fn wire(compiled: &Compiled) -> (JobSpec, BTreeMap<String, ServedTable>) {
         }
         jobs.push(job);
     }
-    (JobSpec { datasets: jobs }, tables)
+    (JobSpec { datasets: jobs, ..JobSpec::default() }, tables)
 }

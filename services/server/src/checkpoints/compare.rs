@@ -58,7 +58,7 @@ impl Outputs {
         Outputs { emitters: ids.collect() }
     }
 
-    /// The places of logs and tables only.
+    /// The places of logs and tables only. How far the erases of other slices are known is no place: they are known as far as is needed.
     fn without(&self, mut places: Vec<Place>) -> Vec<Place> {
         places.retain(|place| !is_router(place.consumer) && !self.emitters.contains(&place.consumer));
         places
@@ -68,7 +68,7 @@ impl Outputs {
 impl Taker {
     pub(super) async fn compare(&self, comparing: &mut Comparing) -> Result<()> {
         let Some(newest) = self.checkpoints.newest().await? else { return Ok(()) };
-        self.board.update(|status| show(status, &newest));
+        self.board.update(self.slice.index, |status| show(status, &newest));
         self.recovered().await;
         let Some(live) = self.controller.serving().live.clone() else { return Ok(()) };
         if *live.commit_id != *newest.facts.commit {
@@ -78,7 +78,7 @@ impl Taker {
         let wanted = outputs.without(newest.facts.places.clone());
         if outputs.without(look::places_of(&self.state.snapshot())?) == wanted {
             let now = self.clock.now();
-            self.board.update(|status| status.current_at = Some(now));
+            self.board.update(self.slice.index, |status| status.current_at = Some(now));
         }
         if comparing.held.is_none() {
             if comparing.rests_until.is_some_and(|until| Instant::now() < until) {
@@ -86,7 +86,7 @@ impl Taker {
             }
             comparing.held = Some(self.hold(&newest, &outputs).await?);
         }
-        if self.board.status(0).is_some_and(|status| status.compared == Some(newest.number)) {
+        if self.board.is_compared(self.slice.index, newest.number) {
             return Ok(());
         }
         let places = wanted.iter().map(|place| ((place.consumer, place.partition), place.next_offset)).collect();
@@ -120,14 +120,14 @@ impl Taker {
 
     /// The copy at other places.
     async fn at(&self, places: HashMap<(u32, u16), u64>, newest: &Manifest) -> Result<Facts> {
-        let (controller, directory) = (self.controller.clone(), self.directory.clone());
+        let (controller, directory, slice) = (self.controller.clone(), self.directory.clone(), self.slice);
         let (commit, created_at) = (newest.facts.commit.clone(), newest.facts.created_at);
         // Whoever is told to stop drops this call, and it ends.
         let caller = Arc::new(());
         let waits = Arc::downgrade(&caller);
         let work = blocking(move || {
             let copy = StateStore::open(&directory, look::options())?;
-            controller.catch_up(&copy, &places, &mut || waits.strong_count() > 0)?;
+            controller.catch_up(&copy, slice, &places, &mut || waits.strong_count() > 0)?;
             look::facts_in(&copy.snapshot(), commit, created_at)
         });
         let own = work.await;
@@ -138,7 +138,7 @@ impl Taker {
     async fn compared(&self, digest: &str, newest: &Manifest) {
         metrics::counter!("thyme_checkpoint_comparisons_total").increment(1);
         if digest == newest.facts.digest {
-            self.board.update(|status| status.compared = Some(newest.number));
+            self.board.update(self.slice.index, |status| status.compared = Some(newest.number));
         } else {
             self.diverged(newest).await;
         }

@@ -11,12 +11,18 @@ use crate::config::CheckpointConfig;
 use std::sync::Arc;
 use thyme_checkpoint::{Checkpoints, S3Options, open_store};
 use thyme_core::Result;
+use thyme_core::slice::Slice;
 
 /// The copy of the catalog in a checkpoint's directory.
 const CATALOG: &str = "catalog.db";
 
-/// The checkpoints that the configuration names; nothing is asked of the store yet.
-pub fn open(config: &CheckpointConfig) -> Result<Arc<Checkpoints>> {
+/// The checkpoints of a slice, where the configuration says; nothing is asked of the store yet. Where there are several slices each has a
+/// folder of its own.
+pub fn open(config: &CheckpointConfig, slice: Slice) -> Result<Arc<Checkpoints>> {
     let s3 = S3Options { endpoint: config.s3_endpoint.clone(), region: None };
-    Ok(Arc::new(Checkpoints::new(open_store(&config.url, &s3)?)))
+    let url = match slice.is_whole() {
+        true => config.url.clone(),
+        false => format!("{}/{}", config.url.trim_end_matches('/'), slice.name("slice")),
+    };
+    Ok(Arc::new(Checkpoints::new(open_store(&url, &s3)?)))
 }

@@ -3,19 +3,17 @@
 
 use super::{CATALOG, look};
 use crate::data_dir::DataDir;
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use thyme_catalog::Catalog;
 use thyme_checkpoint::{Checkpoints, Manifest};
-use thyme_control::Controller;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, ErrorKind, Result};
-use thyme_engine::EngineHandle;
 use thyme_log::EventLog;
-use thyme_state::StateStore;
 
 /// A state on its way into the data directory. Until [`Restored::settle`] nothing counts, and the next start begins again.
 pub struct Restored {
+    pub slice: u16,
     pub manifest: Option<Manifest>,
     /// Damaged checkpoints that were passed over, newest first.
     pub unusable: Vec<String>,
@@ -28,11 +26,17 @@ pub fn has_state(directory: &Path) -> bool {
     directory.join("CURRENT").exists()
 }
 
-/// Fetches the newest usable checkpoint into a directory of its own, and puts its catalog in place where there is none.
-pub async fn fetch(checkpoints: &Checkpoints, log: &dyn EventLog, data_dir: &DataDir) -> Result<Restored> {
-    let (restoring, state) = (data_dir.restoring(), data_dir.state());
-    tracing::info!("there is no state: looking for a checkpoint");
-    let fetched = checkpoints.restore(log.identity(), &restoring, Arc::new(look::verify)).await;
+/// Fetches the newest usable checkpoint of a slice into a directory of its own.
+pub async fn fetch(
+    checkpoints: &Checkpoints,
+    log: &dyn EventLog,
+    data_dir: &DataDir,
+    slice: Slice,
+) -> Result<Restored> {
+    let (restoring, state) = (data_dir.restoring(slice), data_dir.state(slice));
+    tracing::info!(slice = slice.index, "there is no state: looking for a checkpoint");
+    let identity = thyme_engine::identity_of(log.identity(), slice);
+    let fetched = checkpoints.restore(&identity, &restoring, Arc::new(look::verify)).await;
     let found = match fetched {
         Err(error) if error.kind() == ErrorKind::Unavailable && log.topics()?.is_empty() => {
             // Nothing was ever logged, so no checkpoint can be of use.
@@ -53,27 +57,41 @@ pub async fn fetch(checkpoints: &Checkpoints, log: &dyn EventLog, data_dir: &Dat
     }
     match &found.manifest {
         Some(manifest) => {
-            take_catalog(&restoring.join(CATALOG), &data_dir.catalog())?;
             tracing::info!(checkpoint = manifest.number, bytes = manifest.size(), "restored");
         }
         None => tracing::info!("no checkpoint can be used: the state is built from the start of the log"),
     }
-    Ok(Restored { manifest: found.manifest, unusable, restoring, state })
+    Ok(Restored { slice: slice.index, manifest: found.manifest, unusable, restoring, state })
 }
 
 const AWAY: &str =
     "make checkpoints.url reachable, or start once without it: the state is then built from the start of the log";
 
-/// A catalog that is there is newer than any copy.
-fn take_catalog(copy: &Path, place: &Path) -> Result<()> {
-    if !copy.exists() {
-        return Ok(());
+/// Puts the catalog of the newest checkpoint in place, which knows what is in the others. A catalog that is there is newer than any copy.
+pub fn take_catalog<'a>(restored: impl Iterator<Item = &'a Restored>, data_dir: &DataDir) -> Result<()> {
+    let made_at = |one: &&Restored| one.manifest.as_ref().map(|manifest| manifest.facts.created_at);
+    let mut newest_first: Vec<&Restored> = restored.collect();
+    newest_first.sort_by_key(|one| std::cmp::Reverse(made_at(one)));
+    for one in newest_first {
+        let (copy, place) = (one.restoring.join(CATALOG), data_dir.catalog());
+        if copy.exists() {
+            let moved = if place.exists() { std::fs::remove_file(&copy) } else { std::fs::rename(&copy, &place) };
+            moved.map_err(|error| disk_failed(&copy, &error))?;
+        }
     }
-    let moved = if place.exists() { std::fs::remove_file(copy) } else { std::fs::rename(copy, place) };
-    moved.map_err(|error| disk_failed(copy, &error))
+    Ok(())
 }
 
 impl Restored {
+    /// There is a catalog: the copy of the checkpoint is not needed.
+    pub fn leave_catalog(&self) -> Result<()> {
+        let copy = self.restoring.join(CATALOG);
+        match std::fs::remove_file(&copy) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk_failed(&copy, &error)),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// Makes it the state, if the catalog knows the definitions it was made by: the ids of its tables are the catalog's.
     pub async fn settle(&self, catalog: &dyn Catalog) -> Result<()> {
         let Some(manifest) = &self.manifest else {
@@ -97,19 +115,6 @@ impl Restored {
         let synced = std::fs::File::open(parent).and_then(|directory| directory.sync_all());
         synced.map_err(|error| disk_failed(parent, &error))
     }
-}
-
-/// Deletes tables that a checkpoint has and no definition knows any more: they were dropped after it was taken, and their ids are
-/// nobody's.
-pub async fn drop_unknown(controller: &Controller, engine: &EngineHandle, state: &Arc<StateStore>) -> Result<()> {
-    let serving = controller.serving();
-    let known: BTreeSet<u32> = serving.versions().iter().flat_map(|version| version.ids.values().copied()).collect();
-    let unknown: Vec<u32> = state.snapshot().tables()?.into_iter().filter(|id| !known.contains(id)).collect();
-    if unknown.is_empty() {
-        return Ok(());
-    }
-    tracing::info!(tables = ?unknown, "tables of the checkpoint that nothing defines any more are dropped");
-    engine.drop_state(unknown).await
 }
 
 pub fn remove(directory: &Path) -> Result<()> {

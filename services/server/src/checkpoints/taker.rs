@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use thyme_catalog::{Catalog, NewActivityEvent, Severity};
 use thyme_checkpoint::{Checkpoints, Facts, Manifest, Saved};
 use thyme_control::{CheckpointBoard, CheckpointStatus, Controller, Time};
+use thyme_core::slice::Slice;
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
 use thyme_state::StateStore;
@@ -24,9 +25,11 @@ const GRACE: Duration = Duration::from_secs(3600);
 /// What is needed to take checkpoints.
 pub struct Taker {
     pub checkpoints: Arc<Checkpoints>,
+    pub slice: Slice,
     pub config: CheckpointConfig,
     /// Where the copy is made; on the file system of the state.
     pub directory: PathBuf,
+    /// Of the slice.
     pub state: Arc<StateStore>,
     pub controller: Arc<Controller>,
     pub catalog: Arc<dyn Catalog>,
@@ -97,15 +100,19 @@ impl Taker {
             }
         };
         let Some(newest) = newest else { return Duration::from_secs(1).min(self.config.interval) };
-        self.board.update(|status| show(status, &newest));
+        self.board.update(self.slice.index, |status| show(status, &newest));
         let age = self.clock.now().saturating_sub(newest.facts.created_at);
         let age = Duration::from_micros(u64::try_from(age).unwrap_or_default());
         self.config.interval.saturating_sub(age)
     }
 
+    fn owns(&self) -> bool {
+        self.controller.owned().borrow().contains(&self.slice.index)
+    }
+
     /// Takes one. Before the first commit there is nothing to take, and a follower leaves it to the owner.
     async fn take(&self, comparing: &mut Comparing) -> Result<()> {
-        if !self.controller.leads() {
+        if !self.owns() {
             return self.compare(comparing).await;
         }
         *comparing = Comparing::default();
@@ -126,25 +133,24 @@ impl Taker {
                 );
                 metrics::counter!("thyme_checkpoints_total").increment(1);
                 metrics::counter!("thyme_checkpoint_uploaded_bytes_total").increment(upload.bytes);
-                self.board.update(|status| {
+                self.board.update(self.slice.index, |status| {
                     show(status, &manifest);
                     status.uploaded_bytes = upload.bytes;
                     status.duration_seconds = seconds;
                 });
             }
-            Saved::Current(manifest) => self.board.update(|status| {
+            Saved::Current(manifest) => self.board.update(self.slice.index, |status| {
                 show(status, &manifest);
                 status.current_at = Some(created_at);
             }),
             Saved::Superseded(other) => {
                 tracing::warn!(checkpoint = other.number, "another server has stored a newer checkpoint");
-                self.board.update(|status| show(status, &other));
+                self.board.update(self.slice.index, |status| show(status, &other));
             }
             Saved::Diverged(other) => self.diverged(&other).await,
         }
         self.recovered().await;
-        let is_diverged = self.board.status(0).is_some_and(|status| status.diverged.is_some());
-        if !is_diverged {
+        if !self.board.is_diverged(self.slice.index) {
             // Of two states that differ one is wrong, and nobody knows yet which: nothing is deleted.
             self.checkpoints.prune(self.config.keep, GRACE, self.clock.now()).await?;
         }
@@ -166,11 +172,11 @@ impl Taker {
     }
 
     async fn failed(&self, error: &Error) {
-        let done = if self.controller.leads() { "stored" } else { "compared" };
+        let done = if self.owns() { "stored" } else { "compared" };
         tracing::warn!(%error, "no checkpoint was {done}; streaming goes on");
         metrics::counter!("thyme_checkpoint_failures_total").increment(1);
         let mut is_first = false;
-        self.board.update(|status| {
+        self.board.update(self.slice.index, |status| {
             is_first = status.trouble.is_none();
             status.failures += 1;
             status.trouble = Some(error.to_string());
@@ -183,7 +189,7 @@ impl Taker {
 
     pub(super) async fn recovered(&self) {
         let mut had_failed = false;
-        self.board.update(|status| had_failed = status.trouble.take().is_some());
+        self.board.update(self.slice.index, |status| had_failed = status.trouble.take().is_some());
         if had_failed {
             self.report("checkpoint.recovered", Severity::Info, "checkpoints are stored again".to_string()).await;
         }
@@ -197,7 +203,7 @@ impl Taker {
         tracing::error!("{message}");
         metrics::counter!("thyme_checkpoint_divergences_total").increment(1);
         let mut is_new = false;
-        self.board.update(|status| {
+        self.board.update(self.slice.index, |status| {
             show(status, other);
             is_new = status.diverged.as_ref() != Some(&message);
             status.diverged = Some(message.clone());

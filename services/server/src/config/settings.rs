@@ -39,6 +39,11 @@ pub const SETTINGS: &[Setting] = &[
         "broker",
         "copies of each Kafka topic: a number, or broker for the broker's own default",
     ),
+    setting(
+        "log.slices",
+        "log",
+        "how many slices the work on a Kafka log is cut into, which servers share: a number, or log for as many as it was begun with (1)",
+    ),
     setting(KAFKA_PROPERTIES, "", "any property of librdkafka, such as \"security.protocol\""),
     setting(
         "catalog.url",

@@ -57,6 +57,8 @@ fn mistakes_are_named_with_their_place() {
     refused("[log]\nurl = 'kafka://b'", &[], json!({}), &["'b' is not host:port", "kafka://host:port"]);
     refused("[log]\nurl = 'kafak://b:9092'", &[], json!({}), &["log.url", "embedded or kafka:"]);
     refused("[log]\nreplication = 0", &[], json!({}), &["log.replication", "a number of copies"]);
+    refused("[log]\nslices = 0", &[], json!({}), &["log.slices", "from 1 to 64"]);
+    refused("[log]\nslices = 4", &[], json!({}), &["log.slices is set, and log.url is not a Kafka broker"]);
     refused("[log.kafka]\nacks = 1", &[], json!({}), &["\"acks\" is set, and log.url is not a Kafka broker"]);
     refused("[server]\nquery_addr = ':8080'", &[], json!({}), &["the same"]);
 }
@@ -78,12 +80,13 @@ fn kafka(config: Config) -> thyme_log::KafkaSettings {
 
 #[test]
 fn kafka_properties_pass_through_from_every_place() {
-    let toml =
-        "[log]\nurl = 'kafka://a:1/shop'\nreplication = 3\n[log.kafka]\n'security.protocol' = 'SSL'\nlinger.ms = 7\n";
+    let toml = "[log]\nurl = 'kafka://a:1/shop'\nreplication = 3\nslices = 4\n[log.kafka]\n'security.protocol' = 'SSL'\nlinger.ms = 7\n";
     let environment =
         [("THYME_LOG__KAFKA__SASL_PASSWORD", "hunter2"), ("THYME_LOG__KAFKA__SECURITY_PROTOCOL", "SASL_SSL")];
     let settings = kafka(load(toml, &environment, json!({"log": {"kafka": {"linger.ms": "9"}}})).unwrap());
     assert_eq!((settings.brokers.as_str(), settings.prefix.as_str(), settings.replication), ("a:1", "shop", Some(3)));
+    assert_eq!(settings.slices, Some(4));
+    assert_eq!(kafka(load("[log]\nurl = 'kafka://a:1'", &[], json!({})).unwrap()).slices, None);
     let expected = [("linger.ms", "9"), ("sasl.password", "hunter2"), ("security.protocol", "SASL_SSL")];
     assert!(settings.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected));
     assert!(!format!("{settings:?}").contains("hunter2"));

@@ -3,6 +3,7 @@
 use crate::support::*;
 use std::sync::Arc;
 use thyme_core::ErrorKind;
+use thyme_proto::internal::v1 as internal;
 use thyme_proto::v1;
 use thyme_query::NoExtractors;
 use thyme_server::{Config, Server};
@@ -77,6 +78,10 @@ async fn grpc_and_http_share_the_ports() {
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
     let request = tonic_health::pb::HealthCheckRequest { service: "thyme.v1.FeatureService".to_string() };
     assert_eq!(health.check(request).await.unwrap().into_inner().status, 1);
+    // With one slice nobody has parts of questions to ask.
+    let mut parts = internal::part_service_client::PartServiceClient::new(channel.clone());
+    let refused = parts.read_part(internal::ReadPartRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::Unimplemented);
     // A service of the other port is said to be unimplemented, not unreachable.
     let mut elsewhere = v1::control_service_client::ControlServiceClient::new(channel);
     let refused = elsewhere.get_status(v1::GetStatusRequest {}).await.unwrap_err();

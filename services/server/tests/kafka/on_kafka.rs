@@ -1,5 +1,7 @@
 //! Each test has a broker of its own, since each takes it away.
 
+mod shared;
+
 use crate::support::*;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -8,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_broker::Broker;
 use thyme_core::ErrorKind;
-use thyme_log::KafkaSettings;
+use thyme_log::{EventLog as _, KafkaLog, KafkaSettings, Presence};
 use thyme_query::NoExtractors;
 use thyme_server::config::LogConfig;
 use thyme_server::{Config, Server};
@@ -18,6 +20,15 @@ fn config(data_dir: &Path, broker: &Broker, prefix: &str) -> Config {
     let url = format!("kafka://{}/{prefix}", broker.address);
     let settings = KafkaSettings::parse(&url, None, impatient).unwrap();
     Config { log: LogConfig::Kafka(settings), ..Config::ephemeral(data_dir).unwrap() }
+}
+
+/// Sees who says that it answers for slices.
+fn presence(broker: &Broker, prefix: &str) -> Box<dyn Presence> {
+    let settings = KafkaSettings::parse(&format!("kafka://{}/{prefix}", broker.address), None, BTreeMap::new());
+    KafkaLog::open(settings.unwrap())
+        .unwrap()
+        .presence(thyme_log::Node { id: "nobody".to_string(), url: "http://nobody".to_string() })
+        .unwrap()
 }
 
 async fn start(data_dir: &Path, broker: &Broker, prefix: &str) -> TestServer {
@@ -95,6 +106,7 @@ async fn rows_count_once_through_restarts_and_a_broker_that_is_away() {
     let position = send_until_taken(&server, &second).await;
     assert_eq!(count(&server, "books", &position).await, json!(50));
     assert_eq!(count(&server, "toys", &position).await, json!(100));
+    assert!(presence(&broker, "shop").answering().unwrap().is_empty(), "with one slice there is nothing to say");
     server.server.stop().await.unwrap();
 
     // The state is lost; the log is not.

@@ -1,0 +1,70 @@
+//! Slices that come to this node and go from it while it serves (`docs/decisions/0026-nodes-that-hold-what-they-own.md`).
+
+use crate::controller::Controller;
+use crate::version::job_spec;
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use thyme_core::position::PositionSet;
+use thyme_core::{Error, Result};
+use thyme_engine::EngineHandle;
+
+/// What a slice's state must have reached before this node answers for it: a place in the logs, as far as these are needed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SliceGoal {
+    position: PositionSet,
+    logs: BTreeSet<u32>,
+}
+
+impl SliceGoal {
+    pub fn is_reached(&self, engine: &EngineHandle) -> bool {
+        engine.is_applied_in(&self.position, &self.logs)
+    }
+}
+
+impl Controller {
+    /// The engine of a slice, a follower, works with the others from now on. What it must reach to be where the logs are now.
+    pub async fn add_slice(&self, engine: &EngineHandle) -> Result<SliceGoal> {
+        let _changing = self.changing.lock().await;
+        let serving = self.serving();
+        let mut goal = SliceGoal::default();
+        if !serving.versions().is_empty() {
+            let mut spec = job_spec(&serving.versions())?;
+            spec.number = self.number.load(Ordering::Acquire);
+            engine.deploy(spec).await?;
+            self.drop_unknown(engine).await?;
+        }
+        if let Some(live) = &serving.live {
+            goal = SliceGoal { position: self.ends_of_logs(live)?, logs: live.ids.values().copied().collect() };
+        }
+        self.parts.engine.add(engine);
+        Ok(goal)
+    }
+
+    /// This node has nothing of the slice from now on.
+    pub async fn remove_slice(&self, slice: u16) -> Result<()> {
+        let _changing = self.changing.lock().await;
+        if self.owned.borrow().contains(&slice) {
+            return Err(Error::internal(format!("slice {slice} is this node's own")));
+        }
+        self.parts.states.remove(slice);
+        self.parts.engine.remove(slice);
+        self.parts.checkpoints.remove(slice);
+        Ok(())
+    }
+
+    /// Deletes tables that a checkpoint has and no definition here knows: they were dropped after it was taken, and their ids are nobody's.
+    pub async fn drop_unknown(&self, engine: &EngineHandle) -> Result<()> {
+        let serving = self.serving();
+        let known: BTreeSet<u32> =
+            serving.versions().iter().flat_map(|version| version.ids.values().copied()).collect();
+        let mut unknown = BTreeSet::new();
+        for state in engine.states().values() {
+            unknown.extend(state.snapshot().tables()?.into_iter().filter(|id| !known.contains(id)));
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(tables = ?unknown, "tables of the checkpoint that nothing defines any more are dropped");
+        engine.drop_state(unknown.into_iter().collect()).await
+    }
+}

@@ -1,0 +1,121 @@
+//! Which nodes answer questions, and about which slices: members of a consumer group that are called by their address and their slices.
+//! A client's name is all that it can say about itself there, so one whose slices change joins anew.
+
+use super::Connection;
+use super::topics::ASK;
+use crate::membership::{ANSWERS, Answering, Node, Presence, WORK};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::KafkaError;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use thyme_core::{Error, Result};
+use tokio::sync::watch;
+
+/// After the group cannot be taken part in, wait this long.
+const PAUSE: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_millis(100);
+
+/// What the thread is to do.
+#[derive(Clone, PartialEq, Eq)]
+enum Wanted {
+    Announce(BTreeSet<u16>),
+    Leave,
+}
+
+pub struct KafkaPresence {
+    connection: Arc<Connection>,
+    wanted: watch::Sender<Wanted>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl KafkaPresence {
+    pub fn start(connection: Arc<Connection>, node: Node) -> Result<KafkaPresence> {
+        let wanted = watch::Sender::new(Wanted::Announce(BTreeSet::new()));
+        let part = Part { connection: connection.clone(), node, wanted: wanted.subscribe() };
+        let thread = std::thread::Builder::new()
+            .name("thyme-presence".to_string())
+            .spawn(move || part.run())
+            .map_err(|error| Error::internal(format!("starting the thread that announces this node: {error}")))?;
+        Ok(KafkaPresence { connection, wanted, thread: Some(thread) })
+    }
+}
+
+impl Presence for KafkaPresence {
+    fn announce(&self, slices: &BTreeSet<u16>) {
+        self.wanted.send_if_modified(|wanted| {
+            let now = Wanted::Announce(slices.clone());
+            std::mem::replace(wanted, now.clone()) != now
+        });
+    }
+
+    fn answering(&self) -> Result<Vec<Answering>> {
+        let group = self.connection.settings.full_name(ANSWERS);
+        let groups = self.connection.topics.client().fetch_group_list(Some(&group), ASK);
+        let groups = groups.map_err(|error| self.connection.failed("asking who answers questions", &error))?;
+        let members = groups.groups().iter().flat_map(|group| group.members());
+        Ok(members.filter_map(|member| Answering::parse(member.client_id())).collect())
+    }
+}
+
+impl Drop for KafkaPresence {
+    fn drop(&mut self) {
+        self.wanted.send_replace(Wanted::Leave);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that announces this node panicked");
+        }
+    }
+}
+
+/// What the thread works with.
+struct Part {
+    connection: Arc<Connection>,
+    node: Node,
+    wanted: watch::Receiver<Wanted>,
+}
+
+impl Part {
+    fn run(&self) {
+        loop {
+            match self.wanted() {
+                Wanted::Leave => return,
+                Wanted::Announce(slices) if slices.is_empty() => std::thread::sleep(POLL),
+                Wanted::Announce(slices) => {
+                    if let Err(error) = self.take_part(slices) {
+                        tracing::warn!(%error, "this node cannot say that it answers questions, and tries again");
+                        std::thread::sleep(PAUSE);
+                    }
+                }
+            }
+        }
+    }
+
+    fn wanted(&self) -> Wanted {
+        self.wanted.borrow().clone()
+    }
+
+    /// Is a member, called so, as long as that is wanted.
+    fn take_part(&self, slices: BTreeSet<u16>) -> Result<()> {
+        let failed = |error: &KafkaError| self.connection.failed("joining the group of nodes that answer", error);
+        let settings = &self.connection.settings;
+        let Node { id, url } = self.node.clone();
+        let name = Answering { id, url, slices: slices.clone() }.to_string();
+        let config = settings.present(&settings.full_name(ANSWERS), &name);
+        let client: BaseConsumer<super::Context> =
+            config.create_with_context(self.connection.context()).map_err(|error| failed(&error))?;
+        // A member has a topic. What it is assigned of that is nothing to it.
+        client.subscribe(&[&settings.full_name(WORK)]).map_err(|error| failed(&error))?;
+        let wanted = Wanted::Announce(slices);
+        while self.wanted() == wanted {
+            if let Some(Err(error)) = client.poll(POLL)
+                && client.client().fatal_error().is_some()
+            {
+                return Err(failed(&error));
+            }
+        }
+        Ok(())
+    }
+}
