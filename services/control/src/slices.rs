@@ -8,16 +8,17 @@ use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 use thyme_engine::EngineHandle;
 
-/// What a slice's state must have reached before this node answers for it: a place in the logs, as far as these are needed.
+/// What a slice's state must have reached before this node answers for it: a place in the logs, with all tables of what is live.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SliceGoal {
     position: PositionSet,
-    logs: BTreeSet<u32>,
+    /// Of logs and tables.
+    ids: BTreeSet<u32>,
 }
 
 impl SliceGoal {
     pub fn is_reached(&self, engine: &EngineHandle) -> bool {
-        engine.is_applied_in(&self.position, &self.logs)
+        engine.has_come_to(&self.position, &self.ids)
     }
 }
 
@@ -34,7 +35,7 @@ impl Controller {
             self.drop_unknown(engine).await?;
         }
         if let Some(live) = &serving.live {
-            goal = SliceGoal { position: self.ends_of_logs(live)?, logs: live.ids.values().copied().collect() };
+            goal = SliceGoal { position: self.ends_of_logs(live)?, ids: live.ids.values().copied().collect() };
         }
         self.parts.engine.add(engine);
         Ok(goal)

@@ -101,7 +101,7 @@ impl Engine {
     /// For each partition of a dataset's own log, the place after the newest erase that its owner has noted.
     pub fn noted_erases(&mut self, topic: &str, partitions: u16) -> Result<Vec<u64>> {
         if self.role != Role::Owner {
-            return Err(Error::unavailable("the first slice is another node's"));
+            return Err(Error::unavailable("the first slice is another node's").hint("try again in a second"));
         }
         let producer = self.producer()?;
         let noted = |partition: u16| Ok(producer.committed(ERASED, topic, partition)?.unwrap_or_default());

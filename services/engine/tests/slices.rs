@@ -421,7 +421,7 @@ fn what_some_slices_have_of_a_position_is_waited_for() {
     position.set(LOG, own, 1);
     let is_position_applied = |position: &PositionSet, slices: &[u16]| {
         let slices = slices.iter().copied().collect();
-        futures_block(handle.wait_applied_in(&slices, position, Duration::ZERO)).is_ok()
+        futures_block(handle.wait_applied(&slices, position, Duration::ZERO)).is_ok()
     };
     let is_applied = |slices: &[u16]| is_position_applied(&position, slices);
     let others: Vec<u16> = (0..PARTITIONS).filter(|slice| *slice != own).collect();

@@ -68,6 +68,23 @@ impl Opener {
         restore::fetch(&checkpoints, self.log.as_ref(), &self.data_dir, slice).await.map(Some)
     }
 
+    /// Deletes what a slice that is not here any more has left. Without checkpoints it stays: it would have to be built from the start of
+    /// the log if it came back. Blocks.
+    fn clear(&self, slice: Slice, is_closed: bool) -> Result<()> {
+        let is_kept = self.checkpoints.is_none() || !is_closed;
+        tracing::info!(
+            slice = slice.index,
+            of = self.slices,
+            is_kept,
+            "another node answers for a slice that was here"
+        );
+        if is_kept {
+            return Ok(());
+        }
+        restore::remove(&self.data_dir.checkpoint(slice))?;
+        restore::discard(&self.data_dir.state(slice), &self.data_dir.restoring(slice))
+    }
+
     /// Opens what is in the slice's directory.
     pub async fn open(&self, slice: Slice, restored: Option<Restored>) -> Result<Opened> {
         let (directory, log, slices) = (self.data_dir.state(slice), self.log.clone(), self.slices);
@@ -108,6 +125,7 @@ pub struct Slices {
     parts: SliceParts,
     open: BTreeMap<u16, Open>,
     opening: BTreeMap<u16, JoinHandle<Result<Opened>>>,
+    closing: BTreeMap<u16, JoinHandle<Result<()>>>,
     /// When slices that could not be opened are tried again.
     again: BTreeMap<u16, Instant>,
 }
@@ -123,17 +141,24 @@ struct Open {
 
 impl Slices {
     pub fn new(parts: SliceParts) -> Slices {
-        Slices { parts, open: BTreeMap::new(), opening: BTreeMap::new(), again: BTreeMap::new() }
+        Slices {
+            parts,
+            open: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            again: BTreeMap::new(),
+        }
     }
 
     /// The slice works with the others from now on.
     pub async fn add(&mut self, opened: Opened) -> Result<()> {
         let Opened { slice, state, engine, restored } = opened;
+        let taker = self.taker(slice, &state)?;
         let goal = self.parts.controller.add_slice(&engine.handle).await?;
         if let Some(restored) = &restored {
             self.tell(restored).await;
         }
-        let taker = self.taker(slice, &state)?;
+        let taker = taker.map(Taker::start);
         self.open.insert(slice.index, Open { state, engine, taker, goal: Some(goal) });
         self.answer_for_what_is_whole();
         Ok(())
@@ -144,7 +169,7 @@ impl Slices {
     pub async fn keep(&mut self, wanted: &BTreeSet<u16>, others: &HolderMap) {
         for &slice in wanted.iter().filter(|slice| !self.open.contains_key(slice)) {
             let may_begin = self.again.get(&slice).is_none_or(|again| *again <= Instant::now());
-            if may_begin && !self.opening.contains_key(&slice) {
+            if may_begin && !self.opening.contains_key(&slice) && !self.closing.contains_key(&slice) {
                 self.opening.insert(slice, self.begin(slice));
             }
         }
@@ -157,11 +182,12 @@ impl Slices {
         }
         self.answer_for_what_is_whole();
         let unwanted: Vec<u16> = self.open.keys().filter(|slice| !wanted.contains(slice)).copied().collect();
-        for slice in unwanted.into_iter().filter(|slice| others.has(*slice)) {
+        for slice in unwanted.into_iter().filter(|slice| others.has_owner(*slice)) {
             if let Err(error) = self.let_go(slice).await {
                 tracing::warn!(slice, %error, "a slice that another node answers for could not be let go");
             }
         }
+        self.hear_of_closed().await;
     }
 
     fn begin(&self, slice: u16) -> JoinHandle<Result<Opened>> {
@@ -174,8 +200,9 @@ impl Slices {
     async fn end(&mut self, slice: u16) -> Result<()> {
         let Some(task) = self.opening.remove(&slice) else { return Ok(()) };
         let opened = task.await.map_err(|error| Error::internal(format!("opening a slice stopped: {error}")))??;
+        self.add(opened).await?;
         self.again.remove(&slice);
-        self.add(opened).await
+        Ok(())
     }
 
     async fn failed(&mut self, slice: u16, error: &Error) {
@@ -195,34 +222,49 @@ impl Slices {
         }
     }
 
+    /// Nothing of the slice is here from now on; its engine and state are closed beside everything else.
     async fn let_go(&mut self, slice: u16) -> Result<()> {
         self.parts.controller.remove_slice(slice).await?;
         let Some(Open { state, engine, taker, .. }) = self.open.remove(&slice) else { return Ok(()) };
-        if let Some(taker) = taker {
-            taker.stop().await;
-        }
-        let closing = state.closing();
-        drop(state);
-        let closed = tokio::task::spawn_blocking(move || {
-            engine.stop();
-            closing.wait(GRACE)
-        });
-        let is_closed = closed.await.map_err(|error| Error::internal(error.to_string()))?;
-        let opener = &self.parts.opener;
-        // Without checkpoints it would have to be built from the start of the log if it came back.
-        let is_kept = opener.checkpoints.is_none() || !is_closed;
-        tracing::info!(slice, of = opener.slices, is_kept, "another node answers for a slice that was here");
-        if is_kept { Ok(()) } else { restore::remove(&opener.data_dir.state(opener.slice(slice))) }
+        let opener = self.parts.opener.clone();
+        self.closing.insert(
+            slice,
+            tokio::spawn(async move {
+                if let Some(taker) = taker {
+                    taker.stop().await;
+                }
+                let closed = tokio::task::spawn_blocking(move || {
+                    let closing = state.closing();
+                    drop(state);
+                    engine.stop();
+                    opener.clear(opener.slice(slice), closing.wait(GRACE))
+                });
+                closed.await.map_err(|error| Error::internal(error.to_string()))?
+            }),
+        );
+        Ok(())
     }
 
-    fn taker(&self, slice: Slice, state: &Arc<StateStore>) -> Result<Option<RunningTaker>> {
+    async fn hear_of_closed(&mut self) {
+        let ended: Vec<u16> =
+            self.closing.iter().filter(|(_, task)| task.is_finished()).map(|(slice, _)| *slice).collect();
+        for slice in ended {
+            let Some(task) = self.closing.remove(&slice) else { continue };
+            let closed = task.await.map_err(|error| Error::internal(error.to_string()));
+            if let Err(error) = closed.flatten() {
+                tracing::warn!(slice, %error, "the directories of a slice that is not here any more could not be deleted");
+            }
+        }
+    }
+
+    fn taker(&self, slice: Slice, state: &Arc<StateStore>) -> Result<Option<Taker>> {
         let SliceParts { opener, controller, catalog, board, clock, .. } = self.parts.clone();
         let Some(config) = opener.checkpoints.clone() else { return Ok(None) };
         let checkpoints = checkpoints::open(&config, slice)?;
         let directory = opener.data_dir.checkpoint(slice);
         board.update(slice.index, |status| status.url.clone_from(&config.url));
         let state = state.clone();
-        Ok(Some(Taker { checkpoints, slice, config, directory, state, controller, catalog, board, clock }.start()))
+        Ok(Some(Taker { checkpoints, slice, config, directory, state, controller, catalog, board, clock }))
     }
 
     /// Where the state came from, for the status and the event feed.
@@ -252,12 +294,12 @@ impl Slices {
             taker.stop().await;
         }
         for (_, task) in std::mem::take(&mut self.opening) {
+            // What it has opened by then closes by itself.
             task.abort();
-            if let Ok(Ok(opened)) = task.await {
-                self.open.insert(
-                    opened.slice.index,
-                    Open { state: opened.state, engine: opened.engine, taker: None, goal: None },
-                );
+        }
+        for (_, task) in std::mem::take(&mut self.closing) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "closing a slice ended badly");
             }
         }
     }

@@ -74,7 +74,7 @@ fn a_node_that_has_lost_the_slice_or_serves_another_commit_says_so() {
     assert_eq!(ask(&first).unwrap().columns, whole.columns);
     // The second has let its slice go, and knows that the third has it. The first does not, and the second asks nobody for it.
     second.states.remove(1);
-    let now = OtherNode { url: third.url.clone(), slices: BTreeSet::from([1]) };
+    let now = OtherNode { url: third.url.clone(), slices: BTreeSet::from([1]), owned: BTreeSet::new() };
     *second.believed.map.lock() = Arc::new(HolderMap::new(vec![now]));
     let error = ask(&first).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
