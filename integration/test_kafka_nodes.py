@@ -63,8 +63,14 @@ def share(servers) -> bool:
 
 def owner_of(servers):
     """The one that leads, as soon as one does."""
-    wait_until(lambda: any(owns(server) for server in servers))
-    return next(server for server in servers if owns(server))
+    leading: list = []
+
+    def found() -> bool:
+        leading[:] = [server for server in servers if owns(server)]
+        return bool(leading)
+
+    wait_until(found)
+    return leading[0]
 
 
 def commit_of(server) -> str:
@@ -106,9 +112,13 @@ def test_nodes_share_the_work_and_answer_alike(make_node, slices):
         answers = client.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
     with first.client() as client:
         assert client.query_batch("UserFeatures", USERS, at_least=position).to_dicts() == answers
+    # Each holds what it owns; the replica holds everything.
+    held = [server.status()["held_slices"] for server in (first, second)]
+    assert held == ([[0], [0]] if slices == 1 else held) and sorted({*held[0], *held[1]}) == list(range(slices))
+    wait_until(lambda: slices == 1 or all(len(server.status()["held_slices"]) == 2 for server in (first, second)))
     digests = [server.data("rebuild") for server in (first, second)]
     assert all(found["equal"] for found in digests)
-    assert digests[0]["state_digest"] == digests[1]["state_digest"]
+    assert (digests[0]["state_digest"] == digests[1]["state_digest"]) == (slices == 1)
 
     # A new commit comes to all.
     done = first.commit(CHANGED)

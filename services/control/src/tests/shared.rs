@@ -6,15 +6,20 @@ use tokio::task::JoinHandle;
 
 pub(super) const THREE: u16 = 3;
 
-/// Both nodes as they look at the catalog and work on, as servers do, until this is dropped.
-pub(super) struct Looking(Vec<JoinHandle<()>>);
+/// Both nodes as they look at the catalog and work on, as servers do, until this is dropped. A look is never cut short: the catalog is in
+/// the memory of a connection.
+pub(super) struct Looking {
+    is_over: Arc<AtomicBool>,
+    tasks: Vec<JoinHandle<()>>,
+}
 
 impl Looking {
     pub(super) fn at(nodes: &[&Node]) -> Looking {
+        let is_over = Arc::new(AtomicBool::new(false));
         let look = |node: &&Node| {
-            let controller = node.controller.clone();
+            let (controller, is_over) = (node.controller.clone(), is_over.clone());
             tokio::spawn(async move {
-                loop {
+                while !is_over.load(Ordering::SeqCst) {
                     // What fails is tried again.
                     let _ = match controller.leads() {
                         true => controller.keep_up().await.and(controller.work_off_erases().await),
@@ -24,23 +29,22 @@ impl Looking {
                 }
             })
         };
-        Looking(nodes.iter().map(look).collect())
+        let tasks = nodes.iter().map(look).collect();
+        Looking { is_over, tasks }
     }
-}
 
-impl Looking {
     /// They look no more when this returns.
     pub(super) async fn end(mut self) {
-        for task in std::mem::take(&mut self.0) {
-            task.abort();
-            let _ = task.await;
+        self.is_over.store(true, Ordering::SeqCst);
+        for task in std::mem::take(&mut self.tasks) {
+            task.await.unwrap();
         }
     }
 }
 
 impl Drop for Looking {
     fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+        self.is_over.store(true, Ordering::SeqCst);
     }
 }
 
@@ -148,7 +152,7 @@ async fn logs_are_deleted_once_no_owner_fills_them() {
     first.wait_live(&next).await;
     until(async || second.query.commit_id().as_deref() == Some(next.as_str())).await;
     until(async || topics(&disk) == logs_of(3)).await;
-    drop(looking);
+    looking.end().await;
     first.stop();
     second.stop();
 }
@@ -166,7 +170,7 @@ async fn a_build_is_given_up_on_all_nodes_before_the_next_begins() {
     first.commit(&other_rows(2, "30m"), |_| ()).await.unwrap();
     until(async || second.controller.serving().building.is_some()).await;
     first.commit(&other_rows(2, "20m"), |request| request.supersede = true).await.unwrap();
-    drop(looking);
+    looking.end().await;
     // The second has not seen this one when it is given up as well.
     let looks_again = async {
         until(async || disk.catalog.building_commit().await.unwrap().is_none()).await;
@@ -183,7 +187,7 @@ async fn a_build_is_given_up_on_all_nodes_before_the_next_begins() {
         assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(6), "five minutes, not thirty");
         assert_eq!(node.now("Counts", ("n", Value::Int(2))).await, Value::Int(0));
     }
-    drop(looking);
+    looking.end().await;
     first.stop();
     second.stop();
 }
@@ -221,7 +225,7 @@ async fn what_a_failed_build_has_left_is_not_taken_up() {
         assert_eq!(node.now("Counts", ("n", Value::Int(1))).await, Value::Int(6), "five minutes, not thirty");
         assert_eq!(node.now("Counts", ("n", Value::Int(2))).await, Value::Int(0));
     }
-    drop(looking);
+    looking.end().await;
     first.stop();
     second.stop();
 }
@@ -244,7 +248,7 @@ async fn a_leader_takes_up_what_another_has_begun() {
     second.wait_live(&id).await;
     until(async || topics(&disk) == logs_of(2)).await;
     order_of_each(&disk, 1).await;
-    drop(looking);
+    looking.end().await;
     let _looking = Looking::at(&[&first, &second]);
     until(async || first.query.commit_id().as_deref() == Some(id.as_str())).await;
     for node in [&first, &second] {
@@ -447,7 +451,7 @@ async fn what_is_erased_leaves_the_tables_of_all_slices() {
         until(async || node.now("Counts", ("n", Value::Int(1))).await == Value::Int(2)).await;
         assert_eq!(node.now("Users", user(gone)).await, Value::Null);
     }
-    drop(looking);
+    looking.end().await;
     first.stop();
     second.stop();
 }
