@@ -5,6 +5,7 @@
 mod common;
 
 use common::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::Value;
