@@ -55,11 +55,17 @@ fn holder<'a>(nodes: &[&'a Node], slice: usize) -> &'a Node {
     nodes.iter().find(|node| node.controller.parts.states.held().contains(&slice)).unwrap()
 }
 
-/// What the holders of their slices answer of the users: their orders in the last ten minutes.
+/// What the holders of their slices come to answer of the users: their orders in the last ten minutes. A version is live a moment before it
+/// answers.
 async fn check_users(nodes: &[&Node], wanted: i64) {
     for (slice, name) in users().iter().enumerate() {
-        let node = holder(nodes, slice);
-        until(async || node.now("Users", user(name)).await == Value::Int(wanted)).await;
+        let (node, (key, name)) = (holder(nodes, slice), user(name));
+        let question = Question::online("Users", [(key.to_string(), Given::from(name))].into());
+        let answered = async || {
+            let answer = node.query.answer(question.clone()).await;
+            answer.is_ok_and(|answer| answer.columns[0].values[0].value == Value::Int(wanted))
+        };
+        until(answered).await;
     }
 }
 
