@@ -11,10 +11,10 @@ import time
 import urllib.request
 
 from harness import wait_until
-from load import Load
+from load import Load, check_rows
 from shop import SOURCE
 from test_emit import EMITTING
-from test_kafka_nodes import both, owner_of, share
+from test_kafka_nodes import answers, both, owner_of, share, slices_of
 
 
 def test_another_machine_goes_on_where_the_first_one_ended(broker, make_server, tmp_path):
@@ -47,6 +47,47 @@ def test_another_machine_goes_on_where_the_first_one_ended(broker, make_server, 
     refused = server.serve_to_end()
     assert refused.returncode == 1 and "checkpoints of another log" in refused.stderr, refused.stderr
     server.stop()
+
+
+def test_the_slices_of_a_machine_that_is_gone_are_restored_on_another(broker, postgres, make_server, tmp_path):
+    """Under load, and back again: each machine keeps the slices that it owns, and takes the others from checkpoints."""
+    env = {
+        **broker.log("moved", 4),
+        "THYME_CATALOG__URL": postgres.fresh(),
+        "THYME_CHECKPOINTS__URL": f"file://{tmp_path / 'store'}",
+        "THYME_CHECKPOINTS__INTERVAL_S": "1",
+    }
+    servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    wait_until(lambda: share(servers))
+    assert owner_of(servers).commit(SOURCE).returncode == 0
+    wait_until(lambda: all(map(answers, servers)) and all(len(held(server)) == 2 for server in servers))
+    load = Load(servers[1], random.Random(4), retry_for=180)
+    for lost, left in (servers, servers[::-1]):
+        load.pause(3.0, 4.0)
+        before = len(restored(left))
+        lost.kill()
+        shutil.rmtree(lost.directory / "data")
+        # What it owned was not on the other's disk, and is answered for there.
+        wait_until(lambda left=left: slices_of(left) == 4 and len(held(left)) == 4)
+        wait_until(lambda left=left, before=before: len(restored(left)) >= before + 2)
+        load.pause(1.0, 2.0)
+        lost.start()
+        wait_until(lambda: share(servers) and all(len(held(server)) == 2 for server in servers))
+    load.finish(timeout=300)
+    for server in servers:
+        check_rows(server, load.sent, load.position)
+        assert server.data("rebuild")["equal"]
+
+
+def held(server) -> list[int]:
+    return server.status()["held_slices"]
+
+
+def restored(server) -> list[str]:
+    """What was restored from checkpoints, on any server."""
+    with server.client() as client:
+        events = client.events(500)["events"]
+    return [event["message"] for event in events if event["event_type"] == "checkpoint.restored"]
 
 
 @both

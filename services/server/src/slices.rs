@@ -279,7 +279,11 @@ impl Slices {
             self.report("checkpoint.unusable", Severity::Error, message).await;
         }
         if let Some(number) = number {
-            let message = format!("the data directory had no state: it was restored from checkpoint {number}");
+            let state = match self.parts.opener.slices {
+                1 => "no state".to_string(),
+                of => format!("no state of slice {} of {of}", restored.slice),
+            };
+            let message = format!("the data directory had {state}: it was restored from checkpoint {number}");
             self.report("checkpoint.restored", Severity::Warning, message).await;
         }
     }
