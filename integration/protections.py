@@ -186,8 +186,8 @@ MUTANTS = [
     Mutant(
         "an owner does not look at what its successor has noted",
         f"{ENGINE}/notes.rs",
-        "if noted > self.number {",
-        "if noted > u64::MAX - 1 {",
+        "if number::is_left_behind(noted, self.number) {",
+        "if number::is_left_behind(noted, u64::MAX) {",
         test=("slices", "--", "an_owner_of_an_earlier_deployment_sends_nothing"),
     ),
     Mutant(

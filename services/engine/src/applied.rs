@@ -54,10 +54,10 @@ impl Work {
         Work { slice: Some(slice), partitions, tables }
     }
 
-    /// Whether the log is known, and the partition is another slice's.
+    /// Whether the log is known, and the partition is one of its, and another slice's.
     fn is_of_another(&self, log: u32, partition: u16) -> bool {
         let known = self.slice.zip(self.partitions.get(&log));
-        known.is_some_and(|(slice, partitions)| !slice.holds(partition, *partitions))
+        known.is_some_and(|(slice, partitions)| partition < *partitions && !slice.holds(partition, *partitions))
     }
 }
 

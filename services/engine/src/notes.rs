@@ -5,6 +5,7 @@
 //! forgets offsets of a group without members after some days, so what an owner has noted it notes again at intervals.
 
 use crate::engine::Engine;
+use crate::number;
 use crate::shard::Shard;
 use crate::spec::Role;
 use thyme_core::{Error, Result};
@@ -35,7 +36,7 @@ impl Engine {
             return Ok(());
         }
         let noted = producer.committed(DEPLOYED, WORK, self.options.slice.index)?.unwrap_or_default();
-        if noted > self.number {
+        if number::is_left_behind(noted, self.number) {
             let (slice, own) = (self.options.slice, self.number);
             return Err(Error::unavailable(format!(
                 "a later commit is worked on by others: slice={} own={own} noted={noted}",

@@ -113,6 +113,7 @@ impl Engine {
             }
             retry = RETRY.0;
         }
+        self.leave_logs();
     }
 
     fn obey(&mut self) {

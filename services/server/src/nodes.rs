@@ -104,7 +104,8 @@ impl Node {
         }
         freshness.look(engine, states, &owns, self.parts.holds_all);
         if !self.parts.holds_all {
-            let wanted = assigned.into_iter().filter(|slice| *slice < slices).collect();
+            // As it is by now: to own and to give back may have taken a while.
+            let wanted = self.owns.borrow().iter().filter(|slice| **slice < slices).copied().collect();
             self.parts.slices.keep(&wanted, &self.parts.holders.map()).await;
         }
         let controller = &self.parts.controller;

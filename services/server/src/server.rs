@@ -174,6 +174,8 @@ impl Server {
             recorder,
             checkpoints: saved,
             clock,
+            lags: Default::default(),
+            watermarks: Default::default(),
             emit_lags: Default::default(),
             rows_lags: Default::default(),
         });

@@ -60,6 +60,11 @@ impl Opener {
         restore::has_state(&self.data_dir.state(slice))
     }
 
+    /// Whether there is anything of the slice, whole or not.
+    fn has_anything(&self, slice: Slice) -> bool {
+        self.data_dir.state(slice).exists() || self.data_dir.restoring(slice).exists()
+    }
+
     /// The newest checkpoint of a slice that has no state here, if checkpoints are taken at all.
     pub async fn fetch(&self, slice: Slice) -> Result<Option<Restored>> {
         restore::remove(&self.data_dir.checkpoint(slice))?;
@@ -128,6 +133,8 @@ pub struct Slices {
     closing: BTreeMap<u16, JoinHandle<Result<()>>>,
     /// When slices that could not be opened are tried again.
     again: BTreeMap<u16, Instant>,
+    /// Those of which an earlier process may have left something.
+    left: BTreeSet<u16>,
 }
 
 struct Open {
@@ -141,20 +148,26 @@ struct Open {
 
 impl Slices {
     pub fn new(parts: SliceParts) -> Slices {
+        let left = (0..parts.opener.slices).collect();
         Slices {
             parts,
             open: BTreeMap::new(),
             opening: BTreeMap::new(),
             closing: BTreeMap::new(),
             again: BTreeMap::new(),
+            left,
         }
     }
 
     /// The slice works with the others from now on.
     pub async fn add(&mut self, opened: Opened) -> Result<()> {
         let Opened { slice, state, engine, restored } = opened;
+        self.left.remove(&slice.index);
         let taker = self.taker(slice, &state)?;
         let goal = self.parts.controller.add_slice(&engine.handle).await?;
+        if let Some(taker) = &taker {
+            self.parts.board.update(slice.index, |status| status.url.clone_from(&taker.config.url));
+        }
         if let Some(restored) = &restored {
             self.tell(restored).await;
         }
@@ -180,6 +193,9 @@ impl Slices {
                 self.failed(slice, &error).await;
             }
         }
+        for slice in self.again.extract_if(.., |slice, _| !wanted.contains(slice)) {
+            self.parts.controller.slice_is_unopened(slice.0, None);
+        }
         self.answer_for_what_is_whole();
         let unwanted: Vec<u16> = self.open.keys().filter(|slice| !wanted.contains(slice)).copied().collect();
         for slice in unwanted.into_iter().filter(|slice| others.has_owner(*slice)) {
@@ -187,7 +203,24 @@ impl Slices {
                 tracing::warn!(slice, %error, "a slice that another node answers for could not be let go");
             }
         }
+        self.clear_what_is_left(wanted, others);
         self.hear_of_closed().await;
+    }
+
+    /// What an earlier process has left of slices that another node answers for is deleted: were one to come back, its newest checkpoint
+    /// is better.
+    fn clear_what_is_left(&mut self, wanted: &BTreeSet<u16>, others: &HolderMap) {
+        let is_busy = |slice: &u16| self.open.contains_key(slice) || self.opening.contains_key(slice);
+        let is_left = |slice: &u16| !wanted.contains(slice) && !is_busy(slice) && others.has_owner(*slice);
+        let left: Vec<u16> = self.left.iter().filter(|slice| is_left(slice)).copied().collect();
+        for slice in left {
+            self.left.remove(&slice);
+            let opener = self.parts.opener.clone();
+            if opener.has_anything(opener.slice(slice)) {
+                let cleared = tokio::task::spawn_blocking(move || opener.clear(opener.slice(slice), true));
+                self.closing.insert(slice, cleared);
+            }
+        }
     }
 
     fn begin(&self, slice: u16) -> JoinHandle<Result<Opened>> {
@@ -202,13 +235,15 @@ impl Slices {
         let opened = task.await.map_err(|error| Error::internal(format!("opening a slice stopped: {error}")))??;
         self.add(opened).await?;
         self.again.remove(&slice);
+        self.parts.controller.slice_is_unopened(slice, None);
         Ok(())
     }
 
     async fn failed(&mut self, slice: u16, error: &Error) {
         tracing::error!(slice, %error, "a slice could not be opened, and is tried again");
+        let message = format!("slice {slice} could not be opened, and is tried again: {error}");
+        self.parts.controller.slice_is_unopened(slice, Some(message.clone()));
         if self.again.insert(slice, Instant::now() + OPEN_AGAIN).is_none() {
-            let message = format!("slice {slice} could not be opened, and is tried again: {error}");
             self.report("slice.failed", Severity::Error, message).await;
         }
     }
@@ -226,12 +261,13 @@ impl Slices {
     async fn let_go(&mut self, slice: u16) -> Result<()> {
         self.parts.controller.remove_slice(slice).await?;
         let Some(Open { state, engine, taker, .. }) = self.open.remove(&slice) else { return Ok(()) };
-        let opener = self.parts.opener.clone();
+        let (opener, board) = (self.parts.opener.clone(), self.parts.board.clone());
         self.closing.insert(
             slice,
             tokio::spawn(async move {
                 if let Some(taker) = taker {
                     taker.stop().await;
+                    board.remove(slice);
                 }
                 let closed = tokio::task::spawn_blocking(move || {
                     let closing = state.closing();
@@ -262,7 +298,6 @@ impl Slices {
         let Some(config) = opener.checkpoints.clone() else { return Ok(None) };
         let checkpoints = checkpoints::open(&config, slice)?;
         let directory = opener.data_dir.checkpoint(slice);
-        board.update(slice.index, |status| status.url.clone_from(&config.url));
         let state = state.clone();
         Ok(Some(Taker { checkpoints, slice, config, directory, state, controller, catalog, board, clock }))
     }
@@ -279,12 +314,13 @@ impl Slices {
             self.report("checkpoint.unusable", Severity::Error, message).await;
         }
         if let Some(number) = number {
-            let state = match self.parts.opener.slices {
-                1 => "no state".to_string(),
-                of => format!("no state of slice {} of {of}", restored.slice),
+            // Of several slices that is how they move.
+            let (state, severity) = match self.parts.opener.slices {
+                1 => ("no state".to_string(), Severity::Warning),
+                of => (format!("no state of slice {} of {of}", restored.slice), Severity::Info),
             };
             let message = format!("the data directory had {state}: it was restored from checkpoint {number}");
-            self.report("checkpoint.restored", Severity::Warning, message).await;
+            self.report("checkpoint.restored", severity, message).await;
         }
     }
 

@@ -221,6 +221,42 @@ async fn a_slice_of_before_a_commit_is_whole_when_it_has_what_that_brought() {
     second.stop();
 }
 
+/// A node that has not built what is live yet gets one more slice, and rows that came meanwhile are missing there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_that_comes_while_the_live_commit_is_built_is_whole_when_it_is_answered_for() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    let id = first.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+    let looking = Looking::at(&[&first, &second]);
+    first.wait_live(&id).await;
+    order_of_each(&disk, 9).await;
+    check_users(&[&first, &second], 1).await;
+
+    disk.shut(true);
+    let new = disk.bare();
+    let mut states = Vec::new();
+    let mut add = async |slice: u16| {
+        let state = StateStore::in_memory().unwrap();
+        let running = disk.engine_of(slice, &state, Role::Follower).spawn().unwrap();
+        let goal = new.controller.add_slice(&running.handle).await.unwrap();
+        states.push(state);
+        (running, goal)
+    };
+    let (of_2, _) = add(2).await;
+    new.controller.follow().await.unwrap();
+    assert!(new.live().is_none() && new.controller.being_built().is_some());
+    order_of_each(&disk, 8).await;
+    let (of_1, goal) = add(1).await;
+    assert!(!goal.is_reached(&of_1.handle));
+    disk.shut(false);
+    until(async || goal.is_reached(&of_1.handle)).await;
+    looking.end().await;
+    of_1.stop();
+    of_2.stop();
+    first.stop();
+    second.stop();
+}
+
 /// Of some slices there are no tables at all.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_takes_over_where_there_are_fewer_partitions_than_slices() {
