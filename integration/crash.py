@@ -1,4 +1,4 @@
-"""`make crash`: the simulation at length, the crash points, the mutants, and the storms on a real broker, in this order.
+"""`make crash`: the simulation at length, the crash points, the mutants, and the storms on a real broker, in order.
 `SEEDS` (20,000) scales all of it. A run of that length fails too if it falls short of what it is to reach.
 
 Ends with one JSON line: seeds, divergences, crash_runs, lost, doubled, sigkills, broker_kills, pauses, events, mutants,

@@ -1,4 +1,4 @@
-"""The protections that `mutants.py` takes out of a copy of the source, one at a time, and the test that must notice it."""
+"""The protections that `mutants.py` takes out of a copy of the source, one at a time, and who must notice it."""
 
 from __future__ import annotations
 
