@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal, localcontext
 
 from harness import wait_until
-from test_kafka_nodes import asking, both, owner_of, owns, share
+from test_kafka_nodes import asking, both, is_serving, owner_of, owns, share
 from thyme import positions
 
 FEATURES = """
@@ -226,6 +226,7 @@ def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server, sl
     wait_until(lambda: share(servers))
     done = owner_of(servers).commit(FEATURES)
     assert done.returncode == 0, done.stderr
+    wait_until(lambda: all(map(is_serving, servers)))
 
     def checked(server, at_least=None):
         with server.client(retry_for=180) as client, asking(replica, server, retry_for=180) as exporting:

@@ -14,7 +14,7 @@ from harness import wait_until
 from load import Load, check_rows
 from shop import SOURCE
 from test_emit import EMITTING
-from test_kafka_nodes import answers, both, owner_of, share, slices_of
+from test_kafka_nodes import both, is_serving, owner_of, share, slices_of
 
 
 def test_another_machine_goes_on_where_the_first_one_ended(broker, make_server, tmp_path):
@@ -60,7 +60,7 @@ def test_the_slices_of_a_machine_that_is_gone_are_restored_on_another(broker, po
     servers = [make_server(name, env=env).start() for name in ("first", "second")]
     wait_until(lambda: share(servers))
     assert owner_of(servers).commit(SOURCE).returncode == 0
-    wait_until(lambda: all(map(answers, servers)) and all(len(held(server)) == 2 for server in servers))
+    wait_until(lambda: all(map(is_serving, servers)) and all(len(held(server)) == 2 for server in servers))
     load = Load(servers[1], random.Random(4), retry_for=180)
     for lost, left in (servers, servers[::-1]):
         load.pause(3.0, 4.0)
