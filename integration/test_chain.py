@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal, localcontext
 
 from harness import wait_until
-from test_kafka_nodes import both, owner_of, owns, share
+from test_kafka_nodes import asking, both, is_serving, owner_of, owns, share
 from thyme import positions
 
 FEATURES = """
@@ -142,7 +142,10 @@ def peak(made: list[dict[str, object]], user: str, at: datetime) -> dict[str, ob
     return {"user": user, "most": max(day, default=None)}
 
 
-def check(client, sent, chance: random.Random, at_least: str | None = None, known_at: str | None = None) -> None:
+def check(
+    client, sent, chance: random.Random, at_least: str | None = None, known_at: str | None = None, exporting=None
+) -> None:
+    """Exports are made by who holds everything: this one, or a replica, which comes to where this one is."""
     made = rows_of(sent)
     now = max(trade["ts"] for trade in sent)
     for at in [now, *(START + timedelta(minutes=chance.randrange(31 * 60)) for _ in range(6))]:
@@ -152,7 +155,11 @@ def check(client, sent, chance: random.Random, at_least: str | None = None, know
         {"user": chance.choice(USERS), "timestamp": START + timedelta(minutes=chance.randrange(1800))}
         for _ in range(50)
     ]
-    found = client.query_offline("User", spine, entity_column="user", known_at=known_at).to_dicts()
+    if exporting is not None:
+        wait_until(lambda: exporting.query("All", "all").commit_id == client.query("All", "all").commit_id)
+        exporting.query_batch("OfLevel", list(LEVELS), at_least=at_least)
+    exported = (exporting or client).query_offline("User", spine, entity_column="user", known_at=known_at)
+    found = exported.to_dicts()
     wanted = [peak(made, row["user"], row["timestamp"]) for row in spine]
     assert [{"user": row["user"], "most": row["most"]} for row in found] == wanted
     counted = sum(row["spent"] > 2 for row in made)
@@ -215,9 +222,16 @@ def test_answers_are_those_of_a_brute_force_over_both(make_server):
 def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server, slices):
     env = {**broker.log(f"chain{slices}", slices), "THYME_CATALOG__URL": postgres.fresh()}
     servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    replica = make_server("replica", env=env).start("--role", "query")
     wait_until(lambda: share(servers))
     done = owner_of(servers).commit(FEATURES)
     assert done.returncode == 0, done.stderr
+    wait_until(lambda: all(map(is_serving, servers)))
+
+    def checked(server, at_least=None):
+        with server.client(retry_for=180) as client, asking(replica, server, retry_for=180) as exporting:
+            check(client, sent, chance, at_least=at_least, exporting=exporting if slices > 1 else None)
+
     chance = random.Random(23)
     sent: list[dict[str, object]] = []
     position = ""
@@ -237,8 +251,7 @@ def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server, sl
         wait_until(lambda: any(owns(server) for server in servers))
         for server in servers:
             server.wait_ready()
-            with server.client(retry_for=180) as client:
-                check(client, sent, chance, at_least=position)
+            checked(server, at_least=position)
 
     # From the start of the log, with the rows that are there.
     owner = owner_of(servers)
@@ -246,8 +259,7 @@ def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server, sl
     owner.lose_state()
     owner.start()
     owner.wait_ready()
-    with owner.client(retry_for=180) as client:
-        check(client, sent, chance, at_least=position)
+    checked(owner, at_least=position)
 
     # An erase makes logs of rows anew; a follower takes over as the owner does.
     with owner_of(servers).client(retry_for=180) as client:
@@ -256,7 +268,7 @@ def test_a_chain_goes_on_whichever_server_dies(broker, postgres, make_server, sl
     for server in servers:
         with server.client(retry_for=180) as client:
             wait_until(lambda client=client: not client.erase("Trade", []).pending)
-            check(client, sent, chance)
+        checked(server, at_least=position)
 
 
 def test_what_is_refused_says_the_way(make_server):

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, TopicPartition
 from harness import wait_until
 from load import Load, check_rows
 from shop import SOURCE
-from test_kafka_nodes import both, owner_of, owns, share
+from test_kafka_nodes import both, is_serving, owner_of, owns, share
 
 EMITTING = SOURCE.replace(
     "@dataset(index=True, version=1)\nclass UserStats", "@dataset(index=True, version=1, emit=True)\nclass UserStats"
@@ -91,6 +91,7 @@ def test_each_row_is_there_once_whichever_server_dies(broker, postgres, make_ser
     wait_until(lambda: share(servers))
     done = owner_of(servers).commit(EMITTING)
     assert done.returncode == 0, done.stderr
+    wait_until(lambda: all(map(is_serving, servers)))
     # A few rows at a time, so that a brute force over all of them is soon done.
     load = Load(servers[1], random.Random(5), retry_for=180, most=30, rest_seconds=0.1)
     # One is lost and back at once; then one is lost for so long that the other takes over.

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import shutil
 import time
 import urllib.request
 
 from harness import wait_until
-from load import Load
+from load import Load, check_rows
 from shop import SOURCE
 from test_emit import EMITTING
-from test_kafka_nodes import both, owner_of, share
+from test_kafka_nodes import both, is_serving, owner_of, share, slices_of
 
 
 def test_another_machine_goes_on_where_the_first_one_ended(broker, make_server, tmp_path):
@@ -48,6 +49,47 @@ def test_another_machine_goes_on_where_the_first_one_ended(broker, make_server, 
     server.stop()
 
 
+def test_the_slices_of_a_machine_that_is_gone_are_restored_on_another(broker, postgres, make_server, tmp_path):
+    """Under load, and back again: each machine keeps the slices that it owns, and takes the others from checkpoints."""
+    env = {
+        **broker.log("moved", 4),
+        "THYME_CATALOG__URL": postgres.fresh(),
+        "THYME_CHECKPOINTS__URL": f"file://{tmp_path / 'store'}",
+        "THYME_CHECKPOINTS__INTERVAL_S": "1",
+    }
+    servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    wait_until(lambda: share(servers))
+    assert owner_of(servers).commit(SOURCE).returncode == 0
+    wait_until(lambda: all(map(is_serving, servers)) and all(len(held(server)) == 2 for server in servers))
+    load = Load(servers[1], random.Random(4), retry_for=180)
+    for lost, left in (servers, servers[::-1]):
+        load.pause(3.0, 4.0)
+        before = len(restored(left))
+        lost.kill()
+        shutil.rmtree(lost.directory / "data")
+        # What it owned was not on the other's disk, and is answered for there.
+        wait_until(lambda left=left: slices_of(left) == 4 and len(held(left)) == 4)
+        wait_until(lambda left=left, before=before: len(restored(left)) >= before + 2)
+        load.pause(1.0, 2.0)
+        lost.start()
+        wait_until(lambda: share(servers) and all(len(held(server)) == 2 for server in servers))
+    load.finish(timeout=300)
+    for server in servers:
+        check_rows(server, load.sent, load.position)
+        assert server.data("rebuild")["equal"]
+
+
+def held(server) -> list[int]:
+    return server.status()["held_slices"]
+
+
+def restored(server) -> list[str]:
+    """What was restored from checkpoints, on any server."""
+    with server.client() as client:
+        events = client.events(500)["events"]
+    return [event["message"] for event in events if event["event_type"] == "checkpoint.restored"]
+
+
 @both
 def test_a_follower_is_compared_with_the_checkpoints_of_the_owner(broker, postgres, make_server, tmp_path, slices):
     store = tmp_path / "store"
@@ -58,30 +100,34 @@ def test_a_follower_is_compared_with_the_checkpoints_of_the_owner(broker, postgr
         "THYME_CHECKPOINTS__INTERVAL_S": "1",
     }
 
-    def found():
-        return follower.status()["checkpoints"]
+    def compared() -> int:
+        found = re.search(r"^thyme_checkpoint_comparisons_total (\d+)", metrics(follower), re.MULTILINE)
+        return int(found[1]) if found else 0
 
-    # Each owns its share of the slices and follows the others.
-    servers = [make_server(name, env=env).start() for name in ("owner", "follower")]
+    # They share the slices. The replica follows all of them; of a single slice the second server does, too.
+    servers = [make_server(name, env=env).start() for name in ("first", "second")]
+    follower = make_server("replica", env=env).start("--role", "query")
     wait_until(lambda: share(servers))
     owner = owner_of(servers)
-    (follower,) = (server for server in servers if server is not owner)
+    (other,) = (server for server in servers if server is not owner)
     assert owner.commit(EMITTING).returncode == 0
     # While rows come in, it is never where a checkpoint was taken.
     load = Load(owner, random.Random(7), retry_for=180)
-    wait_until(lambda: found() is not None and found()["compared"] is not None)
-    first = found()["compared"]
-    wait_until(lambda: found()["compared"] > first)
-    assert owner_of(servers) is owner and found()["diverged"] is None, found()
-    assert "compared:" in follower.run("status").stdout
+    wait_until(lambda: compared() > slices)
+    first = compared()
+    wait_until(lambda: compared() > first + slices)
+    assert "thyme_checkpoint_divergences_total" not in metrics(follower)
+    if slices == 1:
+        wait_until(lambda: other.status()["checkpoints"]["compared"] is not None)
+        assert "compared:" in other.run("status").stdout
     load.finish(timeout=300)
     load.check()
 
     # Some that say of the follower's places what the follower's states are not.
     ended = time.time()
     wait_until(lambda: all(server.status()["checkpoints"]["age_seconds"] < time.time() - ended for server in servers))
-    follower.stop()
-    owner.stop()
+    for server in (follower, *servers):
+        server.stop()
     folders = [store] if slices == 1 else [store / f"slice-{slice}-of-{slices}" for slice in range(slices)]
     for folder in folders:
         newest = max((folder / "manifests").iterdir())

@@ -248,17 +248,9 @@ impl Controller {
             plan,
             new_identities: new_identities.clone(),
         };
-        self.parts.catalog.begin_commit(commit, request.supersede && self.is_alone()).await?;
-        let sequence = self.parts.catalog.commit(&commit_id).await?.map_or(0, |commit| commit.sequence);
-        if let Some(superseded) = &serving.building {
-            let id = superseded.commit_id.as_ref();
-            let message = format!("commit {id} was superseded by {commit_id}");
-            self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
-            self.unload(superseded.commit_id.clone()).await;
-        }
         let mut version = Version {
             commit_id: commit_id.clone(),
-            sequence,
+            sequence: 0,
             compiled: candidate.compiled,
             ids,
             new_identities,
@@ -266,7 +258,15 @@ impl Controller {
             sources: PositionSet::default(),
         };
         version.sources = self.sources_of(&version)?;
+        self.parts.catalog.begin_commit(commit, request.supersede && self.is_alone()).await?;
+        version.sequence = self.parts.catalog.commit(&commit_id).await?.map_or(0, |commit| commit.sequence);
         let version = Arc::new(version);
+        if let Some(superseded) = &serving.building {
+            let id = superseded.commit_id.as_ref();
+            let message = format!("commit {id} was superseded by {commit_id}");
+            self.report("commit.superseded", Severity::Warning, id, message, serde_json::json!({})).await;
+            self.unload(superseded.commit_id.clone()).await;
+        }
         let detail = serde_json::json!({"built": version.builds().len()});
         let message = match request.message.as_str() {
             "" => format!("commit {commit_id} is being built"),

@@ -80,6 +80,8 @@ pub struct Controller {
     pub(crate) asked_at: parking_lot::Mutex<Option<Instant>>,
     /// What is to be deleted once no owner fills it any more (see `leftovers.rs`).
     pub(crate) leftovers: parking_lot::Mutex<Vec<Leftover>>,
+    /// Slices that this node is to have and cannot open, and why.
+    pub(crate) unopened: parking_lot::Mutex<BTreeMap<u16, String>>,
     /// Held while versions change: by a commit, and by a takeover.
     pub(crate) changing: Mutex<()>,
     pub(crate) datasets: watch::Sender<Arc<Vec<IngestDataset>>>,
@@ -103,6 +105,7 @@ impl Controller {
             number: AtomicU64::new(0),
             asked_at: Default::default(),
             leftovers: Default::default(),
+            unopened: Default::default(),
             changing,
             datasets,
             rebuilding,

@@ -1,6 +1,5 @@
 //! What a takeover leaves behind, where owners of other slices may still fill its logs: it is deleted once all of them have noted that
-//! they do not (`notes.rs` of the engine). What owners note of commit n: 3n while it is being built, 3n+1 once what is new in it is built in
-//! the slices of a node, 3n+2 once that is over, however it ended.
+//! they do not (`notes.rs` of the engine).
 
 use crate::commit::is_kept;
 use crate::controller::{Controller, Serving};
@@ -12,6 +11,7 @@ use thyme_catalog::{CommitStatus, Severity};
 use thyme_core::definition::Compiled;
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
+use thyme_engine::number::{begun, built, over};
 use tokio::sync::MutexGuard;
 
 /// How long a commit waits for what the one before left behind.
@@ -24,18 +24,6 @@ const ASK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Leftover {
     names: Vec<String>,
     number: u64,
-}
-
-fn begun(sequence: i64) -> u64 {
-    3 * sequence.unsigned_abs()
-}
-
-pub(crate) fn built(sequence: i64) -> u64 {
-    begun(sequence) + 1
-}
-
-fn over(sequence: i64) -> u64 {
-    begun(sequence) + 2
 }
 
 impl Controller {

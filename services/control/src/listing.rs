@@ -289,7 +289,8 @@ impl Controller {
         let serving = self.serving();
         let shards = self.parts.engine.status()?;
         let states = log_states(&shards);
-        let trouble = self.parts.engine.trouble();
+        let unopened = || self.unopened.lock().values().next().cloned();
+        let trouble = self.parts.engine.trouble().map(|error| error.to_string()).or_else(unopened);
         let now = match self.parts.clock_mode {
             ClockMode::Wall => self.now(),
             ClockMode::Event => self.parts.states.snapshot().greatest_event_time()?.unwrap_or(0),
@@ -330,7 +331,7 @@ impl Controller {
             slices: self.parts.engine.slices(),
             owned_slices: self.owned.borrow().iter().copied().collect(),
             held_slices: self.parts.engine.held().into_iter().collect(),
-            trouble: trouble.map(|error| error.to_string()),
+            trouble,
             checkpoints: self.parts.checkpoints.status(self.now()),
         })
     }

@@ -1,23 +1,24 @@
 //! Slices that come to this node and go from it while it serves (`docs/decisions/0026-nodes-that-hold-what-they-own.md`).
 
 use crate::controller::Controller;
-use crate::version::job_spec;
+use crate::version::{identities, job_spec};
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use thyme_core::position::PositionSet;
 use thyme_core::{Error, Result};
 use thyme_engine::EngineHandle;
 
-/// What a slice's state must have reached before this node answers for it: a place in the logs, as far as these are needed.
+/// What a slice's state must have reached before this node answers for it: a place in the logs, with all tables of what is live.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SliceGoal {
     position: PositionSet,
-    logs: BTreeSet<u32>,
+    /// Of logs and tables.
+    ids: BTreeSet<u32>,
 }
 
 impl SliceGoal {
     pub fn is_reached(&self, engine: &EngineHandle) -> bool {
-        engine.is_applied_in(&self.position, &self.logs)
+        engine.has_come_to(&self.position, &self.ids)
     }
 }
 
@@ -33,11 +34,22 @@ impl Controller {
             engine.deploy(spec).await?;
             self.drop_unknown(engine).await?;
         }
-        if let Some(live) = &serving.live {
-            goal = SliceGoal { position: self.ends_of_logs(live)?, logs: live.ids.values().copied().collect() };
+        // What is live and still built here is served at its own goal, which may be of before this slice came.
+        let built = serving.building.as_ref().filter(|version| version.goal.is_some());
+        if let Some(live) = serving.live.as_ref().or(built) {
+            goal = SliceGoal { position: self.ends_of_logs(live)?, ids: live.ids.values().copied().collect() };
         }
         self.parts.engine.add(engine);
         Ok(goal)
+    }
+
+    /// Why this node cannot open a slice that it is to have, for the status; `None` once it is open, or not to be here any more.
+    pub fn slice_is_unopened(&self, slice: u16, reason: Option<String>) {
+        let mut unopened = self.unopened.lock();
+        match reason {
+            Some(reason) => unopened.insert(slice, reason),
+            None => unopened.remove(&slice),
+        };
     }
 
     /// This node has nothing of the slice from now on.
@@ -48,7 +60,6 @@ impl Controller {
         }
         self.parts.states.remove(slice);
         self.parts.engine.remove(slice);
-        self.parts.checkpoints.remove(slice);
         Ok(())
     }
 
@@ -60,6 +71,15 @@ impl Controller {
         let mut unknown = BTreeSet::new();
         for state in engine.states().values() {
             unknown.extend(state.snapshot().tables()?.into_iter().filter(|id| !known.contains(id)));
+        }
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        // A build that this node has not taken up yet goes on with what its slices have of it.
+        if let Some(building) = self.parts.catalog.building_commit().await? {
+            let names: Vec<String> = identities(&self.compiled_of(&building).await?).into_iter().collect();
+            let kept = self.parts.catalog.find_ids(&names).await?;
+            unknown.retain(|id| !kept.values().any(|kept| kept == id));
         }
         if unknown.is_empty() {
             return Ok(());

@@ -263,7 +263,7 @@ impl Node {
     /// Whether its owners are told to say that they have built a commit.
     async fn has_built(&self, id: &str) -> bool {
         let sequence = self.controller.parts.catalog.commit(id).await.unwrap().unwrap().sequence;
-        self.controller.number.load(Ordering::SeqCst) == crate::leftovers::built(sequence)
+        self.controller.number.load(Ordering::SeqCst) == thyme_engine::number::built(sequence)
     }
 
     /// Owns these slices, and no others, from now on.

@@ -7,7 +7,7 @@ use crate::handle::BuildProgress;
 use crate::shard::Shard;
 use crate::spec::JobSpec;
 use parking_lot::RwLockReadGuard;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use thyme_core::position::PositionSet;
 use thyme_core::slice::Slice;
@@ -38,22 +38,26 @@ pub struct Work {
     slice: Option<Slice>,
     /// Log id -> how many partitions it has, those of other slices too.
     partitions: BTreeMap<u32, u16>,
+    /// That are filled in some slice.
+    tables: BTreeSet<u32>,
 }
 
 impl Work {
     pub fn new(slice: Slice, spec: &JobSpec) -> Work {
-        let mut partitions = BTreeMap::new();
+        let (mut partitions, mut tables) = (BTreeMap::new(), BTreeSet::new());
         for job in &spec.datasets {
+            tables.extend(job.raw_table.iter().map(|table| table.id));
+            tables.extend(job.all_pipelines().map(|pipeline| pipeline.table.id));
             partitions.insert(job.log_id, job.dataset.partitions);
             partitions.extend(job.derived().iter().map(|derived| (derived.route.log_id, job.dataset.partitions)));
         }
-        Work { slice: Some(slice), partitions }
+        Work { slice: Some(slice), partitions, tables }
     }
 
-    /// Whether the log is known, and the partition is another slice's.
+    /// Whether the log is known, and the partition is one of its, and another slice's.
     fn is_of_another(&self, log: u32, partition: u16) -> bool {
         let known = self.slice.zip(self.partitions.get(&log));
-        known.is_some_and(|(slice, partitions)| !slice.holds(partition, *partitions))
+        known.is_some_and(|(slice, partitions)| partition < *partitions && !slice.holds(partition, *partitions))
     }
 }
 
@@ -185,6 +189,15 @@ impl<'a> Together<'a> {
         })
     }
 
+    /// Whether the states have come to a place of the logs with all of these tables, as far as logs and tables are still worked on.
+    pub fn have_come_to(&self, position: &PositionSet, ids: &BTreeSet<u32>) -> bool {
+        let is_known = |log: u32| self.all().any(|engine| engine.work.partitions.contains_key(&log));
+        let known = position.0.iter().filter(|((log, _), _)| is_known(*log));
+        let position = PositionSet(known.map(|(place, next)| (*place, *next)).collect());
+        let mut tables = ids.iter().filter(|id| self.all().any(|engine| engine.work.tables.contains(id)));
+        self.covers_own(&position, |log| ids.contains(&log)) && tables.all(|id| self.build_progress(*id).caught_up)
+    }
+
     fn has_read(&self, log: u32, partition: u16, next: u64) -> bool {
         self.all().filter_map(|engine| engine.logs.get(&(log, partition))).any(|applied| *applied >= next)
     }
@@ -200,7 +213,11 @@ impl<'a> Together<'a> {
     pub fn build_progress(&self, consumer: u32) -> BuildProgress {
         let places: Vec<&MemberPlace> =
             self.all().filter_map(|engine| engine.members.get(&consumer)).flatten().collect();
-        let Some(first) = places.first() else { return BuildProgress::default() };
+        let Some(first) = places.first() else {
+            // None of its partitions is here.
+            let caught_up = self.all().all(|engine| engine.work.tables.contains(&consumer));
+            return BuildProgress { caught_up, ..BuildProgress::default() };
+        };
         let repartition = first.repartition;
         let mut progress = BuildProgress { caught_up: true, ..BuildProgress::default() };
         for place in places {

@@ -8,7 +8,7 @@ use crate::handle::{EngineHandle, Shared};
 use crate::offsets::check_identity;
 use crate::shard::{Advance, Shard};
 use crate::spec::{EngineOptions, JobSpec, Role};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
@@ -78,6 +78,17 @@ impl Engine {
     /// What other threads ask and tell the engine.
     pub fn handle(&self) -> EngineHandle {
         EngineHandle::new(self.options.slice, self.shared.clone())
+    }
+
+    /// Nothing is fetched ahead for it any more. Engines of other slices, which may read other partitions of the same topics, fetch anew.
+    pub(crate) fn leave_logs(&self) {
+        if self.options.slice.is_whole() {
+            return;
+        }
+        let own = self.shards.iter().map(|shard| shard.topic.clone());
+        let read_for_erases = self.spec.datasets.iter().map(|job| job.dataset.topic());
+        let topics: BTreeSet<String> = own.chain(read_for_erases).collect();
+        topics.iter().for_each(|topic| self.log.forget(topic));
     }
 
     /// Makes the running work equal to `spec`: topics are created, members that are new begin at the start of their log (or where

@@ -191,14 +191,19 @@ impl EngineHandle {
             engines.remove(&slice);
             engines
         };
-        self.engines.rcu(without);
+        let before = self.engines.rcu(without);
+        // Who waits for it looks again.
+        if let Some(engine) = before.get(&slice) {
+            engine.version.send_modify(|version| *version += 1);
+        }
     }
 
     /// The engine of one slice, if it is here.
     pub fn slice(&self, index: u16) -> Result<EngineHandle> {
         let engine = self.engines.load().get(&index).cloned();
-        let engine =
-            engine.ok_or_else(|| Error::unavailable(format!("slice {index} of {} is not here", self.slices)))?;
+        let engine = engine.ok_or_else(|| {
+            Error::unavailable(format!("slice {index} of {} is not here", self.slices)).hint("try again in a second")
+        })?;
         Ok(EngineHandle::with(self.slices, BTreeMap::from([(index, engine)])))
     }
 
@@ -238,31 +243,32 @@ impl EngineHandle {
         self.together(|applied| applied.covers_own(position, |log| logs.contains(&log)))
     }
 
-    /// Waits until `position` is in state.
-    pub async fn wait_applied(&self, position: &PositionSet, deadline: Duration) -> Result<()> {
-        self.wait_until(|applied| applied.covers(position, |_| true), deadline).await
+    /// Whether the slices that are here have come to a place of the logs with all that has these ids, of logs and tables, as far as it is
+    /// still worked on.
+    pub fn has_come_to(&self, position: &PositionSet, ids: &BTreeSet<u32>) -> bool {
+        self.together(|applied| applied.have_come_to(position, ids))
     }
 
-    /// Waits until what these slices have of `position` is in their states.
-    pub async fn wait_applied_in(
-        &self,
-        slices: &BTreeSet<u16>,
-        position: &PositionSet,
-        deadline: Duration,
-    ) -> Result<()> {
-        let own: Result<Vec<EngineHandle>> = slices.iter().map(|slice| self.slice(*slice)).collect();
-        EngineHandle::of_all(own?).wait_until(|applied| applied.covers_own(position, |_| true), deadline).await
-    }
-
-    async fn wait_until(&self, is_applied: impl Fn(&Together<'_>) -> bool, deadline: Duration) -> Result<()> {
-        if self.together(&is_applied) {
+    /// Waits until what these slices have of `position` is in their states. One that goes meanwhile is not waited for.
+    pub async fn wait_applied(&self, slices: &BTreeSet<u16>, position: &PositionSet, deadline: Duration) -> Result<()> {
+        let have_applied = |engines: &Engines| {
+            let waited_for = engines.iter().filter(|(slice, _)| slices.contains(slice));
+            Together::new(waited_for.map(|(_, engine)| engine.applied.read())).covers_own(position, |_| true)
+        };
+        if have_applied(&self.engines.load()) {
             return Ok(());
         }
-        let mut versions: Vec<_> = self.engines.load().values().map(|engine| engine.version.subscribe()).collect();
         let reached = async {
-            while !self.together(&is_applied) {
-                if any_changed(&mut versions).await.is_err() {
+            loop {
+                let engines = self.engines.load_full();
+                let mut versions: Vec<_> = engines.values().map(|engine| engine.version.subscribe()).collect();
+                if have_applied(&engines) {
                     return;
+                }
+                drop(engines);
+                // One that ends is not there any more when it is looked again.
+                if any_changed(&mut versions).await.is_err() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             }
         };
@@ -334,6 +340,17 @@ impl EngineHandle {
     /// Records of the datasets' logs that wait to be applied, those that are on their way through a repartition log too; `None`
     /// while the log cannot be asked. At the end of a repartition log may be a broker's markers, which nobody works off.
     pub fn lag(&self) -> Option<u64> {
+        let (lag, ends) = self.lag_and_ends()?;
+        let is_on_its_way = lag == 0 && !self.is_applied(&ends);
+        Some(if is_on_its_way { 1 } else { lag })
+    }
+
+    /// The same without those on their way: what other slices' owners should have filled.
+    pub fn own_lag(&self) -> Option<u64> {
+        self.lag_and_ends().map(|(lag, _)| lag)
+    }
+
+    fn lag_and_ends(&self) -> Option<(u64, PositionSet)> {
         let places = self.together(|applied| applied.shards());
         let log = self.engines.load().values().next()?.log.clone();
         let (mut lag, mut ends) = (0, PositionSet::default());
@@ -344,8 +361,7 @@ impl EngineHandle {
                 ends.set(place.log_id, place.partition, end);
             }
         }
-        let is_on_its_way = lag == 0 && !self.is_applied(&ends);
-        Some(if is_on_its_way { 1 } else { lag })
+        Some((lag, ends))
     }
 
     /// How far every log has been applied: what a position of everything is.
@@ -392,14 +408,16 @@ impl EngineHandle {
     /// The number of a deployment that the owners of all slices have come to (see `notes.rs`). Asked by the owner of the first.
     pub async fn noted_by_all(&self) -> Result<u64> {
         let first = self.engines.load().get(&0).cloned();
-        let first = first.ok_or_else(|| Error::unavailable("the first slice is another node's"))?;
+        let first = first
+            .ok_or_else(|| Error::unavailable("the first slice is another node's").hint("try again in a second"))?;
         first.tell(Command::Noted).await.map_err(|_| Error::unavailable("the engine has stopped"))?
     }
 
     /// For each partition of a dataset's own log, the place after the newest erase that its owner has noted. Asked by the owner of the first.
     pub async fn noted_erases(&self, topic: &str, partitions: u16) -> Result<Vec<u64>> {
         let first = self.engines.load().get(&0).cloned();
-        let first = first.ok_or_else(|| Error::unavailable("the first slice is another node's"))?;
+        let first = first
+            .ok_or_else(|| Error::unavailable("the first slice is another node's").hint("try again in a second"))?;
         let topic = topic.to_string();
         let told = first.tell(|done| Command::NotedErases(topic, partitions, done)).await;
         told.map_err(|_| Error::unavailable("the engine has stopped"))?

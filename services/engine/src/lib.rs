@@ -15,6 +15,7 @@ mod erased;
 mod foreign;
 mod handle;
 mod notes;
+pub mod number;
 mod offsets;
 mod poison;
 mod rebuild;

@@ -5,6 +5,7 @@
 //! forgets offsets of a group without members after some days, so what an owner has noted it notes again at intervals.
 
 use crate::engine::Engine;
+use crate::number;
 use crate::shard::Shard;
 use crate::spec::Role;
 use thyme_core::{Error, Result};
@@ -35,7 +36,7 @@ impl Engine {
             return Ok(());
         }
         let noted = producer.committed(DEPLOYED, WORK, self.options.slice.index)?.unwrap_or_default();
-        if noted > self.number {
+        if number::is_left_behind(noted, self.number) {
             let (slice, own) = (self.options.slice, self.number);
             return Err(Error::unavailable(format!(
                 "a later commit is worked on by others: slice={} own={own} noted={noted}",
@@ -101,7 +102,7 @@ impl Engine {
     /// For each partition of a dataset's own log, the place after the newest erase that its owner has noted.
     pub fn noted_erases(&mut self, topic: &str, partitions: u16) -> Result<Vec<u64>> {
         if self.role != Role::Owner {
-            return Err(Error::unavailable("the first slice is another node's"));
+            return Err(Error::unavailable("the first slice is another node's").hint("try again in a second"));
         }
         let producer = self.producer()?;
         let noted = |partition: u16| Ok(producer.committed(ERASED, topic, partition)?.unwrap_or_default());

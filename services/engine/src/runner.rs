@@ -29,26 +29,34 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// How often an owner notes again what it has noted (see `notes.rs`).
 const NOTE_AGAIN: Duration = Duration::from_secs(60 * 60);
 
-/// The running engine; `stop` ends it.
+/// The running engine; `stop` ends it and waits for that, and without it nobody waits.
 pub struct RunningEngine {
     pub handle: EngineHandle,
-    thread: JoinHandle<()>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl RunningEngine {
     /// Asks the thread to end and waits for it.
-    pub fn stop(self) {
+    pub fn stop(mut self) {
         self.handle.stop();
-        if self.thread.join().is_err() {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
             tracing::error!("the engine's thread panicked");
         }
+    }
+}
+
+impl Drop for RunningEngine {
+    fn drop(&mut self) {
+        self.handle.stop();
     }
 }
 
 impl Engine {
     /// Runs on a thread of its own from now on.
     pub fn spawn(self) -> Result<RunningEngine> {
-        Ok(RunningEngine { handle: self.handle(), thread: self.on_a_thread()? })
+        Ok(RunningEngine { handle: self.handle(), thread: Some(self.on_a_thread()?) })
     }
 
     fn on_a_thread(self) -> Result<JoinHandle<()>> {
@@ -105,6 +113,7 @@ impl Engine {
             }
             retry = RETRY.0;
         }
+        self.leave_logs();
     }
 
     fn obey(&mut self) {

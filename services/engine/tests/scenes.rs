@@ -5,6 +5,7 @@
 mod common;
 
 use common::*;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::Value;
@@ -316,9 +317,10 @@ fn a_position_is_applied_only_when_repartition_logs_have_worked_it_off() {
     assert!(!handle.is_applied(&position), "accepted, but the city's shard has not read it");
     engine.run_to_end().unwrap();
     assert!(handle.is_applied(&position));
-    futures_block(handle.wait_applied(&position, Duration::from_secs(5))).unwrap();
+    let whole = BTreeSet::from([0]);
+    futures_block(handle.wait_applied(&whole, &position, Duration::from_secs(5))).unwrap();
     position.set(LOG, event.partition(), 2);
-    let error = futures_block(handle.wait_applied(&position, Duration::from_millis(20))).unwrap_err();
+    let error = futures_block(handle.wait_applied(&whole, &position, Duration::from_millis(20))).unwrap_err();
     assert!(error.message().contains("at_least"), "{error}");
 }
 

@@ -400,6 +400,32 @@ fn an_owner_of_an_earlier_deployment_sends_nothing() {
     assert_eq!(events, 20);
 }
 
+/// An owner had built what is being built; whoever comes after it has not, and works on all the same.
+#[test]
+fn who_comes_after_an_owner_that_had_a_build_done_goes_on_without() {
+    use thyme_engine::number::{begun, built, over};
+    let (world, log) = (World::new(), new_log());
+    let at = |index: u16, number: u64| {
+        let options = EngineOptions { slice: Slice { index, of: 2 }, durable: false, ..EngineOptions::default() };
+        let mut engine = Engine::open(StateStore::in_memory().unwrap(), log.clone(), options).unwrap();
+        engine.deploy(&JobSpec { number, ..world.spec(true) }).unwrap();
+        engine
+    };
+    let (mut first, mut second) = (at(0, built(7)), at(1, built(7)));
+    first.run_to_end().unwrap();
+    second.run_to_end().unwrap();
+    assert_eq!(first.noted_by_all().unwrap(), built(7));
+    // Whoever makes a producer again looks at the note.
+    let mut asking = log.producer("asking").unwrap();
+    for number in [over(6), begun(7)] {
+        at(1, number).check_note(asking.as_mut()).unwrap();
+    }
+    let mut later = at(1, over(7));
+    later.run_to_end().unwrap();
+    let refused = at(1, built(7)).check_note(asking.as_mut()).unwrap_err();
+    assert!(refused.message().contains("own=22 noted=23"), "{refused}");
+}
+
 /// A node that holds some slices waits for what these have of a position, and for what comes to them from other slices.
 #[test]
 fn what_some_slices_have_of_a_position_is_waited_for() {
@@ -421,7 +447,7 @@ fn what_some_slices_have_of_a_position_is_waited_for() {
     position.set(LOG, own, 1);
     let is_position_applied = |position: &PositionSet, slices: &[u16]| {
         let slices = slices.iter().copied().collect();
-        futures_block(handle.wait_applied_in(&slices, position, Duration::ZERO)).is_ok()
+        futures_block(handle.wait_applied(&slices, position, Duration::ZERO)).is_ok()
     };
     let is_applied = |slices: &[u16]| is_position_applied(&position, slices);
     let others: Vec<u16> = (0..PARTITIONS).filter(|slice| *slice != own).collect();

@@ -20,43 +20,49 @@ pub struct Answering {
     /// Of its query service.
     pub url: String,
     pub slices: BTreeSet<u16>,
+    /// Those of them that are its own: it does not only keep them until somebody else answers for them.
+    pub owned: BTreeSet<u16>,
 }
 
-/// `id http://host:port 0-2,5`.
+/// `id http://host:port 0-2,5 0-1`; `-` for none.
 impl fmt::Display for Answering {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{} {}", self.id, self.url)?;
-        let slices: Vec<u16> = self.slices.iter().copied().collect();
-        for (index, run) in slices.chunk_by(|slice, next| slice + 1 == *next).enumerate() {
-            formatter.write_str(if index == 0 { " " } else { "," })?;
-            match run {
-                [first, .., last] => write!(formatter, "{first}-{last}")?,
-                [only] => write!(formatter, "{only}")?,
-                [] => {}
-            }
-        }
-        Ok(())
+        write!(formatter, "{} {} {} {}", self.id, self.url, runs_of(&self.slices), runs_of(&self.owned))
     }
+}
+
+fn runs_of(slices: &BTreeSet<u16>) -> String {
+    let slices: Vec<u16> = slices.iter().copied().collect();
+    let runs = slices.chunk_by(|slice, next| slice + 1 == *next).map(|run| match run {
+        [first, .., last] => format!("{first}-{last}"),
+        run => run.iter().map(u16::to_string).collect(),
+    });
+    let runs: Vec<String> = runs.collect();
+    if runs.is_empty() { "-".to_string() } else { runs.join(",") }
+}
+
+fn read_runs(text: &str) -> Option<BTreeSet<u16>> {
+    let mut slices = BTreeSet::new();
+    for run in text.split(',').filter(|_| text != "-") {
+        let (first, last) = run.split_once('-').unwrap_or((run, run));
+        slices.extend(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?);
+    }
+    Some(slices)
 }
 
 impl Answering {
     /// Reads what was displayed; `None` for anything else.
     pub fn parse(text: &str) -> Option<Answering> {
-        let (node, runs) = text.rsplit_once(' ')?;
-        let (id, url) = node.split_once(' ')?;
-        let mut slices = BTreeSet::new();
-        for run in runs.split(',') {
-            let (first, last) = run.split_once('-').unwrap_or((run, run));
-            slices.extend(first.parse::<u16>().ok()?..=last.parse::<u16>().ok()?);
-        }
-        Some(Answering { id: id.to_string(), url: url.to_string(), slices })
+        let [id, url, slices, owned] = text.split(' ').collect::<Vec<_>>().try_into().ok()?;
+        let (slices, owned) = (read_runs(slices)?, read_runs(owned)?);
+        Some(Answering { id: id.to_string(), url: url.to_string(), slices, owned })
     }
 }
 
 /// A node's place among those that answer questions; dropping it takes back what it said.
 pub trait Presence: Send + Sync {
-    /// From now on this node answers for these slices; for none it is not there.
-    fn announce(&self, slices: &BTreeSet<u16>);
+    /// From now on this node answers for these slices, of which some are its own; for none it is not there.
+    fn announce(&self, slices: &BTreeSet<u16>, owned: &BTreeSet<u16>);
 
     /// All that answer, this node too.
     fn answering(&self) -> Result<Vec<Answering>>;
@@ -66,7 +72,7 @@ pub trait Presence: Send + Sync {
 pub struct Unseen;
 
 impl Presence for Unseen {
-    fn announce(&self, _slices: &BTreeSet<u16>) {}
+    fn announce(&self, _slices: &BTreeSet<u16>, _owned: &BTreeSet<u16>) {}
 
     fn answering(&self) -> Result<Vec<Answering>> {
         Ok(Vec::new())
@@ -133,16 +139,22 @@ mod tests {
 
     #[test]
     fn what_a_node_answers_for_is_read_back() {
-        let shown = |slices: &[u16]| {
-            let slices = slices.iter().copied().collect();
-            let node = Answering { id: "a".to_string(), url: "http://10.0.0.1:8081".to_string(), slices };
+        let shown = |slices: &[u16], owned: &[u16]| {
+            let (slices, owned) = (slices.iter().copied().collect(), owned.iter().copied().collect());
+            let node = Answering { id: "a".to_string(), url: "http://10.0.0.1:8081".to_string(), slices, owned };
             assert_eq!(Answering::parse(&node.to_string()), Some(node.clone()));
             node.to_string()
         };
-        assert_eq!(shown(&[0, 1, 2, 5, 7, 8]), "a http://10.0.0.1:8081 0-2,5,7-8");
-        assert_eq!(shown(&[63]), "a http://10.0.0.1:8081 63");
-        for other in ["shop-member", "a http://10.0.0.1:8081", "http://10.0.0.1:8081 0", "a x 1-", "a x a", "a x 1,,2"]
-        {
+        assert_eq!(shown(&[0, 1, 2, 5, 7, 8], &[5]), "a http://10.0.0.1:8081 0-2,5,7-8 5");
+        assert_eq!(shown(&[63], &[]), "a http://10.0.0.1:8081 63 -");
+        for other in [
+            "shop-member",
+            "a http://10.0.0.1:8081 0",
+            "a http://10.0.0.1:8081  0",
+            "a x 1- -",
+            "a x a -",
+            "a x 1,,2 -",
+        ] {
             assert_eq!(Answering::parse(other), None, "{other}");
         }
     }

@@ -165,16 +165,17 @@ impl QueryEngine {
         asking: &Asking,
         only: Option<&BTreeSet<u16>>,
     ) -> Result<View> {
-        let mut snapshots = self.parts.states.snapshot();
+        let mut waited_for = None;
         if let Some(position) = &asking.at_least {
-            let here: BTreeSet<u16> = snapshots.by_slice().map(|(slice, _)| slice).collect();
+            let here = self.parts.states.held();
             let slices = only.map_or_else(|| here.clone(), |only| here.intersection(only).copied().collect());
             self.parts.applied.wait_applied(position, &slices, self.deadline(asking)).await?;
-            // One that came meanwhile was not waited for.
-            snapshots = self.parts.states.snapshot().only(&slices);
+            waited_for = Some(slices);
         }
-        if let Some(only) = only {
-            snapshots = snapshots.only(only);
+        let mut snapshots = self.parts.states.snapshot();
+        // One that came meanwhile was not waited for.
+        for some in [waited_for.as_ref(), only].into_iter().flatten() {
+            snapshots = snapshots.only(some);
         }
         View::new(served, snapshots, asking, self.parts.clock.as_ref())
     }

@@ -6,7 +6,7 @@ use crate::part::{PartAsking, malformed};
 use crate::question::Asking;
 use std::sync::Arc;
 use std::time::Duration;
-use thyme_core::error::Result;
+use thyme_core::error::{Error, Result};
 use thyme_core::position::PositionSet;
 
 /// A dataset's own log.
@@ -25,6 +25,9 @@ impl QueryEngine {
         let asking = Asking { at_least: Some(ends), deadline: Some(deadline.total), ..Asking::default() };
         let view = self.view_of(self.served()?, &asking, None).await?;
         let mut places = self.parts.applied.erased_below(of.log, of.partitions);
+        if let Some(gone) = view.all_slices().into_iter().find(|slice| view.has(*slice) && !self.has(*slice)) {
+            return Err(Error::unavailable(format!("slice {gone} has just gone")).hint("ask again in a second"));
+        }
         let ask = |url: Arc<str>, slices| {
             let place = PartAsking::of(&view, &asking, slices, deadline);
             let asked: Asked<'_, _> = Box::pin(async move { self.peers.erased_below(&url, place, of).await });
@@ -40,11 +43,19 @@ impl QueryEngine {
         Ok(places)
     }
 
+    fn has(&self, slice: u16) -> bool {
+        self.parts.states.held().contains(&slice)
+    }
+
     /// The same in the slices of a part, for another node.
     pub async fn erased_below_in(&self, place: PartAsking, of: ErasedLog) -> Result<Vec<u64>> {
         let deadline = self.deadline(&place.asking);
         let view = tokio::time::timeout(deadline, self.view_of_part(&place));
         view.await.unwrap_or_else(|_| Err(deadline_passed(deadline)))?;
-        Ok(self.parts.applied.erased_below(of.log, of.partitions))
+        let places = self.parts.applied.erased_below(of.log, of.partitions);
+        match place.slices.iter().find(|slice| !self.has(**slice)) {
+            Some(gone) => Err(Error::unavailable(format!("slice {gone} has just gone")).hint("ask again in a second")),
+            None => Ok(places),
+        }
     }
 }

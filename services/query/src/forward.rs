@@ -15,9 +15,14 @@ use crate::view::View;
 use futures::future::{BoxFuture, join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
+
+/// How long a question waits for somebody who answers: a node whose slices have changed is nowhere to be seen for a moment.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// What came from other nodes.
 #[derive(Default)]
@@ -152,10 +157,17 @@ impl QueryEngine {
         let mut answers = Vec::new();
         let mut tried: Vec<Arc<str>> = Vec::new();
         let mut last: Option<Error> = None;
+        let begun = Instant::now();
         while !wanted.is_empty() {
             let map = self.holders();
-            let shares = shares(&map, &wanted, of, &tried);
-            let shares = shares.map_err(|slice| nobody(slice, view.slices(), of, &tried, last.as_ref()))?;
+            let shares = match shares(&map, &wanted, of, &tried) {
+                Ok(shares) => shares,
+                Err(_) if begun.elapsed() < PATIENCE && deadline.left() > LOOK_EVERY => {
+                    tokio::time::sleep(LOOK_EVERY).await;
+                    continue;
+                }
+                Err(slice) => return Err(nobody(slice, view.slices(), of, &tried, last.as_ref())),
+            };
             let asked = shares.into_iter().map(|(url, slices)| {
                 let answer = ask(url.clone(), slices.clone());
                 async move { (url, slices, answer.await) }

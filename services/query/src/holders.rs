@@ -10,6 +10,8 @@ pub struct OtherNode {
     /// Of its query service.
     pub url: Arc<str>,
     pub slices: BTreeSet<u16>,
+    /// Those of them that are its own.
+    pub owned: BTreeSet<u16>,
 }
 
 /// Other nodes, each with slices that it is to be asked about.
@@ -31,6 +33,11 @@ impl HolderMap {
     /// Whether another node can be asked about a slice.
     pub fn has(&self, slice: u16) -> bool {
         self.others.iter().any(|node| node.slices.contains(&slice))
+    }
+
+    /// Whether its owner can be asked about a slice, and is another node.
+    pub fn has_owner(&self, slice: u16) -> bool {
+        self.others.iter().any(|node| node.slices.contains(&slice) && node.owned.contains(&slice))
     }
 
     /// Another node that holds all of these slices, and is none of `tried`.
@@ -88,7 +95,7 @@ mod tests {
     use super::*;
 
     fn node(url: &str, slices: &[u16]) -> OtherNode {
-        OtherNode { url: url.into(), slices: slices.iter().copied().collect() }
+        OtherNode { url: url.into(), slices: slices.iter().copied().collect(), owned: BTreeSet::new() }
     }
 
     fn set(slices: &[u16]) -> BTreeSet<u16> {

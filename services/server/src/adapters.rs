@@ -22,10 +22,7 @@ pub struct EngineWatch(pub EngineHandle);
 #[async_trait]
 impl AppliedWatch for EngineWatch {
     async fn wait_applied(&self, position: &PositionSet, slices: &BTreeSet<u16>, deadline: Duration) -> Result<()> {
-        match slices.len() == usize::from(self.0.slices()) {
-            true => self.0.wait_applied(position, deadline).await,
-            false => self.0.wait_applied_in(slices, position, deadline).await,
-        }
+        self.0.wait_applied(slices, position, deadline).await
     }
 
     fn erased_below(&self, log: u32, partitions: u16) -> Vec<u64> {

@@ -3,15 +3,16 @@
 use crate::nodes::Freshness;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thyme_control::{CheckpointBoard, Controller};
 use thyme_core::time::Clock;
-use thyme_engine::EngineHandle;
+use thyme_engine::{EngineHandle, ShardStatus};
 use thyme_gateway::Health;
 
-/// By dataset, topic and partition.
-type Lags = BTreeMap<(String, String, u16), u64>;
+/// Dataset, topic and partition.
+type Place = (String, String, u16);
+type Lags = BTreeMap<Place, u64>;
 
 pub struct ServerHealth {
     pub engine: EngineHandle,
@@ -21,6 +22,8 @@ pub struct ServerHealth {
     pub checkpoints: Arc<CheckpointBoard>,
     pub clock: Arc<dyn Clock>,
     /// What was shown last.
+    pub lags: Mutex<Lags>,
+    pub watermarks: Mutex<BTreeSet<Place>>,
     pub emit_lags: Mutex<Lags>,
     pub rows_lags: Mutex<Lags>,
 }
@@ -68,26 +71,36 @@ impl ServerHealth {
         }
     }
 
+    /// NaN where the partition is another node's by now: no time is right, nor is it at the beginning of all time.
+    fn show_watermarks(&self, shards: &[ShardStatus]) {
+        let watermarks = shards.iter().filter(|shard| !shard.is_repartition);
+        let now: BTreeMap<Place, f64> =
+            watermarks.filter_map(|shard| Some((place(shard), shard.watermark? as f64 / 1e6))).collect();
+        let mut shown = self.watermarks.lock();
+        shown.extend(now.keys().cloned());
+        for place in shown.iter() {
+            let watermark = now.get(place).copied().unwrap_or(f64::NAN);
+            metrics::gauge!("thyme_watermark_seconds", &labels_of(place)).set(watermark);
+        }
+    }
+
     fn read_gauges(&self) -> thyme_core::Result<()> {
         metrics::gauge!("thyme_owner").set(if self.controller.leads() { 1.0 } else { 0.0 });
         metrics::gauge!("thyme_slices_owned").set(self.controller.owned().borrow().len() as f64);
         // A gauge that was shown once stays, so who has come to own all shows 0.
         metrics::gauge!("thyme_follower_behind_seconds").set(self.freshness.behind().unwrap_or_default().as_secs_f64());
         self.read_row_lags();
-        for shard in self.engine.status()? {
-            let labels = [
-                ("dataset", shard.dataset.clone()),
-                ("topic", shard.topic),
-                ("partition", shard.partition.to_string()),
-            ];
-            let lag = shard.end.saturating_sub(shard.applied);
+        let shards = self.engine.status()?;
+        let now = shards.iter().map(|shard| (place(shard), shard.end.saturating_sub(shard.applied)));
+        for (labels, lag) in shown(&self.lags, now) {
             metrics::gauge!("thyme_lag_records", &labels).set(lag as f64);
+        }
+        self.show_watermarks(&shards);
+        for shard in shards {
+            let labels = labels_of(&place(&shard));
             metrics::counter!("thyme_events_rejected_total", &labels).absolute(shard.counters.dead);
             if shard.is_repartition {
                 continue;
-            }
-            if let Some(watermark) = shard.watermark {
-                metrics::gauge!("thyme_watermark_seconds", &labels).set(watermark as f64 / 1e6);
             }
             let counters = shard.counters;
             metrics::counter!("thyme_events_accepted_total", &labels).absolute(counters.accepted);
@@ -106,18 +119,19 @@ impl ServerHealth {
 }
 
 /// What there is now, and 0 for what this node does not fill any more: that is no lag of its.
-fn shown(
-    last: &Mutex<Lags>,
-    now: impl Iterator<Item = ((String, String, u16), u64)>,
-) -> Vec<([(&'static str, String); 3], u64)> {
+fn shown(last: &Mutex<Lags>, now: impl Iterator<Item = (Place, u64)>) -> Vec<([(&'static str, String); 3], u64)> {
     let mut lags = last.lock();
     lags.values_mut().for_each(|lag| *lag = 0);
     lags.extend(now);
-    let labelled = |((dataset, topic, partition), lag): (&(String, String, u16), &u64)| {
-        let labels = [("dataset", dataset.clone()), ("topic", topic.clone()), ("partition", partition.to_string())];
-        (labels, *lag)
-    };
-    lags.iter().map(labelled).collect()
+    lags.iter().map(|(place, lag)| (labels_of(place), *lag)).collect()
+}
+
+fn place(shard: &ShardStatus) -> Place {
+    (shard.dataset.clone(), shard.topic.clone(), shard.partition)
+}
+
+fn labels_of((dataset, topic, partition): &Place) -> [(&'static str, String); 3] {
+    [("dataset", dataset.clone()), ("topic", topic.clone()), ("partition", partition.to_string())]
 }
 
 /// What each metric means, for `/metrics`.

@@ -42,6 +42,8 @@ pub struct Answers {
     pub id: String,
     /// Of the slices that this node answers for.
     pub states: States,
+    /// Those that are its own.
+    pub owned: watch::Receiver<BTreeSet<u16>>,
     /// It never lacks any, and asks nobody.
     pub holds_all: bool,
 }
@@ -51,7 +53,9 @@ impl Answers {
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         loop {
             let is_ready = self.health.not_ready().is_none();
-            self.presence.announce(&if is_ready { self.states.held() } else { BTreeSet::new() });
+            let held = if is_ready { self.states.held() } else { BTreeSet::new() };
+            let owned = self.owned.borrow().intersection(&held).copied().collect();
+            self.presence.announce(&held, &owned);
             if let Err(error) = self.look().await {
                 tracing::warn!(%error, "who answers for slices that are not here could not be asked, and is asked again");
             }
@@ -82,7 +86,7 @@ impl Answers {
 /// The map of a node of this name.
 fn map_of(id: &str, answering: Vec<Answering>) -> HolderMap {
     let others = answering.into_iter().filter(|node| node.id != id);
-    let others = others.map(|node| OtherNode { url: node.url.into(), slices: node.slices });
+    let others = others.map(|node| OtherNode { url: node.url.into(), slices: node.slices, owned: node.owned });
     HolderMap::new(others.collect())
 }
 
@@ -100,12 +104,12 @@ mod tests {
     struct At(Arc<Board>, String);
 
     impl Presence for At {
-        fn announce(&self, slices: &BTreeSet<u16>) {
+        fn announce(&self, slices: &BTreeSet<u16>, owned: &BTreeSet<u16>) {
             let mut all = self.0.0.lock();
             all.retain(|node| node.id != self.1);
             if !slices.is_empty() {
                 let url = "http://0.0.0.0:8081".to_string();
-                all.push(Answering { id: self.1.clone(), url, slices: slices.clone() });
+                all.push(Answering { id: self.1.clone(), url, slices: slices.clone(), owned: owned.clone() });
             }
         }
         fn answering(&self) -> Result<Vec<Answering>> {
@@ -144,6 +148,7 @@ mod tests {
             health: health.clone(),
             id: id.to_string(),
             states: states.clone(),
+            owned: watch::Sender::new(BTreeSet::from([0])).subscribe(),
             holds_all: false,
         };
         tokio::spawn(answers.run(stopping.subscribe()));
@@ -170,6 +175,7 @@ mod tests {
         second.states.remove(1);
         until(&first, &[2]).await;
         until(&second, &[0, 1]).await;
+        assert!(second.holders.map().has_owner(0) && !second.holders.map().has_owner(1), "the first only keeps it");
         *second.health.0.lock() = Some("it is behind".to_string());
         until(&first, &[]).await;
     }

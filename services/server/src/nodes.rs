@@ -90,15 +90,11 @@ impl Node {
 
     async fn look(&mut self) -> Result<()> {
         let assigned = self.owns.borrow_and_update().clone();
-        if !self.parts.holds_all {
-            let wanted = assigned.iter().filter(|slice| **slice < self.parts.engine.slices()).copied().collect();
-            self.parts.slices.keep(&wanted, &self.parts.holders.map()).await;
-        }
         let NodeParts { controller, engine, freshness, states, .. } = &self.parts;
         // Others come when they are here; those that there should not be are refused.
         let (held, slices) = (engine.held(), engine.slices());
         let owns: BTreeSet<u16> =
-            assigned.into_iter().filter(|slice| held.contains(slice) || *slice >= slices).collect();
+            assigned.iter().filter(|slice| held.contains(slice) || **slice >= slices).copied().collect();
         let owned = controller.owned().borrow().clone();
         let mut outcome = Ok(());
         if owned != owns || controller.leads() != owns.contains(&0) {
@@ -106,7 +102,13 @@ impl Node {
             // What cannot be gained yet is tried again, and holds up nothing else.
             outcome = controller.own(&owns).await;
         }
-        freshness.look(engine, states, &owns);
+        freshness.look(engine, states, &owns, self.parts.holds_all);
+        if !self.parts.holds_all {
+            // As it is by now: to own and to give back may have taken a while.
+            let wanted = self.owns.borrow().iter().filter(|slice| **slice < slices).copied().collect();
+            self.parts.slices.keep(&wanted, &self.parts.holders.map()).await;
+        }
+        let controller = &self.parts.controller;
         if !controller.leads() {
             return outcome.and(controller.follow().await);
         }
@@ -170,9 +172,11 @@ struct Seen {
 }
 
 impl Freshness {
-    fn look(&self, engine: &EngineHandle, states: &States, owned: &BTreeSet<u16>) {
+    fn look(&self, engine: &EngineHandle, states: &States, owned: &BTreeSet<u16>, holds_all: bool) {
         let held = states.held();
-        let lag_of = |slice: u16| engine.slice(slice).ok().and_then(|engine| engine.lag());
+        // What a node only keeps nobody may own yet: then what routers of that slice make stands still, and it answers all the same.
+        let lag = |engine: EngineHandle| if holds_all { engine.lag() } else { engine.own_lag() };
+        let lag_of = |slice: u16| engine.slice(slice).ok().and_then(lag);
         let lags: Vec<(u16, Option<u64>)> = held.difference(owned).map(|slice| (*slice, lag_of(*slice))).collect();
         let mut seen = self.0.lock();
         seen.retain(|slice, _| held.contains(slice));

@@ -73,16 +73,24 @@ impl Server {
         let (log, slices) = open_its_log(&config, &data_dir).await?;
         data_dir.check_slices(slices)?;
         restore::remove(&data_dir.rebuild())?;
-        // Of several slices too: what is missing before a node may let go of some is in decision 0026.
-        let holds_all = true;
-        let share = (0..slices).collect();
-        // Who owns the work is decided when everything is there.
+        let holds_all = config.query_only || slices == 1;
+        // Of several slices it holds what the group gives it; of one, who owns the work is decided when everything is there.
+        let (member, share) = if holds_all {
+            (None, (0..slices).collect())
+        } else {
+            let member = join(log.clone(), &data_dir, &ports).await?;
+            let share = first_share(&member, slices).await.into_iter().filter(|slice| *slice < slices).collect();
+            (Some(member), share)
+        };
         let options = EngineOptions { clock: config.clock, role: Role::Follower, ..EngineOptions::default() };
         let checkpoints = config.checkpoints.clone();
         let opener = Arc::new(Opener { data_dir: data_dir.clone(), log: log.clone(), slices, options, checkpoints });
         let (catalog, opened, state_is_new) = open_share(&opener, &share, &config).await?;
-        let member = join(log.clone(), &data_dir, &ports).await?;
-        if !config.query_only {
+        let member = match member {
+            Some(member) => member,
+            None => join(log.clone(), &data_dir, &ports).await?,
+        };
+        if holds_all && !config.query_only {
             first_share(&member, slices).await;
         }
 
@@ -166,6 +174,8 @@ impl Server {
             recorder,
             checkpoints: saved,
             clock,
+            lags: Default::default(),
+            watermarks: Default::default(),
             emit_lags: Default::default(),
             rows_lags: Default::default(),
         });
@@ -176,7 +186,8 @@ impl Server {
             let node = thyme_log::Node { id: data_dir.node_id()?, url: format!("http://{query_addr}") };
             let (id, its_log) = (node.id.clone(), log.clone());
             let presence = blocking(move || its_log.presence(node)).await?.into();
-            Some(Answers { presence, holders, health: health.clone(), id, states, holds_all })
+            let owned = controller.owned();
+            Some(Answers { presence, holders, health: health.clone(), id, states, owned, holds_all })
         } else {
             None
         };
@@ -291,7 +302,8 @@ async fn open_share(
     config: &Config,
 ) -> Result<(Arc<SqlCatalog>, Vec<Opened>, bool)> {
     let share: Vec<Slice> = share.iter().map(|index| opener.slice(*index)).collect();
-    let state_is_new = !share.iter().all(|slice| opener.has_state(*slice));
+    // Of several slices another node may have gone on with one meanwhile.
+    let state_is_new = opener.slices > 1 || !share.iter().all(|slice| opener.has_state(*slice));
     let mut restored = Vec::new();
     for slice in &share {
         restored.push(opener.fetch(*slice).await?);

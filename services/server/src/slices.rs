@@ -60,12 +60,34 @@ impl Opener {
         restore::has_state(&self.data_dir.state(slice))
     }
 
+    /// Whether there is anything of the slice, whole or not.
+    fn has_anything(&self, slice: Slice) -> bool {
+        self.data_dir.state(slice).exists() || self.data_dir.restoring(slice).exists()
+    }
+
     /// The newest checkpoint of a slice that has no state here, if checkpoints are taken at all.
     pub async fn fetch(&self, slice: Slice) -> Result<Option<Restored>> {
         restore::remove(&self.data_dir.checkpoint(slice))?;
         let Some(config) = self.checkpoints.as_ref().filter(|_| !self.has_state(slice)) else { return Ok(None) };
         let checkpoints = checkpoints::open(config, slice)?;
         restore::fetch(&checkpoints, self.log.as_ref(), &self.data_dir, slice).await.map(Some)
+    }
+
+    /// Deletes what a slice that is not here any more has left. Without checkpoints it stays: it would have to be built from the start of
+    /// the log if it came back. Blocks.
+    fn clear(&self, slice: Slice, is_closed: bool) -> Result<()> {
+        let is_kept = self.checkpoints.is_none() || !is_closed;
+        tracing::info!(
+            slice = slice.index,
+            of = self.slices,
+            is_kept,
+            "another node answers for a slice that was here"
+        );
+        if is_kept {
+            return Ok(());
+        }
+        restore::remove(&self.data_dir.checkpoint(slice))?;
+        restore::discard(&self.data_dir.state(slice), &self.data_dir.restoring(slice))
     }
 
     /// Opens what is in the slice's directory.
@@ -108,8 +130,11 @@ pub struct Slices {
     parts: SliceParts,
     open: BTreeMap<u16, Open>,
     opening: BTreeMap<u16, JoinHandle<Result<Opened>>>,
+    closing: BTreeMap<u16, JoinHandle<Result<()>>>,
     /// When slices that could not be opened are tried again.
     again: BTreeMap<u16, Instant>,
+    /// Those of which an earlier process may have left something.
+    left: BTreeSet<u16>,
 }
 
 struct Open {
@@ -123,17 +148,30 @@ struct Open {
 
 impl Slices {
     pub fn new(parts: SliceParts) -> Slices {
-        Slices { parts, open: BTreeMap::new(), opening: BTreeMap::new(), again: BTreeMap::new() }
+        let left = (0..parts.opener.slices).collect();
+        Slices {
+            parts,
+            open: BTreeMap::new(),
+            opening: BTreeMap::new(),
+            closing: BTreeMap::new(),
+            again: BTreeMap::new(),
+            left,
+        }
     }
 
     /// The slice works with the others from now on.
     pub async fn add(&mut self, opened: Opened) -> Result<()> {
         let Opened { slice, state, engine, restored } = opened;
+        self.left.remove(&slice.index);
+        let taker = self.taker(slice, &state)?;
         let goal = self.parts.controller.add_slice(&engine.handle).await?;
+        if let Some(taker) = &taker {
+            self.parts.board.update(slice.index, |status| status.url.clone_from(&taker.config.url));
+        }
         if let Some(restored) = &restored {
             self.tell(restored).await;
         }
-        let taker = self.taker(slice, &state)?;
+        let taker = taker.map(Taker::start);
         self.open.insert(slice.index, Open { state, engine, taker, goal: Some(goal) });
         self.answer_for_what_is_whole();
         Ok(())
@@ -144,7 +182,7 @@ impl Slices {
     pub async fn keep(&mut self, wanted: &BTreeSet<u16>, others: &HolderMap) {
         for &slice in wanted.iter().filter(|slice| !self.open.contains_key(slice)) {
             let may_begin = self.again.get(&slice).is_none_or(|again| *again <= Instant::now());
-            if may_begin && !self.opening.contains_key(&slice) {
+            if may_begin && !self.opening.contains_key(&slice) && !self.closing.contains_key(&slice) {
                 self.opening.insert(slice, self.begin(slice));
             }
         }
@@ -155,11 +193,32 @@ impl Slices {
                 self.failed(slice, &error).await;
             }
         }
+        for slice in self.again.extract_if(.., |slice, _| !wanted.contains(slice)) {
+            self.parts.controller.slice_is_unopened(slice.0, None);
+        }
         self.answer_for_what_is_whole();
         let unwanted: Vec<u16> = self.open.keys().filter(|slice| !wanted.contains(slice)).copied().collect();
-        for slice in unwanted.into_iter().filter(|slice| others.has(*slice)) {
+        for slice in unwanted.into_iter().filter(|slice| others.has_owner(*slice)) {
             if let Err(error) = self.let_go(slice).await {
                 tracing::warn!(slice, %error, "a slice that another node answers for could not be let go");
+            }
+        }
+        self.clear_what_is_left(wanted, others);
+        self.hear_of_closed().await;
+    }
+
+    /// What an earlier process has left of slices that another node answers for is deleted: were one to come back, its newest checkpoint
+    /// is better.
+    fn clear_what_is_left(&mut self, wanted: &BTreeSet<u16>, others: &HolderMap) {
+        let is_busy = |slice: &u16| self.open.contains_key(slice) || self.opening.contains_key(slice);
+        let is_left = |slice: &u16| !wanted.contains(slice) && !is_busy(slice) && others.has_owner(*slice);
+        let left: Vec<u16> = self.left.iter().filter(|slice| is_left(slice)).copied().collect();
+        for slice in left {
+            self.left.remove(&slice);
+            let opener = self.parts.opener.clone();
+            if opener.has_anything(opener.slice(slice)) {
+                let cleared = tokio::task::spawn_blocking(move || opener.clear(opener.slice(slice), true));
+                self.closing.insert(slice, cleared);
             }
         }
     }
@@ -174,14 +233,17 @@ impl Slices {
     async fn end(&mut self, slice: u16) -> Result<()> {
         let Some(task) = self.opening.remove(&slice) else { return Ok(()) };
         let opened = task.await.map_err(|error| Error::internal(format!("opening a slice stopped: {error}")))??;
+        self.add(opened).await?;
         self.again.remove(&slice);
-        self.add(opened).await
+        self.parts.controller.slice_is_unopened(slice, None);
+        Ok(())
     }
 
     async fn failed(&mut self, slice: u16, error: &Error) {
         tracing::error!(slice, %error, "a slice could not be opened, and is tried again");
+        let message = format!("slice {slice} could not be opened, and is tried again: {error}");
+        self.parts.controller.slice_is_unopened(slice, Some(message.clone()));
         if self.again.insert(slice, Instant::now() + OPEN_AGAIN).is_none() {
-            let message = format!("slice {slice} could not be opened, and is tried again: {error}");
             self.report("slice.failed", Severity::Error, message).await;
         }
     }
@@ -195,34 +257,49 @@ impl Slices {
         }
     }
 
+    /// Nothing of the slice is here from now on; its engine and state are closed beside everything else.
     async fn let_go(&mut self, slice: u16) -> Result<()> {
         self.parts.controller.remove_slice(slice).await?;
         let Some(Open { state, engine, taker, .. }) = self.open.remove(&slice) else { return Ok(()) };
-        if let Some(taker) = taker {
-            taker.stop().await;
-        }
-        let closing = state.closing();
-        drop(state);
-        let closed = tokio::task::spawn_blocking(move || {
-            engine.stop();
-            closing.wait(GRACE)
-        });
-        let is_closed = closed.await.map_err(|error| Error::internal(error.to_string()))?;
-        let opener = &self.parts.opener;
-        // Without checkpoints it would have to be built from the start of the log if it came back.
-        let is_kept = opener.checkpoints.is_none() || !is_closed;
-        tracing::info!(slice, of = opener.slices, is_kept, "another node answers for a slice that was here");
-        if is_kept { Ok(()) } else { restore::remove(&opener.data_dir.state(opener.slice(slice))) }
+        let (opener, board) = (self.parts.opener.clone(), self.parts.board.clone());
+        self.closing.insert(
+            slice,
+            tokio::spawn(async move {
+                if let Some(taker) = taker {
+                    taker.stop().await;
+                    board.remove(slice);
+                }
+                let closed = tokio::task::spawn_blocking(move || {
+                    let closing = state.closing();
+                    drop(state);
+                    engine.stop();
+                    opener.clear(opener.slice(slice), closing.wait(GRACE))
+                });
+                closed.await.map_err(|error| Error::internal(error.to_string()))?
+            }),
+        );
+        Ok(())
     }
 
-    fn taker(&self, slice: Slice, state: &Arc<StateStore>) -> Result<Option<RunningTaker>> {
+    async fn hear_of_closed(&mut self) {
+        let ended: Vec<u16> =
+            self.closing.iter().filter(|(_, task)| task.is_finished()).map(|(slice, _)| *slice).collect();
+        for slice in ended {
+            let Some(task) = self.closing.remove(&slice) else { continue };
+            let closed = task.await.map_err(|error| Error::internal(error.to_string()));
+            if let Err(error) = closed.flatten() {
+                tracing::warn!(slice, %error, "the directories of a slice that is not here any more could not be deleted");
+            }
+        }
+    }
+
+    fn taker(&self, slice: Slice, state: &Arc<StateStore>) -> Result<Option<Taker>> {
         let SliceParts { opener, controller, catalog, board, clock, .. } = self.parts.clone();
         let Some(config) = opener.checkpoints.clone() else { return Ok(None) };
         let checkpoints = checkpoints::open(&config, slice)?;
         let directory = opener.data_dir.checkpoint(slice);
-        board.update(slice.index, |status| status.url.clone_from(&config.url));
         let state = state.clone();
-        Ok(Some(Taker { checkpoints, slice, config, directory, state, controller, catalog, board, clock }.start()))
+        Ok(Some(Taker { checkpoints, slice, config, directory, state, controller, catalog, board, clock }))
     }
 
     /// Where the state came from, for the status and the event feed.
@@ -237,8 +314,13 @@ impl Slices {
             self.report("checkpoint.unusable", Severity::Error, message).await;
         }
         if let Some(number) = number {
-            let message = format!("the data directory had no state: it was restored from checkpoint {number}");
-            self.report("checkpoint.restored", Severity::Warning, message).await;
+            // Of several slices that is how they move.
+            let (state, severity) = match self.parts.opener.slices {
+                1 => ("no state".to_string(), Severity::Warning),
+                of => (format!("no state of slice {} of {of}", restored.slice), Severity::Info),
+            };
+            let message = format!("the data directory had {state}: it was restored from checkpoint {number}");
+            self.report("checkpoint.restored", severity, message).await;
         }
     }
 
@@ -252,12 +334,12 @@ impl Slices {
             taker.stop().await;
         }
         for (_, task) in std::mem::take(&mut self.opening) {
+            // What it has opened by then closes by itself.
             task.abort();
-            if let Ok(Ok(opened)) = task.await {
-                self.open.insert(
-                    opened.slice.index,
-                    Open { state: opened.state, engine: opened.engine, taker: None, goal: None },
-                );
+        }
+        for (_, task) in std::mem::take(&mut self.closing) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "closing a slice ended badly");
             }
         }
     }

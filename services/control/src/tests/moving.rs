@@ -55,11 +55,17 @@ fn holder<'a>(nodes: &[&'a Node], slice: usize) -> &'a Node {
     nodes.iter().find(|node| node.controller.parts.states.held().contains(&slice)).unwrap()
 }
 
-/// What the holders of their slices answer of the users: their orders in the last ten minutes.
+/// What the holders of their slices come to answer of the users: their orders in the last ten minutes. A version is live a moment before it
+/// answers.
 async fn check_users(nodes: &[&Node], wanted: i64) {
     for (slice, name) in users().iter().enumerate() {
-        let node = holder(nodes, slice);
-        until(async || node.now("Users", user(name)).await == Value::Int(wanted)).await;
+        let (node, (key, name)) = (holder(nodes, slice), user(name));
+        let question = Question::online("Users", [(key.to_string(), Given::from(name))].into());
+        let answered = async || {
+            let answer = node.query.answer(question.clone()).await;
+            answer.is_ok_and(|answer| answer.columns[0].values[0].value == Value::Int(wanted))
+        };
+        until(answered).await;
     }
 }
 
@@ -179,4 +185,95 @@ async fn erases_are_noted_by_who_has_read_them() {
     assert_eq!(second.now("Users", user(gone)).await, Value::Null);
     first.stop();
     second.stop();
+}
+
+/// The state has read the whole log, but not for what is new since.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_of_before_a_commit_is_whole_when_it_has_what_that_brought() {
+    let disk = Disk::sliced(THREE).await;
+    let (mut first, mut second) = sharing(&disk).await;
+    let id = first.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+    let looking = Looking::at(&[&first, &second]);
+    first.wait_live(&id).await;
+    until(async || second.live().as_deref() == Some(id.as_str())).await;
+    order_of_each(&disk, 9).await;
+    check_users(&[&first, &second], 1).await;
+    second.lose(2).await;
+    first.gain(&disk, 2, &StateStore::in_memory().unwrap()).await;
+    let next = first.commit(&other_rows(2, "20m"), |_| ()).await.unwrap().commit.unwrap().id;
+    first.wait_live(&next).await;
+    until(async || second.live().as_deref() == Some(next.as_str())).await;
+    first.lose(2).await;
+
+    disk.shut(true);
+    let old = &disk.states.all()[&2];
+    let running = disk.engine_of(2, old, Role::Follower).spawn().unwrap();
+    let goal = second.controller.add_slice(&running.handle).await.unwrap();
+    assert!(!goal.is_reached(&running.handle), "its tables are those of the commit before");
+    disk.shut(false);
+    until(async || second.own(&[2]).await.is_ok()).await;
+    until(async || goal.is_reached(&running.handle)).await;
+    second.controller.parts.states.add(2, old);
+    second.running.push(running);
+    assert_eq!(second.now("Users", user(&users()[2])).await, Value::Int(1));
+    looking.end().await;
+    first.stop();
+    second.stop();
+}
+
+/// A node that has not built what is live yet gets one more slice, and rows that came meanwhile are missing there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_that_comes_while_the_live_commit_is_built_is_whole_when_it_is_answered_for() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    let id = first.commit(&chain(), |_| ()).await.unwrap().commit.unwrap().id;
+    let looking = Looking::at(&[&first, &second]);
+    first.wait_live(&id).await;
+    order_of_each(&disk, 9).await;
+    check_users(&[&first, &second], 1).await;
+
+    disk.shut(true);
+    let new = disk.bare();
+    let mut states = Vec::new();
+    let mut add = async |slice: u16| {
+        let state = StateStore::in_memory().unwrap();
+        let running = disk.engine_of(slice, &state, Role::Follower).spawn().unwrap();
+        let goal = new.controller.add_slice(&running.handle).await.unwrap();
+        states.push(state);
+        (running, goal)
+    };
+    let (of_2, _) = add(2).await;
+    new.controller.follow().await.unwrap();
+    assert!(new.live().is_none() && new.controller.being_built().is_some());
+    order_of_each(&disk, 8).await;
+    let (of_1, goal) = add(1).await;
+    assert!(!goal.is_reached(&of_1.handle));
+    disk.shut(false);
+    until(async || goal.is_reached(&of_1.handle)).await;
+    looking.end().await;
+    of_1.stop();
+    of_2.stop();
+    first.stop();
+    second.stop();
+}
+
+/// Of some slices there are no tables at all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_takes_over_where_there_are_fewer_partitions_than_slices() {
+    let disk = Disk::sliced(THREE).await;
+    let (first, second) = sharing(&disk).await;
+    let mut definitions = chain();
+    definitions["datasets"][0]["partitions"] = json!(1);
+    let id = first.commit(&definitions, |_| ()).await.unwrap().commit.unwrap().id;
+    let looking = Looking::at(&[&first, &second]);
+    first.wait_live(&id).await;
+    until(async || second.live().as_deref() == Some(id.as_str())).await;
+    looking.end().await;
+    second.stop();
+    // Anew, and without any slice.
+    let bare = disk.bare();
+    let _looking = Looking::at(&[&first, &bare]);
+    until(async || bare.live().as_deref() == Some(id.as_str())).await;
+    first.stop();
+    bare.stop();
 }

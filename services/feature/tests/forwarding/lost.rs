@@ -63,6 +63,21 @@ fn when_a_holder_goes_away_another_is_asked() {
     assert!((1..USERS.len()).contains(&USERS.iter().filter(here).count()));
 }
 
+/// A node whose slices have changed joins anew, and is not seen meanwhile.
+#[test]
+fn who_answers_is_waited_for_a_moment() {
+    let world = world();
+    let (first, second) = (Node::start(&world, &[0]), Node::start(&world, &[1]));
+    let whole = world.ask(all()).unwrap();
+    first.knows(&[]);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(&first).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        first.knows(&[&second]);
+        assert_eq!(asked.join().unwrap().columns, whole.columns);
+    });
+}
+
 #[test]
 fn a_node_that_has_lost_the_slice_or_serves_another_commit_says_so() {
     let world = world();
@@ -74,7 +89,7 @@ fn a_node_that_has_lost_the_slice_or_serves_another_commit_says_so() {
     assert_eq!(ask(&first).unwrap().columns, whole.columns);
     // The second has let its slice go, and knows that the third has it. The first does not, and the second asks nobody for it.
     second.states.remove(1);
-    let now = OtherNode { url: third.url.clone(), slices: BTreeSet::from([1]) };
+    let now = OtherNode { url: third.url.clone(), slices: BTreeSet::from([1]), owned: BTreeSet::new() };
     *second.believed.map.lock() = Arc::new(HolderMap::new(vec![now]));
     let error = ask(&first).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

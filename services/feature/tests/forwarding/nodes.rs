@@ -109,7 +109,11 @@ impl Node {
 
     /// Says to this node who holds what.
     pub fn knows(&self, others: &[&Node]) {
-        let others = others.iter().map(|node| OtherNode { url: node.url.clone(), slices: node.held.clone() });
+        let others = others.iter().map(|node| OtherNode {
+            url: node.url.clone(),
+            slices: node.held.clone(),
+            owned: BTreeSet::new(),
+        });
         *self.believed.map.lock() = Arc::new(HolderMap::new(others.collect()));
     }
 

@@ -20,7 +20,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// What the thread is to do.
 #[derive(Clone, PartialEq, Eq)]
 enum Wanted {
-    Announce(BTreeSet<u16>),
+    /// These slices, and which of them are its own.
+    Announce(BTreeSet<u16>, BTreeSet<u16>),
     Leave,
 }
 
@@ -32,7 +33,7 @@ pub struct KafkaPresence {
 
 impl KafkaPresence {
     pub fn start(connection: Arc<Connection>, node: Node) -> Result<KafkaPresence> {
-        let wanted = watch::Sender::new(Wanted::Announce(BTreeSet::new()));
+        let wanted = watch::Sender::new(Wanted::Announce(BTreeSet::new(), BTreeSet::new()));
         let part = Part { connection: connection.clone(), node, wanted: wanted.subscribe() };
         let thread = std::thread::Builder::new()
             .name("thyme-presence".to_string())
@@ -43,9 +44,9 @@ impl KafkaPresence {
 }
 
 impl Presence for KafkaPresence {
-    fn announce(&self, slices: &BTreeSet<u16>) {
+    fn announce(&self, slices: &BTreeSet<u16>, owned: &BTreeSet<u16>) {
         self.wanted.send_if_modified(|wanted| {
-            let now = Wanted::Announce(slices.clone());
+            let now = Wanted::Announce(slices.clone(), owned.clone());
             std::mem::replace(wanted, now.clone()) != now
         });
     }
@@ -82,9 +83,9 @@ impl Part {
         loop {
             match self.wanted() {
                 Wanted::Leave => return,
-                Wanted::Announce(slices) if slices.is_empty() => std::thread::sleep(POLL),
-                Wanted::Announce(slices) => {
-                    if let Err(error) = self.take_part(slices) {
+                Wanted::Announce(slices, _) if slices.is_empty() => std::thread::sleep(POLL),
+                Wanted::Announce(slices, owned) => {
+                    if let Err(error) = self.take_part(slices, owned) {
                         tracing::warn!(%error, "this node cannot say that it answers questions, and tries again");
                         std::thread::sleep(PAUSE);
                     }
@@ -98,17 +99,17 @@ impl Part {
     }
 
     /// Is a member, called so, as long as that is wanted.
-    fn take_part(&self, slices: BTreeSet<u16>) -> Result<()> {
+    fn take_part(&self, slices: BTreeSet<u16>, owned: BTreeSet<u16>) -> Result<()> {
         let failed = |error: &KafkaError| self.connection.failed("joining the group of nodes that answer", error);
         let settings = &self.connection.settings;
         let Node { id, url } = self.node.clone();
-        let name = Answering { id, url, slices: slices.clone() }.to_string();
+        let name = Answering { id, url, slices: slices.clone(), owned: owned.clone() }.to_string();
         let config = settings.present(&settings.full_name(ANSWERS), &name);
         let client: BaseConsumer<super::Context> =
             config.create_with_context(self.connection.context()).map_err(|error| failed(&error))?;
         // A member has a topic. What it is assigned of that is nothing to it.
         client.subscribe(&[&settings.full_name(WORK)]).map_err(|error| failed(&error))?;
-        let wanted = Wanted::Announce(slices);
+        let wanted = Wanted::Announce(slices, owned);
         while self.wanted() == wanted {
             if let Some(Err(error)) = client.poll(POLL)
                 && client.client().fatal_error().is_some()

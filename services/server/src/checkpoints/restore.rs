@@ -117,6 +117,15 @@ impl Restored {
     }
 }
 
+/// Deletes a state: first it is none any more, so that nobody takes what is left of one for a whole one.
+pub fn discard(state: &Path, place: &Path) -> Result<()> {
+    remove(place)?;
+    match std::fs::rename(state, place) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk_failed(state, &error)),
+        Ok(()) | Err(_) => remove(place),
+    }
+}
+
 pub fn remove(directory: &Path) -> Result<()> {
     match std::fs::remove_dir_all(directory) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(disk_failed(directory, &error)),

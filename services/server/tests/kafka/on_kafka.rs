@@ -50,12 +50,20 @@ async fn wait_until(server: &TestServer, holds: impl Fn(&Json) -> bool) {
     panic!("it never comes to that");
 }
 
-/// The number of orders of a category, at a time after all of them.
+/// The number of orders of a category, at a time after all of them. Asks again, as a client does, while a slice is on its way.
 async fn count(server: &TestServer, category: &str, position: &str) -> Json {
     let path = format!(
         "/features?featureset=CategoryFeatures&category={category}&ts=2024-01-20T00:00:00Z&at_least={position}"
     );
-    server.get(&path).await.ok()["features"]["orders_30d"].clone()
+    for _ in 0..200 {
+        let reply = server.get(&path).await;
+        if reply.status == 200 {
+            return reply.json()["features"]["orders_30d"].clone();
+        }
+        reply.problem(503, "unavailable");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("nobody answers");
 }
 
 /// Orders with ids of their own.

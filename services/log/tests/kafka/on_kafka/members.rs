@@ -141,14 +141,14 @@ async fn nodes_say_which_slices_they_answer_for() {
     let first = log.presence(answers("first")).unwrap();
     let second = other_log.presence(answers("second")).unwrap();
     until_answering(first.as_ref(), &[]).await;
-    first.announce(&BTreeSet::from([0, 1, 3]));
-    second.announce(&BTreeSet::from([0, 1, 2, 3]));
-    until_answering(first.as_ref(), &["first http://first:8081 0-1,3", "second http://second:8081 0-3"]).await;
-    until_answering(second.as_ref(), &["first http://first:8081 0-1,3", "second http://second:8081 0-3"]).await;
-    first.announce(&BTreeSet::from([2]));
-    until_answering(second.as_ref(), &["first http://first:8081 2", "second http://second:8081 0-3"]).await;
-    second.announce(&BTreeSet::new());
-    until_answering(first.as_ref(), &["first http://first:8081 2"]).await;
+    first.announce(&BTreeSet::from([0, 1, 3]), &BTreeSet::from([3]));
+    second.announce(&BTreeSet::from([0, 1, 2, 3]), &BTreeSet::new());
+    until_answering(first.as_ref(), &["first http://first:8081 0-1,3 3", "second http://second:8081 0-3 -"]).await;
+    until_answering(second.as_ref(), &["first http://first:8081 0-1,3 3", "second http://second:8081 0-3 -"]).await;
+    first.announce(&BTreeSet::from([2]), &BTreeSet::from([2]));
+    until_answering(second.as_ref(), &["first http://first:8081 2 2", "second http://second:8081 0-3 -"]).await;
+    second.announce(&BTreeSet::new(), &BTreeSet::new());
+    until_answering(first.as_ref(), &["first http://first:8081 2 2"]).await;
     drop(first);
     until_answering(second.as_ref(), &[]).await;
 }

@@ -13,7 +13,7 @@ struct System {
 }
 
 impl System {
-    /// Until these servers, and no others, say that they answer for all slices.
+    /// Until these servers, and no others, say that they answer, each for slices of its own, and for all together.
     async fn until_answering(&self, servers: &[&TestServer]) {
         let presence = presence(&self.broker, "shop");
         let address = |server: &&TestServer| format!("http://{}", server.server.query_addr);
@@ -23,7 +23,9 @@ impl System {
         for _ in 0..300 {
             seen = presence.answering().unwrap();
             seen.sort_by(|one, other| one.url.cmp(&other.url));
-            if seen.iter().map(|node| &node.url).eq(&wanted) && seen.iter().all(|node| node.slices.len() == 4) {
+            let mut slices: Vec<u16> = seen.iter().flat_map(|node| node.slices.iter().copied()).collect();
+            slices.sort_unstable();
+            if seen.iter().map(|node| &node.url).eq(&wanted) && slices == [0, 1, 2, 3] {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -58,6 +60,11 @@ async fn greatest_event_time(server: &TestServer, commit: &Json, slices: &[u32])
 
 fn has_role(status: &Json, role: &str) -> bool {
     status["roles"].as_array().unwrap().contains(&json!(role))
+}
+
+/// The slices whose state a server has.
+fn held(status: &Json) -> Vec<u64> {
+    status["held_slices"].as_array().unwrap().iter().filter_map(Json::as_u64).collect()
 }
 
 /// Orders of many users, so in all partitions; half of them in the category `books`.
@@ -108,10 +115,13 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     check(&[&other, &leader], "first", 50).await;
     system.until_answering(&[&leader, &other]).await;
     for server in [&leader, &other] {
-        greatest_event_time(server, &commit, &[0, 1, 2, 3]).await.unwrap();
-        let refused = greatest_event_time(server, &commit, &[3, 4]).await.unwrap_err();
+        let held: Vec<u32> =
+            held(&server.get("/api/v1/status").await.ok()).into_iter().map(|slice| slice as u32).collect();
+        greatest_event_time(server, &commit, &held).await.unwrap();
+        let lacks = (0..4).find(|slice| !held.contains(slice)).unwrap();
+        let refused = greatest_event_time(server, &commit, &[held[0], lacks]).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::Unavailable);
-        assert!(refused.message().contains("slice 4 of 4 is not there"), "{refused:?}");
+        assert!(refused.message().contains(&format!("slice {lacks} of 4 is not there")), "{refused:?}");
     }
 
     // Another version of the pipeline takes over on both: the log that only the old one read is deleted.
@@ -128,11 +138,17 @@ async fn servers_share_the_work_and_go_on_for_each_other() {
     wait_until(&other, |status| has_role(status, "control")).await;
     check(&[&other], "third", 150).await;
     system.until_answering(&[&other]).await;
+    assert_eq!(held(&other.get("/api/v1/status").await.ok()), [0, 1, 2, 3]);
 
     // It comes back and gets a share again.
     let back = system.start(&gone_from).await;
     both_work([&back, &other]).await;
     check(&[&back, &other], "fourth", 200).await;
+    system.until_answering(&[&back, &other]).await;
+    check(&[&other, &back], "fifth", 250).await;
+    for server in [&back, &other] {
+        wait_until(server, |status| held(status).len() == 2).await;
+    }
     back.server.stop().await.unwrap();
     other.server.stop().await.unwrap();
 }
