@@ -270,10 +270,10 @@ MUTANTS = [
         test=("forwarding", "--", "whoever_is_asked_answers_as_one_that_holds_everything"),
     ),
     Mutant(
-        "the watermark of an answer is that of the node that is ahead",
+        "the watermark of an answer is that of one of the nodes",
         f"{QUERY}/part.rs",
-        "known.min(of_partition)",
-        "known.max(of_partition)",
+        "if let Some(watermark) = other.watermark {",
+        "if let (None, Some(watermark)) = (self.watermark, other.watermark) {",
         test=("forwarding", "--", "whoever_is_asked_answers_as_one_that_holds_everything"),
     ),
     Mutant(

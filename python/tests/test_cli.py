@@ -458,7 +458,9 @@ def test_usage_errors_name_what_is_wrong(thyme):
     assert done.returncode == 2
     assert "No such option" in done.stderr
     assert "--ts" in done.stderr
-    assert thyme("qery").returncode == 2
+    done = thyme("qery")
+    assert done.returncode == 2
+    assert done.stderr.count("Did you mean 'query'?") == 1, done.stderr
 
 
 def test_rows_from_stdin(thyme):
