@@ -274,7 +274,7 @@ MUTANTS = [
         f"{QUERY}/part.rs",
         "if let Some(watermark) = other.watermark {",
         "if let (None, Some(watermark)) = (self.watermark, other.watermark) {",
-        test=("forwarding", "--", "whoever_is_asked_answers_as_one_that_holds_everything"),
+        test=("forwarding", "--", "a_watermark_is_that_of_the_node_that_is_behind"),
     ),
     Mutant(
         "keys that another node knows count as unknown",
