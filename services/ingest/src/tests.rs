@@ -258,14 +258,16 @@ async fn a_stream_is_answered_in_order_until_its_first_error() {
         let answer = answers.message().await.unwrap().unwrap();
         let response = answer.response.unwrap();
         assert_eq!((answer.sequence, response.accepted), (sequence, 1));
-        let user = Value::str(format!("u{sequence}"));
-        let partition = key::partition(&key::encode_key(std::slice::from_ref(&user)).unwrap(), 4);
-        let place = log.read("Order.v1", partition, 0, 1000, 1 << 20).unwrap().into_iter();
-        let place =
-            place.filter(|record| key::decode_key(&record.key).unwrap() == [user.clone()]).map(|record| record.offset);
-        let behind_it = place.last().unwrap() + 1;
+        let user = [Value::str(format!("u{sequence}"))];
+        let partition = key::partition(&key::encode_key(&user).unwrap(), 4);
+        let written = log.read("Order.v1", partition, 0, 1000, 1 << 20).unwrap();
+        let record = written.iter().find(|record| key::decode_key(&record.key).unwrap() == user).unwrap();
         let position = PositionSet::decode(&response.position).unwrap();
-        assert_eq!(position.0, BTreeMap::from([((3, partition), behind_it)]), "what this message wrote, and no more");
+        assert_eq!(
+            position.0,
+            BTreeMap::from([((3, partition), record.offset + 1)]),
+            "what this message wrote, and no more"
+        );
     }
     assert_eq!(answers.message().await.unwrap_err().code(), tonic::Code::NotFound);
     assert_eq!(records(&log, "Order.v1").len(), 2);
