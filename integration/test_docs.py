@@ -36,6 +36,8 @@ class Page:
         self.scripts = 0
         commands = folder / "bin"
         commands.mkdir()
+        # As in a checkout: stubs are generated from it.
+        (folder / "proto").symlink_to(ROOT / "proto")
         for name, arguments in (("thyme", "-m thyme"), ("python", ""), ("pytest", "-m pytest")):
             command = commands / name
             command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n', encoding="utf-8")
