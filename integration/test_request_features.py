@@ -224,6 +224,9 @@ def test_what_is_wrong_in_a_url_or_a_batch_is_said(baskets):
     code, problem = get(baskets, **in_url, baskt=1)
     assert (code, problem["field"]) == (400, "baskt")
     assert "unknown parameter 'baskt'" in problem["error"] and "'basket'" in problem["hint"]
+    code, problem = get(baskets, **in_url, inputs=json.dumps({"basket": 10}))
+    assert (code, problem["field"]) == (400, "basket"), problem
+    assert problem["error"] == "request feature 'basket' is given by its name and in 'inputs'"
     code, problem = get(baskets, inputs="10.1")
     assert (code, problem["field"]) == (400, "inputs") and "expected a JSON object, got 10.1" in problem["error"]
 

@@ -43,7 +43,7 @@ impl Parts {
     }
 
     pub async fn query_routes(&self) -> Result<Router> {
-        let feature = thyme_feature::grpc::service(self.query.clone(), self.catalog.clone());
+        let feature = thyme_feature::grpc::service(self.query.clone(), self.book.clone());
         let ingestor = (!self.config.query_only).then(|| self.ingestor.clone());
         let flight = thyme_feature::flight::service(self.query.clone(), ingestor);
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
