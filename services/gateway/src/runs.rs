@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 use std::sync::Arc;
 use thyme_catalog::{QueryRun, RunFilter};
 use thyme_core::time::format_time;
-use thyme_core::{Error, ErrorKind, Result};
+use thyme_core::{Error, ErrorKind};
 
 const KINDS: [&str; 4] = ["online", "batch", "offline", "lookup"];
 
