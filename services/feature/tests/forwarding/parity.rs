@@ -160,7 +160,7 @@ proptest! {
 #[test]
 fn a_watermark_is_that_of_the_node_that_is_behind() {
     let world = World::sliced(definitions(Some("2h")), functions(), ClockMode::Wall, SLICES);
-    let users: Vec<String> = (0..24).map(|user| format!("u{user}")).collect();
+    let users: Vec<String> = (0..96).map(|user| format!("u{user}")).collect();
     let order = |(user, name)| (name, 100 * HOUR + user, 1, Some(1.0), 1);
     world.orders(&(0..).zip(users.iter().map(String::as_str)).map(order).collect::<Vec<_>>());
     let nodes = [Node::start(&world, &[0, 2]), Node::start(&world, &[1, 3])];
@@ -172,11 +172,12 @@ fn a_watermark_is_that_of_the_node_that_is_behind() {
         let asked = asked(&[], &["orders".to_string()], &when, &Asking::default());
         Question { keys, inputs: Vec::new(), ..asked }
     };
-    let watermark = |name| world.ask(question(vec![key(name)])).unwrap().standing.watermark.unwrap();
-    let least = users.iter().map(watermark).min();
+    let watermark = |name| world.ask(question(vec![key(name)])).unwrap().standing.watermark;
+    let least = users.iter().map(watermark).min().unwrap();
+    assert!(least.is_some());
     let (mut ahead, mut behind) = (0, 0);
-    for one in &users {
-        for other in &users {
+    for one in &users[..12] {
+        for other in &users[..12] {
             let asked = question(vec![key(one), key(other)]);
             let whole = world.ask(asked.clone()).unwrap();
             for node in &nodes {
