@@ -159,7 +159,7 @@ proptest! {
 /// What an answer stands on is as far as the partition that is furthest behind, wherever that is.
 #[test]
 fn a_watermark_is_that_of_the_node_that_is_behind() {
-    let world = World::sliced(definitions(Some("2h")), functions(), ClockMode::Wall, SLICES);
+    let world = World::sliced(definitions(Some("2h")), functions(), ClockMode::Event, SLICES);
     let users: Vec<String> = (0..96).map(|user| format!("u{user}")).collect();
     let order = |(user, name)| (name, 100 * HOUR + user, 1, Some(1.0), 1);
     world.orders(&(0..).zip(users.iter().map(String::as_str)).map(order).collect::<Vec<_>>());
