@@ -96,7 +96,7 @@ bench: test-deps install ## the measures of benches/README.md, one JSON line eac
 
 soak: test-wheel ## the long forms of the property, kill and parity tests
 	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
-	THYME_SOAK=1 PROPTEST_CASES=10000 $(RUN_RUST)
+	THYME_SOAK=1 $(RUN_RUST)
 	THYME_SOAK=1 $(RUN_PYTHON)
 
 crash: test-deps install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)

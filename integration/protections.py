@@ -270,11 +270,11 @@ MUTANTS = [
         test=("forwarding", "--", "whoever_is_asked_answers_as_one_that_holds_everything"),
     ),
     Mutant(
-        "the watermark of an answer is that of the node that is ahead",
+        "the watermark of an answer is that of one of the nodes",
         f"{QUERY}/part.rs",
-        "known.min(of_partition)",
-        "known.max(of_partition)",
-        test=("forwarding", "--", "whoever_is_asked_answers_as_one_that_holds_everything"),
+        "if let Some(watermark) = other.watermark {",
+        "if let (None, Some(watermark)) = (self.watermark, other.watermark) {",
+        test=("forwarding", "--", "a_watermark_is_that_of_the_node_that_is_behind"),
     ),
     Mutant(
         "keys that another node knows count as unknown",

@@ -51,10 +51,12 @@ def put(server: Server, table: pa.Table, **command: object) -> dict[str, object]
     return json.loads(last)
 
 
-def exchange(server: Server, spine: pa.Table, **command: object) -> pa.Table:
+def exchange(
+    server: Server, spine: pa.Table, options: flight.FlightCallOptions | None = None, **command: object
+) -> pa.Table:
     """Bulk export."""
     with flight.connect(f"grpc://{server.queries}") as client:
-        writer, reader = client.do_exchange(_descriptor(command))
+        writer, reader = client.do_exchange(_descriptor(command), options)
         with writer:
             writer.begin(spine.schema)
             writer.write_table(spine)

@@ -36,6 +36,8 @@ class Page:
         self.scripts = 0
         commands = folder / "bin"
         commands.mkdir()
+        # As in a checkout: stubs are generated from it.
+        (folder / "proto").symlink_to(ROOT / "proto")
         for name, arguments in (("thyme", "-m thyme"), ("python", ""), ("pytest", "-m pytest")):
             command = commands / name
             command.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n', encoding="utf-8")
@@ -68,7 +70,7 @@ class Page:
                 done = self.shell(self.readdressed(command))
                 missing = [line for line in expected if not appears(line, done.stdout + done.stderr)]
                 good = done.returncode == 0 and not missing
-                # An event is seen some milliseconds after it was taken, so a question may be early.
+                # An event is seen some milliseconds after it was taken: a question may be early.
                 if good or not command.rpartition("| ")[2].startswith(QUESTIONS) or time.monotonic() > deadline:
                     break
                 time.sleep(0.2)

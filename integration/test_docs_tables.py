@@ -1,10 +1,13 @@
-"""The tables of the guides are those of the code: errors, settings, metrics; links lead somewhere."""
+"""The tables of the guides are those of the code: errors, settings, metrics, calls; links lead somewhere."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from google.protobuf import json_format
+
+from thyme import _proto
 from thyme.errors import ERROR_TABLE
 
 ROOT = Path(__file__).parent.parent
@@ -60,6 +63,34 @@ def test_metrics():
         found.update({name: kind for kind, name in used})
     assert found, "no metric was found in the code"
     assert told == found
+
+
+def test_lines_of_grpcurl():
+    """No test has the tool: each line names a call of the service on its port, and its body is one of that call's."""
+    page = (GUIDE / "grpc.md").read_text(encoding="utf-8")
+    lines = re.findall(
+        r"^\$ grpcurl -plaintext (?:-d '(.*)' )?127\.0\.0\.1:(\d+) thyme\.v1\.(\w+)/(\w+)$", page, re.MULTILINE
+    )
+    assert len(lines) == page.count("$ grpcurl") - page.count(" list\n") > 2
+    for body, port, service, call in lines:
+        path, request, _ = _proto.methods()[call]
+        assert path == f"/thyme.v1.{service}/{call}"
+        assert port == ("8081" if service == "FeatureService" else "8080")
+        json_format.Parse(body or "{}", request())
+
+
+def test_calls_of_the_services():
+    """The table of gRPC names every service with its calls; `…` stands for some."""
+    page = (GUIDE / "grpc.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^\| 808\d \| `thyme\.v1\.(\w+)` \| (.*) \|$", page, re.MULTILINE))
+    offered: dict[str, set[str]] = {}
+    for call, (path, _, _) in _proto.methods().items():
+        offered.setdefault(path.split("/")[1].removeprefix("thyme.v1."), set()).add(call)
+    assert set(told) == set(offered)
+    for service, text in told.items():
+        named = set(re.findall(r"`(\w+)`", text))
+        assert named <= offered[service]
+        assert named == offered[service] or "…" in text
 
 
 def test_links_lead_to_files():

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 
 import pytest
 
+from harness import wait_until
 from surfaces import metrics
 from thyme.errors import FailedPreconditionError, NotFoundError
 
@@ -135,3 +136,36 @@ def test_an_erase_clears_them(meters):
         while client.rejected("Reading"):
             time.sleep(0.02)
         assert counts(client, "Reading")["erased_keys"] == 1
+
+
+def test_an_erase_clears_the_late_ones_of_its_keys(meters):
+    def late(meter, minute):
+        return {"meter": meter, "ts": f"2026-01-15T10:{minute:02}:00Z", "level": 2.5}
+
+    def samples():
+        """Meter and minute."""
+        found = client.rejected("Reading")
+        assert {row["kind"] for row in found} <= {"late"}, found
+        return sorted((row["row"]["meter"], int(row["row"]["ts"][14:16])) for row in found)
+
+    def wait_counted(**wanted):
+        wait_until(lambda: wanted.items() <= counts(client, "Reading").items())
+
+    with meters.client() as client:
+        client.log("Reading", [{"meter": 9, "ts": "2026-01-15T12:00:00Z", "level": 1.5}])
+        client.log("Reading", [late(7, 1), late(8, 2), late(7, 3)])
+        wait_counted(late_dropped=3)
+        assert samples() == [(7, 1), (7, 3), (8, 2)]
+        client.erase("Reading", [7])
+        wait_counted(erased_keys=1)
+        assert samples() == [(8, 2)], "of the erased key none, of the other all"
+        client.log("Reading", [late(7, 4)])
+        wait_counted(late_dropped=4)
+        assert samples() == [(7, 4), (8, 2)], "the erase reaches back only"
+    # What is read from the log anew comes to the same, with rows and erase in one stretch.
+    meters.stop()
+    meters.lose_state()
+    meters.start()
+    with meters.client(retry_for=60) as client:
+        wait_counted(late_dropped=4, erased_keys=1)
+        assert samples() == [(7, 4), (8, 2)]

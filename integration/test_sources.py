@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import time
 
+from harness import wait_until
+from surfaces import http
+
 FILE = """
 from datetime import datetime
 
@@ -150,3 +153,29 @@ def test_a_table_is_followed_over_kills_and_the_password_shows_nowhere(postgres,
     postgres.tell("resume")
     for password in (PASSWORD, WRONG):
         assert files_with(running.directory, password) == []
+
+
+def test_its_metadata_is_in_the_catalog(make_server):
+    running = make_server(clock="wall")
+    (running.directory / "lines.jsonl").write_text(lines(1), encoding="utf-8")
+    running.start()
+    told = 'every="1s", description="From the cellar.", owner="grid", tags=["raw", "meters"], deprecated=True'
+    done = running.commit(FILE.replace('every="1s"', told))
+    assert done.returncode == 0, done.stderr
+    wanted = {
+        "description": "From the cellar.", "owner": "grid", "tags": ["raw", "meters"], "project": "",
+        "deprecated": True, "replacement": "",
+    }  # fmt: skip
+    with running.client() as client:
+        wait_until(lambda: client.list("sources"))
+    assert [source["metadata"] for source in running.data("sources", "list")] == [wanted]
+    inspected = running.data("inspect", "Line")
+    assert [source["metadata"] for source in inspected["sources"]] == [wanted]
+    assert inspected["metadata"] == {**wanted, "description": "", "owner": "", "tags": [], "deprecated": False}
+    shown = running.run("inspect", "Line").stdout.splitlines()
+    place = next(number for number, line in enumerate(shown) if line.startswith("source file: "))
+    assert shown[place + 1 : place + 5] == [
+        "  description: From the cellar.", "  owner: grid", "  tags: raw, meters", "  deprecated: true",
+    ]  # fmt: skip
+    status, listed = http(f"http://{running.control}/api/v1/sources")
+    assert (status, listed["sources"][0]["metadata"]["owner"]) == (200, "grid")

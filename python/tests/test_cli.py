@@ -96,6 +96,7 @@ def status(_):
 def source(state, error=""):
     return _proto.SourceInfo(
         dataset="Order", kind="postgres", state=state, rows=7, rejected=1, error=error, last_poll=NOON,
+        metadata=_proto.Metadata(description="The shop's own table.", owner="payments", tags=["raw"]),
     )  # fmt: skip
 
 
@@ -375,6 +376,7 @@ COMMANDS = {
     "logs-json": ["logs", "--json"],
     "inspect": ["inspect"],
     "inspect-dataset": ["inspect", "Order"],
+    "inspect-dataset-json": ["inspect", "Order", "--json"],
     "inspect-pipeline": ["inspect", "UserStats.compute"],
     "inspect-pipeline-json": ["inspect", "UserStats.compute", "--json"],
     "inspect-featureset": ["inspect", "UserFeatures"],
@@ -382,6 +384,7 @@ COMMANDS = {
     "serve-role-unknown": ["serve", "--role", "querry"],
     "inspect-unknown": ["inspect", "Ordr"],
     "sources-list": ["sources", "list"],
+    "sources-list-json": ["sources", "list", "--json"],
     "sources-test": ["sources", "test", "Order", "-n", "2"],
     "sources-test-json": ["sources", "test", "Order", "--json"],
     "sources-pause": ["sources", "pause", "Order"],
@@ -458,7 +461,9 @@ def test_usage_errors_name_what_is_wrong(thyme):
     assert done.returncode == 2
     assert "No such option" in done.stderr
     assert "--ts" in done.stderr
-    assert thyme("qery").returncode == 2
+    done = thyme("qery")
+    assert done.returncode == 2
+    assert done.stderr.count("Did you mean 'query'?") == 1, done.stderr
 
 
 def test_rows_from_stdin(thyme):

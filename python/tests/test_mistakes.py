@@ -395,7 +395,7 @@ def test_a_pipeline_on_an_aggregated_dataset_sees_what_that_has():
 
 
 def test_sources_of_later_releases_say_so():
-    for name in ("KinesisSource", "IcebergSource", "S3Source"):
+    for name in ("KinesisSource", "IcebergSource", "S3Source", "BigQuerySource", "SnowflakeSource"):
         with pytest.raises(NotInThisReleaseError, match=f"{name} is not available in this release"):
             getattr(thyme, name)
     with pytest.raises(ImportError, match="FileSource, KafkaSource and PostgresSource are"):

@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from thyme.calls import input_rows
 from thyme.entries import TopKEntry
 from thyme.errors import InvalidArgumentError
 from thyme.result import ResultColumn, ThymeResult, with_metadata
@@ -195,6 +196,24 @@ def test_text_is_read_as_a_decimal():
 def test_what_holds_as_a_whole_survives_arrow():
     back = with_metadata(result().to_arrow())
     assert (back.query_run_id, back.ts, back.position, back.final) == ("run-1", NOON, "pAA", True)
+
+
+def test_rows_that_came_as_arrow_are_those_that_came_as_values():
+    """A dict is one, at any depth, though Arrow hands a map over as pairs."""
+    values = [{"a": Decimal("1.50")}, {}, None]
+    nested = [[{"z": 1, "a": None}], [], [None, {}]]
+    made = ThymeResult(
+        [ResultColumn("by", "dict[str, Decimal]", values), ResultColumn("each", "list[dict[str, int]]", nested)]
+    )
+    came = with_metadata(made.to_arrow())
+    assert came.to_dicts() == made.to_dicts()
+    assert str(came["by"][0]["a"]) == "1.5"
+    assert came["each"] == nested
+
+
+def test_a_map_among_request_features_is_a_dict():
+    given = pa.table({"marks": pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int64()))})
+    assert input_rows(given) == [{"marks": {"a": 1}}, {"marks": None}]
 
 
 def test_how_a_result_prints():

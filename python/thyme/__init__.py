@@ -7,6 +7,7 @@ from __future__ import annotations
 
 # Whichever thread imports this first is the main thread to Python, which waits for it at the end: none of the engine's.
 import threading as _threading  # noqa: F401
+from pkgutil import extend_path as _extend_path
 from typing import TYPE_CHECKING, Any
 
 from thyme.aggregates import ApproxPercentile, Avg, Count, Max, Min, Sum
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from thyme.client import Client
     from thyme.result import ThymeResult
     from thyme.version import __version__
+
+# Stubs generated from `proto/` are modules `thyme.v1.…`: they are found elsewhere on the path, too.
+__path__ = _extend_path(__path__, __name__)
 
 __all__ = [
     "ApproxPercentile", "AsyncClient", "Avg", "Client", "Count", "CountDistinct", "ExpDecaySum", "Expr", "FileSource",

@@ -42,21 +42,32 @@ def arrow_array(values: list[Any], type_text: str) -> pa.Array:
     return pa.array(values) if wanted is None else pa.array([_entries(value, wanted) for value in values], wanted)
 
 
-def to_pylist(data: pa.Table | pa.ChunkedArray) -> list[Any]:
-    """The rows or values of Arrow data; Decimals without the zeros that fill a column's digits."""
-    types = data.schema.types if isinstance(data, pa.Table) else [data.type]
-    values = data.to_pylist()
-    return _trimmed(values) if any("decimal" in str(found) for found in types) else values
+def to_pylist(data: pa.Table | pa.RecordBatch | pa.Array | pa.ChunkedArray) -> list[Any]:
+    """The rows or values of Arrow data; a map as a dict, Decimals without the zeros that fill a column's digits."""
+    values: list[Any] = data.to_pylist()
+    if not isinstance(data, (pa.Table, pa.RecordBatch)):
+        return [_read(value, data.type) for value in values] if _is_read(data.type) else values
+    types = {found.name: found.type for found in data.schema if _is_read(found.type)}
+    for row in values if types else ():
+        row.update({name: _read(row[name], wanted) for name, wanted in types.items()})
+    return values
 
 
-def _trimmed(value: Any) -> Any:
+def _is_read(given: pa.DataType) -> bool:
+    """Whether it has values that Arrow hands over in another form than we do."""
+    return any(name in str(given) for name in ("decimal", "map<"))
+
+
+def _read(value: Any, given: pa.DataType) -> Any:
     if isinstance(value, Decimal):
         return Decimal(decimal_text(value))
-    if isinstance(value, dict):
-        return {name: _trimmed(entry) for name, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(_trimmed(entry) for entry in value)
-    return value
+    if value is None or not pa.types.is_nested(given):
+        return value
+    if pa.types.is_map(given):
+        return {name: _read(entry, given.item_type) for name, entry in value}
+    if pa.types.is_struct(given):
+        return {found.name: _read(value[found.name], found.type) for found in given}
+    return value if pa.types.is_union(given) else [_read(entry, given.value_type) for entry in value]
 
 
 def _entries(value: Any, wanted: pa.DataType) -> Any:

@@ -212,7 +212,12 @@ def input_rows(inputs: Any) -> list[Mapping[str, Any]] | None:
     """Values of request features, one row per key."""
     if inputs is None:
         return None
-    return as_table(inputs, (), "inputs").to_pylist() if is_columnar(inputs) else as_dicts(inputs, "inputs")
+    if not is_columnar(inputs):
+        return as_dicts(inputs, "inputs")
+    # Imports pyarrow: only where columns are read.
+    from thyme.arrow_types import to_pylist
+
+    return to_pylist(as_table(inputs, (), "inputs"))
 
 
 def feature_names(features: Any) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from thyme.arrow_types import to_pylist
 from thyme.files import format_of
 
 ROW_GROUP_ROWS = 131_072
@@ -109,11 +110,8 @@ def _as_text(column: pa.Array) -> pa.Array:
     def json_text(value: Any) -> str:
         return json.dumps(json_value(value), ensure_ascii=False)
 
-    values = column.to_pylist()
-    if pa.types.is_map(column.type):
-        values = [None if pairs is None else dict(pairs) for pairs in values]
     write = text_of if pa.types.is_decimal(column.type) else json_text
-    texts = [None if value is None else write(value) for value in values]
+    texts = [None if value is None else write(value) for value in to_pylist(column)]
     return pa.array(texts, pa.string())
 
 
@@ -128,7 +126,7 @@ def _json_lines(sink: Any, schema: pa.Schema) -> Iterator[Write]:
     from thyme.cli.output import json_value
 
     def write(batch: pa.RecordBatch) -> None:
-        for row in batch.to_pylist():
+        for row in to_pylist(batch):
             sink.write(json.dumps(json_value(row), ensure_ascii=False).encode("utf-8") + b"\n")
 
     yield write

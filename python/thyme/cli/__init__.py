@@ -5,6 +5,7 @@ Modules are imported when a command runs, so that `thyme --help` starts fast.
 
 from __future__ import annotations
 
+import click
 import typer
 
 from thyme.cli import catalog, data, definitions, explain, offline, project, query, runs, server, sources
@@ -14,6 +15,8 @@ app = typer.Typer(
     help="Define features once in Python, stream events, serve the same number online and point-in-time.",
     no_args_is_help=True,
     add_completion=False,
+    # Newer click does that by itself.
+    suggest_commands=not hasattr(click.exceptions, "NoSuchCommand"),
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -39,7 +39,7 @@ def inspect(
     for kind in ("datasets", "featuresets", "pipelines"):
         for found in held[kind]:
             if found["name"] == name:
-                more = {"rejected": held["rejected"]} if kind == "datasets" else {}
+                more = {"sources": _sources_of(found, held), "rejected": held["rejected"]} if kind == "datasets" else {}
                 say_json({"kind": kind[:-1], **found, **more}) if as_json else _SHOW[kind](found, held)
                 return
     names = [found["name"] for kind in ("datasets", "featuresets", "pipelines") for found in held[kind]]
@@ -93,14 +93,9 @@ def _show_dataset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) 
             for field in found["fields"]
         ],
     )
-    for source in held["sources"]:
-        if source["dataset"] == found["name"]:
-            say("")
-            place = source["cursor"] or "the start"
-            counted = f"{source['rows']} rows" + (f", {source['rejected']} rejected" if source["rejected"] else "")
-            say(f"source {source['kind']}: {source['state']}, {counted}, at {place}")
-            if source["error"]:
-                say(f"  error: {source['error']}")
+    for source in _sources_of(found, held):
+        say("")
+        _show_source(source)
     if held["rejected"]:
         say("")
         say(f"did not become events (at most {SHOWN_REJECTED} of each kind):")
@@ -112,6 +107,19 @@ def _show_dataset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) 
         if pipeline["dataset"] == found["name"]:
             say("")
             _show_pipeline(pipeline, held)
+
+
+def _sources_of(dataset: dict[str, Any], held: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [source for source in held["sources"] if source["dataset"] == dataset["name"]]
+
+
+def _show_source(source: dict[str, Any]) -> None:
+    place = source["cursor"] or "the start"
+    counted = f"{source['rows']} rows" + (f", {source['rejected']} rejected" if source["rejected"] else "")
+    say(f"source {source['kind']}: {source['state']}, {counted}, at {place}")
+    _show_metadata(source["metadata"], indent="  ")
+    if source["error"]:
+        say(f"  error: {source['error']}")
 
 
 def _show_pipeline(found: dict[str, Any], held: dict[str, list[dict[str, Any]]]) -> None:
@@ -147,10 +155,10 @@ def _show_featureset(found: dict[str, Any], held: dict[str, list[dict[str, Any]]
     )
 
 
-def _show_metadata(metadata: dict[str, Any] | None) -> None:
+def _show_metadata(metadata: dict[str, Any] | None, *, indent: str = "") -> None:
     for name, value in (metadata or {}).items():
         if value:
-            say(f"{name}: {text_of(value) if not isinstance(value, list) else ', '.join(value)}")
+            say(f"{indent}{name}: {text_of(value) if not isinstance(value, list) else ', '.join(value)}")
 
 
 _SHOW = {"datasets": _show_dataset, "featuresets": _show_featureset, "pipelines": _show_pipeline}

@@ -7,6 +7,7 @@
 mod database;
 mod model;
 mod postgres;
+mod run_history;
 mod run_pages;
 mod sql;
 mod sqlite;
@@ -16,6 +17,7 @@ pub use model::{
     Severity, new_id,
 };
 pub use postgres::{PostgresSettings, redacted};
+pub use run_history::RunHistory;
 pub use run_pages::{NewRun, RunPages};
 pub use sql::SqlCatalog;
 

@@ -15,6 +15,7 @@ pub mod record;
 pub mod schema;
 pub mod slice;
 pub mod suggest;
+pub mod testing;
 pub mod time;
 pub mod value;
 mod varint;

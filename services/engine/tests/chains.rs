@@ -16,6 +16,7 @@ use thyme_core::Value;
 use thyme_core::key::encode_key;
 use thyme_core::position::PositionSet;
 use thyme_core::record::{EventId, Record};
+use thyme_core::testing::cases;
 use thyme_engine::{Engine, JobSpec, Role};
 use thyme_log::model::FaultyLog;
 use thyme_log::{Batch, EventLog, NewRecord};
@@ -62,7 +63,8 @@ fn storm(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    // Each is a dozen of engines on three states and more, up to three seconds of CPU.
+    #![proptest_config(ProptestConfig { cases: cases(60, 120), ..ProptestConfig::default() })]
 
     #[test]
     fn every_row_is_in_the_tables_once(

@@ -8,6 +8,7 @@ use common::*;
 use proptest::prelude::*;
 use std::sync::Arc;
 use thyme_core::record::EventId;
+use thyme_core::testing::cases;
 use thyme_engine::{Engine, EngineOptions, Role};
 use thyme_log::EventLog;
 use thyme_log::model::FaultyLog;
@@ -31,10 +32,6 @@ fn event() -> impl Strategy<Value = Sent> {
 fn order(user: &str, minute: i64, amount: f64) -> Sent {
     let time = START + minute * 60_000_000;
     Sent { user: user.into(), time, amount, city: Some("c1".into()), id: EventId::None, append_time: START }
-}
-
-fn cases() -> u32 {
-    ProptestConfig::default().cases.max(300)
 }
 
 #[test]
@@ -64,7 +61,7 @@ fn how_far_a_topic_is_behind_its_pipeline_is_known() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300, 1_000), ..ProptestConfig::default() })]
 
     #[test]
     fn every_event_has_its_row_once(

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::key::encode_key;
 use thyme_core::record::EventId;
+use thyme_core::testing::cases;
 use thyme_engine::{Engine, EngineOptions, JobSpec, Role};
 use thyme_log::model::FaultyLog;
 use thyme_log::{EmbeddedLog, EventLog};
@@ -167,13 +168,8 @@ fn written() -> impl Strategy<Value = Written> {
     prop_oneof![8 => event, 1 => (0u8..5).prop_map(|user| Written::Erase(format!("u{user}")))]
 }
 
-/// Each is a dozen of engines on three states and more, a third of a second of CPU; `PROPTEST_CASES` asks for more, up to a point.
-fn cases() -> u32 {
-    ProptestConfig::default().cases.div_ceil(4).min(1_000)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(64, 500), ..ProptestConfig::default() })]
 
     /// Erases, a build, erases while it is under way, a takeover, another build and takeover; and the same logs read by others.
     #[test]

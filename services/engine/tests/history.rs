@@ -13,6 +13,7 @@ use thyme_core::aggregate::{Partial, WindowData, WindowRead};
 use thyme_core::key::{encode_key, partition, vnode};
 use thyme_core::position::Position;
 use thyme_core::record::EventId;
+use thyme_core::testing::cases;
 use thyme_core::window::Window;
 use thyme_engine::Engine;
 use thyme_log::chance::Chance;
@@ -86,13 +87,8 @@ fn check_against_model(world: &World, state: &Arc<StateStore>, events: &[Sent]) 
     gone
 }
 
-/// Each case runs four engines; `make soak` would be half an hour at this alone.
-fn cases() -> u32 {
-    ProptestConfig::default().cases.clamp(300, 2_000)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300, 2_000), ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_kept_does_not_depend_on_ticks_restarts_or_builds(

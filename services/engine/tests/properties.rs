@@ -11,6 +11,7 @@ use std::sync::Arc;
 use thyme_core::Value;
 use thyme_core::key::encode_key;
 use thyme_core::record::EventId;
+use thyme_core::testing::cases;
 use thyme_state::StateStore;
 
 fn event() -> impl Strategy<Value = Sent> {
@@ -58,13 +59,8 @@ fn check_against_model(world: &World, state: &Arc<StateStore>, events: &[Sent]) 
     }
 }
 
-/// More if the environment asks for more (`PROPTEST_CASES`).
-fn cases() -> u32 {
-    ProptestConfig::default().cases.max(1_000)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(1_000, 10_000), ..ProptestConfig::default() })]
 
     #[test]
     fn rows_do_not_depend_on_ticks_restarts_or_lost_transactions(

@@ -18,6 +18,7 @@ use thyme_core::ErrorKind;
 use thyme_core::position::PositionSet;
 use thyme_core::record::EventId;
 use thyme_core::slice::Slice;
+use thyme_core::testing::cases;
 use thyme_engine::{DatasetJob, Engine, EngineHandle, EngineOptions, JobSpec, Role, catch_up, is_router};
 use thyme_log::model::FaultyLog;
 use thyme_log::{Batch, CommitOutcome, EmbeddedLog, EventLog, WORK};
@@ -66,7 +67,8 @@ fn check_caught_up(log: &Arc<dyn EventLog>, sliced: &Sliced, world: &Chained) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    // Each is a dozen of engines on three states and more, up to three seconds of CPU.
+    #![proptest_config(ProptestConfig { cases: cases(60, 120), ..ProptestConfig::default() })]
 
     /// Tables by the dataset's key and by another, and the topics that other consumers read.
     #[test]

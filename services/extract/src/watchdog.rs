@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// How often deadlines are looked at.
 const EVERY: Duration = Duration::from_millis(5);
@@ -43,6 +44,10 @@ fn look(pool: &Arc<Pool>, interrupts: &mpsc::Sender<Arc<Worker>>) {
         let mut running = worker.running.lock();
         let Some(job) = running.as_mut() else { return true };
         let elapsed = Duration::from_micros(now.saturating_sub(worker.row_started.load(Ordering::Acquire)));
+        if job.reply.as_ref().is_some_and(oneshot::Sender::is_closed) {
+            // Its caller has gone, or the caller's own deadline has passed: what is left of its time is taken from others.
+            job.deadline = job.deadline.min(elapsed);
+        }
         if elapsed <= job.deadline {
             return true;
         }

@@ -3,7 +3,7 @@
 use crate::asking::{ExplainQuestion, batch_question, explain_question, lookup_question, question};
 use crate::{answers, explain, runs};
 use std::sync::Arc;
-use thyme_catalog::Catalog;
+use thyme_catalog::RunHistory;
 use thyme_core::{Error, Result};
 use thyme_proto::status::to_status;
 use thyme_proto::v1;
@@ -19,12 +19,12 @@ pub const RUN_ID_HEADER: &str = "x-query-run-id";
 
 pub struct FeatureGrpc {
     engine: Arc<QueryEngine>,
-    catalog: Arc<dyn Catalog>,
+    runs: Arc<dyn RunHistory>,
 }
 
-/// The service, with its limits. Query runs are read from the catalog.
-pub fn service(engine: Arc<QueryEngine>, catalog: Arc<dyn Catalog>) -> FeatureServiceServer<FeatureGrpc> {
-    FeatureServiceServer::new(FeatureGrpc { engine, catalog })
+/// The service, with its limits.
+pub fn service(engine: Arc<QueryEngine>, runs: Arc<dyn RunHistory>) -> FeatureServiceServer<FeatureGrpc> {
+    FeatureServiceServer::new(FeatureGrpc { engine, runs })
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
@@ -74,7 +74,7 @@ impl FeatureGrpc {
     }
 
     async fn list_runs(&self, request: v1::ListQueryRunsRequest) -> Result<v1::ListQueryRunsResponse> {
-        let page = self.catalog.runs(&runs::filter(request)).await?;
+        let page = self.runs.list(&runs::filter(request)).await?;
         Ok(v1::ListQueryRunsResponse {
             runs: page.runs.into_iter().map(runs::run).collect(),
             next_cursor: page.next_cursor.unwrap_or_default(),
@@ -82,7 +82,7 @@ impl FeatureGrpc {
     }
 
     async fn get_run(&self, id: &str) -> Result<v1::GetQueryRunResponse> {
-        let found = self.catalog.run(id).await?;
+        let found = self.runs.get(id).await?;
         let run = found.ok_or_else(|| Error::not_found(format!("unknown query run '{id}'")).field("id"))?;
         Ok(v1::GetQueryRunResponse { run: Some(runs::run(run)) })
     }

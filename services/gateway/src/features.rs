@@ -50,7 +50,15 @@ async fn answer(gateway: &QueryGateway, mut fields: Fields) -> Answered {
         Some(given) => object_of("inputs", given)?,
         None => GivenMap::new(),
     };
-    inputs.extend(fields.take_all(shape.requests.iter().map(|(name, _)| name.as_ref())));
+    for (name, given) in fields.take_all(shape.requests.iter().map(|(name, _)| name.as_ref())) {
+        if inputs.contains_key(&name) {
+            return Err(Error::invalid(format!("request feature '{name}' is given by its name and in 'inputs'"))
+                .field(name)
+                .hint("give it once")
+                .into());
+        }
+        inputs.insert(name, given);
+    }
     let key = take_key(&shape, &mut fields);
     fields.finish()?;
     let question = Question {

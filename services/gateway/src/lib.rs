@@ -12,11 +12,11 @@ mod runs;
 pub use api::{ControlGateway, control_routes};
 pub use health::{Health, health_routes, method_not_allowed, not_found};
 pub use problem::Problem;
-pub use runs::RunHistory;
 
 use axum::Router;
 use axum::routing::{get, post};
 use std::sync::Arc;
+use thyme_catalog::RunHistory;
 use thyme_query::QueryEngine;
 
 /// What the query side answers from.

@@ -4,22 +4,14 @@ use crate::QueryGateway;
 use crate::fields::Fields;
 use crate::problem::Answered;
 use crate::render;
-use async_trait::async_trait;
 use axum::extract::{Path, Query, State};
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
-use thyme_catalog::{QueryRun, RunFilter, RunPage};
+use thyme_catalog::{QueryRun, RunFilter};
 use thyme_core::time::format_time;
-use thyme_core::{Error, ErrorKind, Result};
+use thyme_core::{Error, ErrorKind};
 
 const KINDS: [&str; 4] = ["online", "batch", "offline", "lookup"];
-
-/// The recorded runs, those just answered included.
-#[async_trait]
-pub trait RunHistory: Send + Sync {
-    async fn list(&self, filter: &RunFilter) -> Result<RunPage>;
-    async fn get(&self, id: &str) -> Result<Option<QueryRun>>;
-}
 
 pub async fn list(State(gateway): State<Arc<QueryGateway>>, Query(pairs): Query<Vec<(String, String)>>) -> Answered {
     let mut fields = Fields::of_query(pairs)?;

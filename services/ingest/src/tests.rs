@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use thyme_core::definition::{Definitions, compile};
+use thyme_core::position::PositionSet;
 use thyme_core::record::{EventId, Record};
 use thyme_core::time::{Clock, Micros};
 use thyme_core::{ErrorKind, Value, key};
@@ -253,9 +254,21 @@ async fn a_stream_is_answered_in_order_until_its_first_error() {
     };
     let sent = vec![message(5, "Order"), message(6, "Order"), message(7, "None"), message(8, "Order")];
     let mut answers = client.ingest_stream(futures::stream::iter(sent)).await.unwrap().into_inner();
-    let first = answers.message().await.unwrap().unwrap();
-    assert_eq!((first.sequence, first.response.unwrap().accepted), (5, 1));
-    assert_eq!(answers.message().await.unwrap().unwrap().sequence, 6);
+    for sequence in [5, 6] {
+        let answer = answers.message().await.unwrap().unwrap();
+        let response = answer.response.unwrap();
+        assert_eq!((answer.sequence, response.accepted), (sequence, 1));
+        let user = [Value::str(format!("u{sequence}"))];
+        let partition = key::partition(&key::encode_key(&user).unwrap(), 4);
+        let written = log.read("Order.v1", partition, 0, 1000, 1 << 20).unwrap();
+        let record = written.iter().find(|record| key::decode_key(&record.key).unwrap() == user).unwrap();
+        let position = PositionSet::decode(&response.position).unwrap();
+        assert_eq!(
+            position.0,
+            BTreeMap::from([((3, partition), record.offset + 1)]),
+            "what this message wrote, and no more"
+        );
+    }
     assert_eq!(answers.message().await.unwrap_err().code(), tonic::Code::NotFound);
     assert_eq!(records(&log, "Order.v1").len(), 2);
 }

@@ -4,7 +4,6 @@ use crate::adapters::RunBook;
 use crate::config::Config;
 use axum::Router;
 use std::sync::Arc;
-use thyme_catalog::SqlCatalog;
 use thyme_control::Controller;
 use thyme_core::{Error, Result};
 use thyme_gateway::{ControlGateway, Health, QueryGateway};
@@ -19,7 +18,6 @@ pub struct Parts {
     pub controller: Arc<Controller>,
     pub query: Arc<QueryEngine>,
     pub ingestor: Arc<Ingestor>,
-    pub catalog: Arc<SqlCatalog>,
     pub book: Arc<RunBook>,
     pub health: Arc<dyn Health>,
 }
@@ -43,7 +41,7 @@ impl Parts {
     }
 
     pub async fn query_routes(&self) -> Result<Router> {
-        let feature = thyme_feature::grpc::service(self.query.clone(), self.catalog.clone());
+        let feature = thyme_feature::grpc::service(self.query.clone(), self.book.clone());
         let ingestor = (!self.config.query_only).then(|| self.ingestor.clone());
         let flight = thyme_feature::flight::service(self.query.clone(), ingestor);
         let (reporter, grpc_health) = tonic_health::server::health_reporter();

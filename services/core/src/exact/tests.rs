@@ -3,6 +3,7 @@
 use super::*;
 use crate::aggregate::oracle::{Integer, round_ratio};
 use crate::decimal::Decimal;
+use crate::testing::cases;
 use proptest::prelude::*;
 
 /// Finite floats of every size, with many near the edges of limbs and of f64.
@@ -73,13 +74,8 @@ fn naive_variance(units: &[Integer], unit: &Integer, sample: bool) -> Option<f64
     round_ratio(&squares, &scale.times(&scale).times(&divisor))
 }
 
-/// More if the environment asks for more (`PROPTEST_CASES`).
-fn cases() -> u32 {
-    ProptestConfig::default().cases.max(1500)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1_500, 10_000)))]
 
     #[test]
     fn float_sums_round_once(numbers in floats()) {

@@ -33,8 +33,3 @@ pub fn new_log() -> Arc<dyn EventLog> {
     append(&log, Vec::new());
     log
 }
-
-/// Each is a dozen of engines on three states and more, up to three seconds of CPU; `PROPTEST_CASES` asks for more, up to a point.
-pub fn cases() -> u32 {
-    ProptestConfig::default().cases.div_ceil(4).min(60)
-}

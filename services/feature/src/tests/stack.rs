@@ -131,7 +131,7 @@ impl Stack {
         let listener = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Server::builder()
-            .add_service(crate::grpc::service(query.clone(), catalog.clone()))
+            .add_service(crate::grpc::service(query.clone(), Arc::new(catalog.clone())))
             .add_service(crate::flight::service(query.clone(), Some(ingestor.clone())));
         tokio::spawn(router.serve_with_incoming(listener));
         let url = format!("http://{address}");

@@ -4,6 +4,7 @@ use crate::nodes::Node;
 use crate::world::{HOUR, NATIVE, World, definitions, functions, wait};
 use proptest::prelude::*;
 use thyme_core::position::KnownAt;
+use thyme_core::testing::cases;
 use thyme_core::time::ClockMode;
 use thyme_core::value::Value;
 use thyme_query::{Answer, Asking, At, Given, GivenMap, LookupAnswer, LookupQuestion, Question, RunKind, RunRecord};
@@ -90,7 +91,7 @@ fn features() -> impl Strategy<Value = Vec<String>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(48, 480), ..ProptestConfig::default() })]
 
     #[test]
     fn whoever_is_asked_answers_as_one_that_holds_everything(
@@ -153,6 +154,39 @@ proptest! {
             }
         }
     }
+}
+
+/// What an answer stands on is as far as the partition that is furthest behind, wherever that is.
+#[test]
+fn a_watermark_is_that_of_the_node_that_is_behind() {
+    let world = World::sliced(definitions(Some("2h")), functions(), ClockMode::Event, SLICES);
+    let users: Vec<String> = (0..96).map(|user| format!("u{user}")).collect();
+    let order = |(user, name)| (name, 100 * HOUR + user, 1, Some(1.0), 1);
+    world.orders(&(0..).zip(users.iter().map(String::as_str)).map(order).collect::<Vec<_>>());
+    let nodes = [Node::start(&world, &[0, 2]), Node::start(&world, &[1, 3])];
+    nodes[0].knows(&[&nodes[1]]);
+    nodes[1].knows(&[&nodes[0]]);
+    let key = |name: &String| GivenMap::from([("uid".to_string(), Given::Text(name.clone()))]);
+    let question = |keys: Vec<GivenMap>| {
+        let when = When::At(200 * HOUR);
+        let asked = asked(&[], &["orders".to_string()], &when, &Asking::default());
+        Question { keys, inputs: Vec::new(), ..asked }
+    };
+    let watermark = |name| world.ask(question(vec![key(name)])).unwrap().standing.watermark;
+    let least = users.iter().map(watermark).min().unwrap();
+    assert!(least.is_some());
+    let (mut ahead, mut behind) = (0, 0);
+    for one in &users[..12] {
+        for other in &users[..12] {
+            let asked = question(vec![key(one), key(other)]);
+            let whole = world.ask(asked.clone()).unwrap();
+            for node in &nodes {
+                assert_eq!(told(&node.ask(asked.clone()).unwrap()), told(&whole), "{one} {other}");
+            }
+            if whole.standing.watermark == least { behind += 1 } else { ahead += 1 }
+        }
+    }
+    assert!(ahead > 0 && behind > 0, "{ahead} {behind}");
 }
 
 /// A time before the horizon of a dataset is refused by whoever reads, in the same words; in a spine its row is an ERROR.

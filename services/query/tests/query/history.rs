@@ -4,6 +4,7 @@ use crate::world::{HOUR, World, definitions, functions, question, wait};
 use proptest::prelude::*;
 use thyme_core::error::ErrorKind;
 use thyme_core::position::KnownAt;
+use thyme_core::testing::cases;
 use thyme_core::time::ClockMode;
 use thyme_core::value::Value;
 use thyme_query::{Asking, At, Given, GivenMap, LookupQuestion, Question, Status};
@@ -44,7 +45,7 @@ fn add(world: &World, orders: &[Order], before: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.min(60), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(60, 600), ..ProptestConfig::default() })]
 
     #[test]
     fn answers_above_the_horizon_are_those_of_everything(

@@ -14,6 +14,7 @@ use thyme_core::definition::CompiledDataset;
 use thyme_core::key::{encode_key, partition};
 use thyme_core::position::Position;
 use thyme_core::schema::DataType;
+use thyme_core::testing::cases;
 use thyme_core::time::ClockMode;
 use thyme_core::value::Value;
 use thyme_core::window::Window;
@@ -233,7 +234,7 @@ fn seen(orders: &[Order], dataset: &CompiledDataset, keys: &Keys, aggregate: &Ag
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.max(1_000)))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1_000, 10_000)))]
 
     #[test]
     fn every_operator_equals_the_brute_force_in_any_order(

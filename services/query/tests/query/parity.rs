@@ -8,6 +8,7 @@ use thyme_core::aggregate::Outcome;
 use thyme_core::aggregate::oracle::{OracleEvent, expected};
 use thyme_core::position::Position;
 use thyme_core::schema::DataType;
+use thyme_core::testing::cases;
 use thyme_core::time::ClockMode;
 use thyme_core::value::Value;
 use thyme_query::{At, ExportQuestion};
@@ -63,7 +64,7 @@ fn spine(asked: &[(&str, i64)]) -> RecordBatch {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::default())]
+    #![proptest_config(ProptestConfig::with_cases(cases(256, 2_500)))]
 
     #[test]
     fn online_point_in_time_export_and_brute_force_agree(

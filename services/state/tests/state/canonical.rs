@@ -5,17 +5,13 @@ use proptest::prelude::*;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use thyme_core::position::Position;
+use thyme_core::testing::cases;
 use thyme_state::{Durability, Event, StateStore, Visible};
-
-/// More if the environment asks for more (`PROPTEST_CASES`).
-fn cases() -> u32 {
-    ProptestConfig::default().cases.max(1_000)
-}
 
 static NEXT_TABLE: AtomicU32 = AtomicU32::new(1);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1_000, 10_000)))]
 
     #[test]
     fn batches_and_order_leave_no_trace(seed: u64, routed: bool) {

@@ -7,6 +7,7 @@ use thyme_core::Value;
 use thyme_core::aggregate::{Partial, PartialKind, PartialSpec, TableLayout, WindowRead};
 use thyme_core::position::Position;
 use thyme_core::schema::DataType;
+use thyme_core::testing::cases;
 use thyme_core::window::Window;
 use thyme_state::{Durability, Event, StateStore, Table, Visible};
 
@@ -117,7 +118,7 @@ fn check_ranks(events: &[Event], digest: &Partial, from: i64, to: i64) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases.clamp(40, 400)))]
+    #![proptest_config(ProptestConfig::with_cases(cases(256, 400)))]
 
     #[test]
     fn digests_stay_within_their_error(seed: u64, count in 65u64..6_000, days in 1i64..100, shape in 0u8..5) {

@@ -4,13 +4,9 @@ use crate::workload::*;
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use thyme_core::aggregate::{WindowData, WindowRead};
+use thyme_core::testing::cases;
 use thyme_core::window::Window;
 use thyme_state::{Event, Snapshot, StateStore, Table, Visible};
-
-/// More if the environment asks for more (`PROPTEST_CASES`).
-fn cases() -> u32 {
-    ProptestConfig::default().cases.max(1_000)
-}
 
 static NEXT_TABLE: AtomicU32 = AtomicU32::new(1);
 
@@ -46,7 +42,7 @@ fn swept(case: &Case, times: &[i64], reads: &[WindowRead], visible: &Visible) ->
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1_000, 10_000)))]
 
     #[test]
     fn reads_equal_the_brute_force(seed: u64, routed: bool) {

@@ -3,6 +3,7 @@
 use super::oracle::{OracleEvent, expected};
 use super::*;
 use crate::decimal::Decimal;
+use crate::testing::cases;
 use proptest::prelude::*;
 
 fn text(text: &str) -> Value {
@@ -152,13 +153,8 @@ fn check(definitions: &[AggregateDef], rows: &[Row], split: usize, at: Micros, e
     }
 }
 
-/// More if the environment asks for more (`PROPTEST_CASES`).
-fn cases() -> u32 {
-    ProptestConfig::default().cases.max(1200)
-}
-
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(cases()))]
+    #![proptest_config(ProptestConfig::with_cases(cases(1_200, 10_000)))]
 
     #[test]
     fn outcomes_equal_the_oracle(

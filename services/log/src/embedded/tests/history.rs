@@ -4,6 +4,7 @@ use super::*;
 use crate::{CommitOutcome, Headers, Producer};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use thyme_core::testing::cases;
 
 const TOPICS: [&str; 2] = ["a", "b"];
 const PARTITIONS: u16 = 2;
@@ -118,7 +119,7 @@ fn open(store: &MemoryStore) -> EmbeddedLog {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(300), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(300, 3_000), failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn every_history_matches_the_model(steps in proptest::collection::vec(step(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
