@@ -68,6 +68,7 @@ class Server:
             **(env or {}),
         }
         self.process: Command | subprocess.Popen[bytes] | None = None
+        self.is_killed = False
 
     @property
     def log_file(self) -> Path:
@@ -84,6 +85,7 @@ class Server:
         """Starts the process and waits for nothing."""
         with open(self.log_file, "ab") as log, open(os.devnull, "rb") as nothing:
             self.process = self.begin(arguments, stdin=nothing, stdout=log, stderr=log)
+        self.is_killed = False
 
     def begin(self, arguments: tuple[str, ...], **files: IO) -> Command | subprocess.Popen[bytes]:
         return Command(self.arguments(*arguments), cwd=self.directory, env=self.env, **files)
@@ -120,12 +122,18 @@ class Server:
         )
 
     def kill(self) -> None:
+        """One that has died before, by itself, fails the test: nothing that a test does to it may do that."""
+        assert self.is_killed or self.process.poll() is None, f"{self.directory}: died of {self.process.poll()}"
+        self.is_killed = True
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=60)
 
     def stop(self) -> int:
-        if self.process is None or self.process.poll() is not None:
+        if self.process is None or self.is_killed:
             return 0
+        if (ended := self.process.poll()) is not None:
+            assert ended >= 0, f"{self.directory}: died of signal {-ended}"
+            return ended
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
 

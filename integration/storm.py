@@ -250,7 +250,10 @@ class Storm:
     def _recover(self, which: int) -> tuple[float, float]:
         """Kills a server and starts it: the seconds to its first answer, and to one with all it had acknowledged."""
         server, known = self.servers[which], self.loaders[which].position
-        server.kill()
+        if (ended := server.process.poll()) is None:
+            server.kill()
+        else:
+            self.faults.append(f"{server.directory.name}: died of {ended} before it was killed")
         started = time.monotonic()
         server.launch()
         until_answered(server, "")

@@ -112,7 +112,7 @@ def test_a_follower_is_compared_with_the_checkpoints_of_the_owner(broker, postgr
     (other,) = (server for server in servers if server is not owner)
     assert owner.commit(EMITTING).returncode == 0
     # While rows come in, it is never where a checkpoint was taken.
-    load = Load(owner, random.Random(7), retry_for=180)
+    load = Load(owner, random.Random(7), retry_for=180, most=60, rest_seconds=0.05)
     wait_until(lambda: compared() > slices)
     first = compared()
     wait_until(lambda: compared() > first + slices)

@@ -67,8 +67,8 @@ fn check_caught_up(log: &Arc<dyn EventLog>, sliced: &Sliced, world: &Chained) {
 }
 
 proptest! {
-    // Each is a dozen of engines on three states and more, up to three seconds of CPU.
-    #![proptest_config(ProptestConfig { cases: cases(60, 120), ..ProptestConfig::default() })]
+    // Each is a dozen of engines on three states and more, most in less than a tenth of a second.
+    #![proptest_config(ProptestConfig { cases: cases(60, 1_000), ..ProptestConfig::default() })]
 
     /// Tables by the dataset's key and by another, and the topics that other consumers read.
     #[test]
