@@ -22,7 +22,7 @@ RUST_CRATES := --workspace --exclude thyme-python --exclude thyme-extract
 
 ifeq ($(KAFKA),off)
 SKIP_RUST := -- --skip on_kafka
-SKIP_PYTHON := --ignore-glob='*/test_kafka*.py' -k 'not on_kafka'
+SKIP_PYTHON := --without-kafka
 endif
 
 RUST_TESTS := --config tools/tests.toml --release $(RUST_CRATES)
@@ -65,7 +65,7 @@ postgres: deps ## a PostgreSQL server on a free port, in the foreground
 
 test: lint ## everything (KAFKA=off: without the tests that need a Kafka broker)
 	@$(MAKE) --no-print-directory -j 2 test-rust test-python
-	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
+	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: every test that starts a Kafka broker (Rust: below on_kafka, Python: with the fixture start_broker)")
 
 lint: deps ## formatting, clippy, proto lint
 	@tools/lint.sh $(VENV)

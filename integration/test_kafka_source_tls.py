@@ -12,7 +12,6 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 
-from kafka_broker import Broker
 from test_kafka_source import source_of, wait_for
 from test_kafka_source_formats import PASSWORD, Registry, context
 from test_sources import accepted, files_with, wait_accepted
@@ -98,9 +97,9 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def broker(authority):
+def broker(authority, start_broker):
     """Whoever comes shows a certificate of the authority's."""
-    running = Broker(
+    running = start_broker(
         "listener.security.protocol.map=PLAINTEXT:SSL,CONTROLLER:PLAINTEXT",
         "ssl.keystore.type=PEM", f"ssl.keystore.location={authority.path('server.pem')}",
         "ssl.truststore.type=PEM", f"ssl.truststore.location={authority.path('authority.pem')}",
