@@ -291,8 +291,8 @@ class Storm:
     def check(self) -> dict[str, Any]:
         for server in self.servers:
             server.stop()
-        # Each alone, so that nobody is fenced while it catches up; the last one begins with an empty disk and has nothing
-        # but the log.
+        # Each alone, so that nobody is fenced while it catches up; the last one begins with an empty disk, and with the
+        # log only.
         self._server("fresh")
         digests, steps = [], []
         lost = doubled = 0
