@@ -1,6 +1,6 @@
 //! Readiness, and the gauges that are read at the moment of a scrape.
 
-use crate::nodes::Freshness;
+use crate::freshness::Freshness;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
