@@ -35,6 +35,10 @@ RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -rs -n 4 --dist loadfile --no-load
 
 .PHONY: help deps test-deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
 
+# What takes long says so before anything else.
+$(if $(filter soak,$(MAKECMDGOALS)),$(info == make soak takes about 25 minutes on 2 cores))
+$(if $(filter crash,$(MAKECMDGOALS)),$(info == make crash takes up to 100 minutes on 2 cores with SEEDS=20000, and with fewer seeds as much less))
+
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
@@ -96,12 +100,12 @@ bench: test-deps install ## the measures of benches/README.md, one JSON line eac
 	@tools/install.sh $(VENV) demo
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
 
-soak: test-wheel ## the long forms of the property, kill and parity tests
+soak: test-wheel ## the long forms of the property, kill and parity tests (25 minutes on 2 cores)
 	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
 	THYME_SOAK=1 $(RUN_RUST)
 	THYME_SOAK=1 $(RUN_PYTHON)
 
-crash: test-deps install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)
+crash: test-deps install ## simulation, crash points, mutants, servers and a broker killed under load, at length (up to 100 minutes on 2 cores; SEEDS=20000 scales it)
 	@tools/install.sh $(VENV) test
 	@tools/kafka.sh fetch
 	@$(PYTHON) integration/crash.py

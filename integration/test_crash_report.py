@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from crash import FULL, LEAST, LONGEST_S, RECOVERY_S, shortfalls
@@ -29,3 +32,14 @@ def test_a_run_that_reaches_everything_does_not_fall_short():
 def test_what_is_not_reached_is_named(name, value):
     (told,) = shortfalls({**ENOUGH, name: value})
     assert told.startswith(f"{name} {value} "), told
+
+
+def test_how_long_it_takes_is_said_before_it_begins():
+    def told(*arguments):
+        command = ["make", "-C", Path(__file__).parent.parent, "--no-print-directory", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+    helped = {line.split()[0]: line for line in told("help")}
+    for target, minutes in [("crash", f"{LONGEST_S // 60} minutes"), ("soak", "25 minutes")]:
+        assert minutes in told("--dry-run", target)[0] and minutes in helped[target]
+    assert "minutes" not in told("--dry-run", "help")[0]
