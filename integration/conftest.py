@@ -22,6 +22,7 @@ LONG_FILES = [
     "test_kafka_full_disk",
     "test_kafka_storm",
     "test_kafka_checkpoints",
+    "test_kafka_parts_away",
     "test_kafka",
     "test_emit",
     "test_checkpoints",
