@@ -6,6 +6,7 @@ mod erases;
 mod moving;
 mod nodes;
 mod shared;
+mod sources;
 mod takeover;
 
 use crate::*;

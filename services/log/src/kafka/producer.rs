@@ -4,9 +4,10 @@ use super::Connection;
 use super::append::{Deliveries, Delivery, QUEUE_WAIT, hand_over};
 use super::context::Context;
 use super::errors::code_of;
+use super::groups::mark;
 use super::settings::TRANSACTION_TIMEOUT_MS;
 use super::worker::Worker;
-use crate::{Batch, CommitOutcome, Producer};
+use crate::{Batch, CommitOutcome, Kept, Producer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
@@ -105,8 +106,9 @@ impl KafkaProducer {
             for (topic, partition, next) in places {
                 let name = self.connection.settings.full_name(&topic);
                 let offset = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
-                list.add_partition_offset(&name, i32::from(partition), offset)
-                    .map_err(|error| self.connection.failed("committing offsets", &error))?;
+                let mut place = list.add_partition(&name, i32::from(partition));
+                place.set_offset(offset).map_err(|error| self.connection.failed("committing offsets", &error))?;
+                place.set_metadata(mark(next));
             }
             lists.push((list, self.connection.groups.metadata(&group)?));
         }
@@ -179,8 +181,8 @@ fn is_fenced(error: &KafkaError) -> bool {
 }
 
 impl Producer for KafkaProducer {
-    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
-        self.connection.groups.committed(group, topic, partition)
+    fn kept(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<Kept>> {
+        self.connection.groups.kept(group, topic, partition)
     }
 
     fn begin(&mut self) -> Result<()> {

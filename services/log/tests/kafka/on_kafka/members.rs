@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 use thyme_core::ErrorKind;
 use thyme_log::{Answering, Member, Node, Presence};
+use tokio::sync::mpsc;
 
 fn node(name: &str) -> Node {
     Node { id: name.to_string(), url: format!("http://{name}:8080") }
@@ -12,6 +13,26 @@ fn node(name: &str) -> Node {
 
 fn owned(member: &dyn Member) -> BTreeSet<u16> {
     member.owns().borrow().clone()
+}
+
+/// What a member owns after each change from now on.
+fn changes_of(member: &dyn Member) -> mpsc::UnboundedReceiver<BTreeSet<u16>> {
+    let mut owns = member.owns();
+    owns.mark_unchanged();
+    let (tell, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while owns.changed().await.is_ok() && tell.send(owns.borrow_and_update().clone()).is_ok() {}
+    });
+    heard
+}
+
+/// Whoever gives up a part of its slices never lets go of the rest, not even for a moment: the work on them goes on.
+async fn check_kept(mut changes: mpsc::UnboundedReceiver<BTreeSet<u16>>, kept: &BTreeSet<u16>) {
+    let mut owned = None;
+    while owned.as_ref() != Some(kept) {
+        owned = tokio::time::timeout(Duration::from_secs(10), changes.recv()).await.unwrap();
+        assert!(owned.as_ref().is_some_and(|owned| owned.is_superset(kept)), "{kept:?} became {owned:?} meanwhile");
+    }
 }
 
 async fn until_it_owns(member: &dyn Member, slices: usize) -> BTreeSet<u16> {
@@ -99,9 +120,11 @@ async fn nodes_share_the_slices() {
     let first = log.join(node("first")).unwrap();
     until_it_owns(first.as_ref(), 4).await;
     // Another takes over its share, and the first keeps the rest.
+    let changes = changes_of(first.as_ref());
     let second = other_log.join(node("second")).unwrap();
     let of_second = until_it_owns(second.as_ref(), 2).await;
     let of_first = until_it_owns(first.as_ref(), 2).await;
+    check_kept(changes, &of_first).await;
     assert_eq!(of_first.union(&of_second).count(), 4, "{of_first:?} {of_second:?}");
     for slice in 0..4 {
         let owner = if of_first.contains(&slice) { "http://first:8080" } else { "http://second:8080" };
@@ -110,9 +133,10 @@ async fn nodes_share_the_slices() {
     // One that stays away leaves its slices to the other.
     drop(first);
     until_it_owns(second.as_ref(), 4).await;
+    let changes = changes_of(second.as_ref());
     let first = log.join(node("first")).unwrap();
     until_it_owns(first.as_ref(), 2).await;
-    until_it_owns(second.as_ref(), 2).await;
+    check_kept(changes, &until_it_owns(second.as_ref(), 2).await).await;
 }
 
 fn answers(name: &str) -> Node {
