@@ -146,6 +146,11 @@ pub trait EventLog: Send + Sync {
         Ok(Box::new(Unseen))
     }
 
+    /// What keeps this process from its place among others on the log, which it goes on asking for; `None` while nothing does.
+    fn trouble(&self) -> Option<Error> {
+        None
+    }
+
     /// Finishes what waits and lets go of what the log holds. Later calls may fail.
     fn close(&self) {}
 }

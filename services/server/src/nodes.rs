@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use thyme_control::Controller;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::EngineHandle;
-use thyme_log::Member;
+use thyme_log::{EventLog, Member};
 use thyme_query::Holders as _;
 use thyme_state::States;
 use tokio::sync::watch;
@@ -133,11 +133,15 @@ impl Node {
     }
 }
 
-/// Which slices a node is to have when it starts: waits until the group has given it some, or all to others.
-pub async fn first_share(member: &Arc<dyn Member>, slices: u16) -> BTreeSet<u16> {
+/// Which slices a node is to have when it starts: waits until the group has given it some, or all to others, or is known to keep it out.
+pub async fn first_share(member: &Arc<dyn Member>, log: &Arc<dyn EventLog>, slices: u16) -> BTreeSet<u16> {
     let mut owns = member.owns();
     let until = Instant::now() + DECIDE;
-    while owns.borrow_and_update().is_empty() && Instant::now() < until && !all_have_owners(member, slices).await {
+    while owns.borrow_and_update().is_empty()
+        && Instant::now() < until
+        && log.trouble().is_none()
+        && !all_have_owners(member, slices).await
+    {
         if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
             break;
         }

@@ -80,7 +80,7 @@ impl Server {
             (None, (0..slices).collect())
         } else {
             let member = join(log.clone(), &data_dir, &ports).await?;
-            let share = first_share(&member, slices).await.into_iter().filter(|slice| *slice < slices).collect();
+            let share = first_share(&member, &log, slices).await.into_iter().filter(|slice| *slice < slices).collect();
             (Some(member), share)
         };
         let options = EngineOptions { clock: config.clock, role: Role::Follower, ..EngineOptions::default() };
@@ -92,7 +92,7 @@ impl Server {
             None => join(log.clone(), &data_dir, &ports).await?,
         };
         if holds_all && !config.query_only {
-            first_share(&member, slices).await;
+            first_share(&member, &log, slices).await;
         }
 
         let (states, engine) = (States::of_none(slices), EngineHandle::of_none(slices));
@@ -188,7 +188,7 @@ impl Server {
             let (id, its_log) = (node.id.clone(), log.clone());
             let presence = blocking(move || its_log.presence(node)).await?.into();
             let owned = controller.owned();
-            Some(Answers { presence, holders, health: health.clone(), id, states, owned, holds_all })
+            Some(Answers { presence, holders, ready: health.clone(), id, states, owned, holds_all })
         } else {
             None
         };

@@ -14,6 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use thyme_core::failpoint::{Point, reach};
 use thyme_core::{Error, Result};
 
 type Client = ThreadedProducer<Context>;
@@ -112,14 +113,21 @@ impl KafkaProducer {
             }
             lists.push((list, self.connection.groups.metadata(&group)?));
         }
+        let until = Instant::now() + DECIDE;
         let client = self.client.clone();
-        Ok(self.worker.run(DECIDE + SLACK, move || {
-            let until = Instant::now() + DECIDE;
+        let sent = self.worker.run(left(until) + SLACK, move || {
             for (list, group) in &lists {
                 let sent = persist(until, |left| client.send_offsets_to_transaction(list, group, left));
                 sent.map_err(Failure::Before)?;
             }
-            client.flush(left(until)).map_err(Failure::Before)?;
+            client.flush(left(until)).map_err(Failure::Before)
+        });
+        if !matches!(sent, Some(Ok(()))) {
+            return Ok(sent);
+        }
+        reach(Point::BeforeEnd);
+        let client = self.client.clone();
+        Ok(self.worker.run(left(until) + SLACK, move || {
             persist(until, |left| client.commit_transaction(left)).map_err(Failure::Deciding)
         }))
     }

@@ -3,15 +3,14 @@
 use super::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use thyme_core::ErrorKind;
 use thyme_log::{Answering, Member, Node, Presence};
 use tokio::sync::mpsc;
 
-fn node(name: &str) -> Node {
+pub fn node(name: &str) -> Node {
     Node { id: name.to_string(), url: format!("http://{name}:8080") }
 }
 
-fn owned(member: &dyn Member) -> BTreeSet<u16> {
+pub fn owned(member: &dyn Member) -> BTreeSet<u16> {
     member.owns().borrow().clone()
 }
 
@@ -35,7 +34,7 @@ async fn check_kept(mut changes: mpsc::UnboundedReceiver<BTreeSet<u16>>, kept: &
     }
 }
 
-async fn until_it_owns(member: &dyn Member, slices: usize) -> BTreeSet<u16> {
+pub async fn until_it_owns(member: &dyn Member, slices: usize) -> BTreeSet<u16> {
     let mut owns = member.owns();
     let waited = tokio::time::timeout(Duration::from_secs(60), owns.wait_for(|owned| owned.len() == slices));
     assert!(waited.await.is_ok_and(|changed| changed.is_ok()), "it never owns {slices}: {:?}", owned(member));
@@ -139,11 +138,11 @@ async fn nodes_share_the_slices() {
     check_kept(changes, &until_it_owns(second.as_ref(), 2).await).await;
 }
 
-fn answers(name: &str) -> Node {
+pub fn answers(name: &str) -> Node {
     Node { id: name.to_string(), url: format!("http://{name}:8081") }
 }
 
-async fn until_answering(presence: &dyn Presence, wanted: &[&str]) {
+pub async fn until_answering(presence: &dyn Presence, wanted: &[&str]) {
     let wanted: Vec<Answering> = wanted.iter().map(|text| Answering::parse(text).unwrap()).collect();
     let mut seen = Vec::new();
     for _ in 0..300 {
