@@ -18,7 +18,6 @@ from confluent_kafka.admin import (
 )
 
 from harness import wait_until
-from kafka_broker import Broker
 from load import check_rows
 from shop import SOURCE, rows
 from test_kafka_nodes import CHANGED, both
@@ -32,13 +31,13 @@ KINDS = (ResourceType.TOPIC, ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID, 
 USERS = ("ann", "bob")
 
 
-class Guarded(Broker):
+class Guarded:
     """Each of `USERS` has a prefix of its own name and no rights at first."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_broker) -> None:
         module = "org.apache.kafka.common.security.plain.PlainLoginModule"
         users = " ".join(f'user_{user}="of-{user}"' for user in ("admin", *USERS))
-        super().__init__(
+        self.broker = start_broker(
             "listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
             "sasl.enabled.mechanisms=PLAIN",
             "sasl.mechanism.inter.broker.protocol=PLAIN",
@@ -48,13 +47,13 @@ class Guarded(Broker):
             "super.users=User:admin;User:ANONYMOUS",
         )
         login = {"sasl.mechanism": "PLAIN", "sasl.username": "admin", "sasl.password": "of-admin"}
-        address = {"bootstrap.servers": self.address, "security.protocol": "SASL_PLAINTEXT"}
+        address = {"bootstrap.servers": self.broker.address, "security.protocol": "SASL_PLAINTEXT"}
         self.admin = AdminClient({**address, **login})
 
     def log_of(self, user: str, slices: int = 1) -> dict[str, str]:
         login = {"SECURITY_PROTOCOL": "SASL_PLAINTEXT", "SASL_MECHANISM": "PLAIN"}
         login |= {"SASL_USERNAME": user, "SASL_PASSWORD": f"of-{user}", "SESSION_TIMEOUT_MS": "6000"}
-        return self.log(user, slices) | {f"THYME_LOG__KAFKA__{name}": value for name, value in login.items()}
+        return self.broker.log(user, slices) | {f"THYME_LOG__KAFKA__{name}": value for name, value in login.items()}
 
     def grant(self, user: str, *kinds: ResourceType) -> None:
         """What the guide lists."""
@@ -86,10 +85,10 @@ def entries_of(user: str, kind: ResourceType) -> list[tuple]:
 
 
 @pytest.fixture(scope="module")
-def guarded():
-    running = Guarded()
+def guarded(start_broker):
+    running = Guarded(start_broker)
     yield running
-    running.close()
+    running.broker.close()
 
 
 def is_told(server, *parts: str) -> bool:
