@@ -112,7 +112,7 @@ fn again<T>(mut call: impl FnMut() -> Result<T>) -> T {
     }
 }
 
-/// A number more, in a transaction of a producer made for it; how often there was one, and the next number, are in the group's offset.
+/// Numbers, each in a transaction of a producer made for it. The group's offset is the next one.
 struct Numbers {
     broker: Arc<Broker>,
     log: KafkaLog,
@@ -125,17 +125,33 @@ impl Numbers {
         (producer, next)
     }
 
-    /// What the broker is done at the end of the transaction.
+    /// What the broker is done at the end of the transaction; one that does not come to it, on a busy machine, is begun anew.
     fn send(&self, done: impl FnOnce(Arc<Broker>) + 'static) -> (Box<dyn Producer>, CommitOutcome) {
-        let (mut producer, next) = self.next();
-        producer.begin().unwrap();
-        producer.send(batch("out", 0, &[&next.to_string()])).unwrap();
-        producer.send_offset("g", "out", 0, next + 1).unwrap();
         let broker = self.broker.clone();
         at_the_end(move || done(broker));
-        let outcome = producer.commit();
-        assert!(AT_THE_END.take().is_none(), "it never came to its end: {outcome:?}");
-        (producer, outcome)
+        for _ in 0..20 {
+            let (mut producer, next) = self.next();
+            producer.begin().unwrap();
+            producer.send(batch("out", 0, &[&next.to_string()])).unwrap();
+            producer.send_offset("g", "out", 0, next + 1).unwrap();
+            let outcome = producer.commit();
+            if AT_THE_END.with_borrow(Option::is_none) {
+                return (producer, outcome);
+            }
+        }
+        panic!("no transaction comes to its end");
+    }
+
+    /// Whose commit was quick goes on. On a busy machine not every one is.
+    fn send_quickly(&self) {
+        for _ in 0..20 {
+            let (mut producer, outcome) = self.send(|_| ());
+            if matches!(outcome, CommitOutcome::Committed) && !producer.is_spent() {
+                producer.begin().unwrap();
+                return producer.abort().unwrap();
+            }
+        }
+        panic!("no commit is quick");
     }
 
     /// All numbers below the group's offset, each once.
@@ -160,10 +176,7 @@ fn a_producer_is_not_used_again_after_a_commit_that_was_slow_or_had_no_answer() 
     let log = KafkaLog::open(settings(&broker, "t", &[])).unwrap();
     log.create_topic("out", 1).unwrap();
     let numbers = Numbers { broker: broker.clone(), log };
-    let (mut producer, outcome) = numbers.send(|_| ());
-    assert!(matches!(outcome, CommitOutcome::Committed) && !producer.is_spent(), "{outcome:?}");
-    producer.begin().unwrap();
-    producer.abort().unwrap();
+    numbers.send_quickly();
     numbers.check();
 
     // A machine that is busy may make it too slow to be answered.
@@ -192,8 +205,7 @@ fn a_producer_is_not_used_again_after_a_commit_that_was_slow_or_had_no_answer() 
     says_it_is_spent(producer);
     broker.resume().unwrap();
     numbers.check();
-    let (producer, outcome) = numbers.send(|_| ());
-    assert!(matches!(outcome, CommitOutcome::Committed) && !producer.is_spent(), "{outcome:?}");
+    numbers.send_quickly();
     numbers.check();
 }
 
