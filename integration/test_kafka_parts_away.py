@@ -111,7 +111,9 @@ def moves_while_away(broker, postgres, make_server, store):
     # Nothing is left on its disk of what it does not own.
     wait_until(lambda: len(list((left.directory / "data").glob("state-*"))) == 2)
     load = Load(left, random.Random(8), retry_for=180)
-    load.pause(3.0, 4.0)
+    load.pause(1.0, 2.0)
+    # Each slice has one: else it would come from the start of the log.
+    wait_until(lambda: all(server.status()["checkpoints"]["number"] is not None for server in servers))
     mine, moved = held(left), held(lost)
     assert sorted(mine + moved) == [0, 1, 2, 3]
     before = len(restored(left))
@@ -130,7 +132,8 @@ def moves_while_away(broker, postgres, make_server, store):
     for reason in [*failures, status["trouble"], left.run("status").stdout, left.run("logs", "-n", "500").stdout]:
         assert "the data directory has no state, and it cannot be restored" in reason, reason
         assert "make checkpoints.url reachable" in reason, reason
-    # Rows are taken; the answers wait: which watermark one has, the slices of its source say together.
+    # Rows are taken, and what is here is answered for; of the rest it is said that nobody has it. (As of now all would
+    # be refused: on the event clock that is the latest event of all slices.)
     assert held(left) == mine
     sent = len(load.sent)
     wait_until(lambda: len(load.sent) > sent)
@@ -138,17 +141,17 @@ def moves_while_away(broker, postgres, make_server, store):
     with left.client(retry_for=0) as client:
         for user in USERS:
             try:
-                client.query("UserFeatures", user)
+                client.query("UserFeatures", user, ts=load.sent[-1]["ts"])
             except errors.UnavailableError as error:
                 refused.append(str(error))
-    assert len(refused) == len(USERS)
+    assert 0 < len(refused) < len(USERS)
     for error in refused:
         assert any(f"slice {slice} of 4" in error for slice in moved), error
 
     store.tell("back")
     wait_until(lambda: slices_of(left) == 4 and len(held(left)) == 4)
     # From checkpoints, and not from the start of the log.
-    wait_until(lambda: len(restored(left)) == before + len(moved))
+    wait_until(lambda: len(restored(left)) >= before + len(moved))
     status = left.status()
     assert status["trouble"] is None and status["state"] == "ready", status
     load.finish(timeout=300)
