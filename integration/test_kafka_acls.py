@@ -157,7 +157,7 @@ def test_a_right_on_groups_that_is_missing_is_told_until_it_is_granted(guarded, 
         position = client.log("Order", sent).position
     check_rows(server, sent, position)
 
-    # Taken away from who works by it: rows are taken and wait for their work, questions are answered from what is there.
+    # Taken away from who works by it: rows are taken and wait, questions are answered from what is there.
     guarded.take("bob", ResourceType.GROUP)
     wait_until(lambda: is_told(server, "bob.owner", right))
     assert right in refused_commit(server, CHANGED)
