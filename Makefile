@@ -97,7 +97,7 @@ bench: test-deps install ## the measures of benches/README.md, one JSON line eac
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
 
 # The first time it fetches the peers (1.8 GB); --quick, --only and others by hand, see benches/README.md.
-bench-peers: install ## Thyme beside what one would pick instead, same data, one JSON line each (about an hour)
+bench-peers: install ## Thyme beside what one would pick instead, same data, one JSON line each (half an hour or more)
 	@tools/install.sh $(VENV) demo
 	@tools/peers.sh .peers
 	$(PYTHON) benches/peers/run.py --peers .peers

@@ -53,8 +53,7 @@ def measure(bench: Bench) -> None:
             runs = bench.in_turns(name_of(spine), UNIT, right, run)
             tell(bench, spine, runs)
             if spine == "sorted":
-                sorted_runs = runs
-    tell_memory(bench, sorted_runs)
+                tell_memory(bench, runs)
 
 
 def checked(bench: Bench, spine: str, opened: Opened) -> Opened:

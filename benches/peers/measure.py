@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable
@@ -45,16 +46,18 @@ def _fields(process: int) -> list[str]:
 def forget_peak(root: int) -> None:
     """The most memory that a tree has held is counted from here on."""
     for process in tree(root):
-        Path(f"/proc/{process}/clear_refs").write_text("5")
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            Path(f"/proc/{process}/clear_refs").write_text("5")
 
 
 def peak_mb(root: int) -> float:
     """The most memory that a tree's processes have held, each at its own time."""
-    total = 0
+    kilobytes = 0
     for process in tree(root):
-        status = Path(f"/proc/{process}/status").read_text()
-        total += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
-    return total / 1024
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            status = Path(f"/proc/{process}/status").read_text()
+            kilobytes += next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")), 0)
+    return kilobytes / 1024
 
 
 def wait_until_quiet(root: int) -> None:
