@@ -7,6 +7,7 @@ import argparse
 import contextlib
 import os
 import platform
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -34,6 +35,8 @@ def main() -> int:
     parser.add_argument("--directory", type=Path, help="where data and states are made [the temporary directory]")
     parser.add_argument("--seed", type=int, default=D1.seed, help="another workload of the same shape")
     given = parser.parse_args()
+    # Whoever ends this ends the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     say(f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, Python {platform.python_version()}")
     with (
         tempfile.TemporaryDirectory(prefix="thyme-peers-", dir=given.directory) as folder,
