@@ -31,9 +31,9 @@ CLIPPY := $(if $(shell cargo clippy --version 2>/dev/null),RUSTC_WORKSPACE_WRAPP
 RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(RUST_TESTS) $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py). What is skipped, such
 # as full disks where the system refuses mount namespaces, is told at the end (-rs).
-RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -rs -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -rs -n 4 --dist loadfile --no-loadscope-reorder python/tests integration benches/peers $(SKIP_PYTHON)
 
-.PHONY: help deps test-deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
+.PHONY: help deps test-deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench bench-peers soak crash clean
 
 # What takes long says so before anything else.
 $(if $(filter soak,$(MAKECMDGOALS)),$(info == make soak takes about 25 minutes on 2 cores))
@@ -99,6 +99,12 @@ check: deps ## quick: compiles, formatted, unit tests of the domain
 bench: test-deps install ## the measures of benches/README.md, one JSON line each
 	@tools/install.sh $(VENV) demo
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
+
+# The first time it fetches the peers (1.8 GB); --quick, --only and others by hand, see benches/README.md.
+bench-peers: install ## Thyme beside what one would pick instead, same data, one JSON line each (half an hour or more)
+	@tools/install.sh $(VENV) demo
+	@tools/peers.sh .peers
+	$(PYTHON) benches/peers/run.py --peers .peers
 
 soak: test-wheel ## the long forms of the property, kill and parity tests (25 minutes on 2 cores)
 	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
