@@ -185,15 +185,14 @@ pub(crate) fn check_sources(compiled: &Compiled) -> Result<(), Vec<Error>> {
     if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
-/// Rows are published, then the place of the source is saved. After a halt in between they come again, and are told by their ids.
+/// A server that hung and was replaced may still publish what it had read, which others have published meanwhile: ids tell.
 fn check_dedup_window(dataset: &CompiledDataset) -> Result<()> {
     if dataset.dedup_window >= LEAST_DEDUP_WINDOW {
         return Ok(());
     }
     let (window, least) = (format_duration(dataset.dedup_window), format_duration(LEAST_DEDUP_WINDOW));
     let message = format!(
-        "dedup_window {window} is shorter than {least}: after a longer halt between publishing rows and saving how far the source was \
-         read they would count twice"
+        "dedup_window {window} is shorter than {least}: rows that a server publishes after it was replaced would count twice"
     );
     let hint = format!("set dedup_window= to at least {least}, or leave it out (seven days)");
     Err(Error::definition(message).field("dedup_window").hint(hint))

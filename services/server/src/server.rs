@@ -166,8 +166,14 @@ impl Server {
         if were_restored {
             controller.drop_unknown(&engine).await?;
         }
-        let sources =
-            Sources::start(controller.clone(), ingestor.clone(), catalog.clone(), board.clone(), clock.clone());
+        let sources = Sources::start(
+            controller.clone(),
+            ingestor.clone(),
+            log.clone(),
+            catalog.clone(),
+            board.clone(),
+            clock.clone(),
+        );
         let health = Arc::new(ServerHealth {
             engine,
             controller: controller.clone(),
