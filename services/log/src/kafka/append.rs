@@ -126,14 +126,19 @@ impl Appender {
 
     /// One that was refused for good, for want of a right, is of no use even when that is granted.
     fn client(&self) -> Result<Arc<Client>> {
-        let is_over = |client: &Client| client.client().fatal_error().is_some();
         let client = self.client.read().clone();
-        if !is_over(&client) {
+        if client.client().fatal_error().is_none() {
             return Ok(client);
         }
+        self.renew(&client)
+    }
+
+    /// Another client in place of this one, unless there is one already.
+    fn renew(&self, worn: &Arc<Client>) -> Result<Arc<Client>> {
         let mut current = self.client.write();
-        if is_over(&current) {
-            *current = Arc::new(made(&self.connection)?);
+        if Arc::ptr_eq(&current, worn) {
+            let old = std::mem::replace(&mut *current, Arc::new(made(&self.connection)?));
+            leave(old)?;
         }
         Ok(current.clone())
     }
@@ -151,6 +156,12 @@ impl Appender {
             places.push(delivery);
         }
         if let Some(error) = deliveries.finished().await {
+            // librdkafka may lose sight of a partition that had no leader for a moment, and never ask for it again (its issue 5430).
+            if code_of(&error) == Some(RDKafkaErrorCode::MessageTimedOut)
+                && let Err(error) = self.renew(&client)
+            {
+                tracing::debug!(%error, "no new producer in place of one that was not answered");
+            }
             return Err(self.refused(&client, &batches, &error));
         }
         let mut appended = Vec::with_capacity(batches.len());
@@ -210,6 +221,17 @@ impl Appender {
             None => self.connection.failed(&what, error),
         }
     }
+}
+
+/// Ends a client once nobody sends by it any more; that may take a while, which nobody who answers calls is to wait for.
+fn leave(client: Arc<Client>) -> Result<()> {
+    let wait = move || {
+        while Arc::strong_count(&client) > 1 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let begun = std::thread::Builder::new().name("kafka-leaving".to_string()).spawn(wait);
+    begun.map(drop).map_err(|error| Error::internal(format!("starting a thread: {error}")))
 }
 
 fn made(connection: &Arc<Connection>) -> Result<Client> {
