@@ -112,6 +112,8 @@ def test_nodes_share_the_work_and_answer_alike(make_node, slices):
         answers = client.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
     with first.client() as client:
         assert client.query_batch("UserFeatures", USERS, at_least=position).to_dicts() == answers
+        streamed = client.query_many("UserFeatures", USERS, at_least=position)
+        assert [answer.to_dicts()[0] for answer in streamed] == answers
     # Each holds what it owns; the replica holds everything.
     held = [server.status()["held_slices"] for server in (first, second)]
     assert held == ([[0], [0]] if slices == 1 else held) and sorted({*held[0], *held[1]}) == list(range(slices))

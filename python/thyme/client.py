@@ -13,6 +13,7 @@ from thyme import control_calls
 from thyme.calls import Asked, Call, When
 from thyme.channel import settings
 from thyme.errors import ThymeError
+from thyme.many import Answers
 from thyme.operations import Operations
 from thyme.result import EraseResult, LogResult, ThymeResult
 from thyme.shapes import Shape
@@ -86,6 +87,29 @@ class Client:
         """Features of many keys, each of one moment, one row per key, in order. `keys`: scalars, dicts, or columns."""
         when = When(ts, known_at, exclusive, at_least)
         return self._walk(self._operations.query_batch(featureset, keys, when, inputs, features))
+
+    def query_many(
+        self,
+        featureset: Any,
+        keys: Any,
+        ts: Any = None,
+        known_at: Any = None,
+        exclusive: bool = False,
+        inputs: Any = None,
+        features: Sequence[Any] | None = None,
+        at_least: str | None = None,
+    ) -> Answers:
+        """Features of many keys that come one by one, each of a moment of its own, in order: more are asked meanwhile.
+
+        At most 64 questions are asked and not answered. One that fails raises in its place, and `next` goes on.
+
+        Args:
+            keys: scalars or dicts; an iterable is read on by another thread as answers are taken.
+            inputs: values of `request=True` features: a dict for all keys, or an iterable with one for each.
+        """
+        when = When(ts, known_at, exclusive, at_least)
+        asked = (featureset, keys, when, inputs, features)
+        return Answers(self._transport, lambda: self._walk(self._operations.query_many(*asked)), self._send)
 
     def query_offline(
         self,

@@ -16,6 +16,11 @@ def from_rpc_error(error: Any, url: str) -> ThymeError:
     return _from_status(error.code().value[0], error.details() or "", metadata.get(DETAILS_KEY), url)
 
 
+def from_part(error: Any, url: str) -> ThymeError:
+    """The exception for an error that is a part of an answer."""
+    return _from_status(error.code, error.message, error.SerializeToString(), url)
+
+
 def from_flight_error(error: Exception, url: str) -> ThymeError:
     """The exception for what `pyarrow.flight` raises: it keeps the details where the server gave some."""
     details = getattr(error, "extra_info", None)

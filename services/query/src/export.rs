@@ -146,11 +146,11 @@ impl Export {
 
     async fn features(&self, spine: RecordBatch) -> Result<(Vec<ArrayRef>, u64)> {
         let ChunkReader { view, planned, .. } = &self.reader;
-        let reader = self.reader.clone();
+        let turns = &self.engine.turns;
         if planned.calls.is_empty() {
-            return off_the_request_threads(move || reader.read_columns(&spine)).await;
+            return self.reader.read_columns(spine, turns).await;
         }
-        let (mut rows, hits) = off_the_request_threads(move || reader.read_values(&spine)).await?;
+        let (mut rows, hits) = self.reader.read_values(spine, turns).await?;
         self.engine.caller(view).call_all(planned, &mut rows).await;
         Ok((self.reader.arrays(&rows)?, hits))
     }
@@ -245,10 +245,4 @@ fn joined_schema(planned: &Planned, question: &ExportQuestion, spine: &Schema) -
         }
     }
     Ok(Schema::new_with_metadata(fields, spine.metadata().clone()))
-}
-
-/// Reading takes milliseconds: not on a thread that serves requests.
-async fn off_the_request_threads<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let read = tokio::task::spawn_blocking(read);
-    read.await.map_err(|error| Error::internal(format!("reading a chunk failed: {error}")))?
 }

@@ -29,6 +29,7 @@ mod recorder;
 mod rows;
 mod run;
 mod runtime;
+mod turns;
 mod view;
 
 pub use answer::{

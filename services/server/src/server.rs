@@ -198,7 +198,7 @@ impl Server {
         } else {
             None
         };
-        let parts = Parts { config, has_peers, controller, query, ingestor, book, health };
+        let parts = Parts { config, has_peers, controller, query, ingestor, book, health, stopping: stopping.clone() };
         let mut listeners = vec![listen::serve(ports.query, parts.query_routes().await?, stopping.clone())];
         if let Some(listener) = ports.control {
             listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));

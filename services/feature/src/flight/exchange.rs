@@ -6,8 +6,8 @@
 
 use super::command::export_command;
 use super::stream::{Upload, open};
-use super::task::AbortOnDrop;
 use crate::asking::asking;
+use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
