@@ -48,6 +48,16 @@ impl Slice {
     pub fn name(self, name: &str) -> String {
         if self.is_whole() { name.to_string() } else { format!("{name}-{}-of-{}", self.index, self.of) }
     }
+
+    /// What a state notes of where it was made from: the log and, if there are several, the slice.
+    pub fn note_of(self, log: &str) -> String {
+        if self.is_whole() { log.to_string() } else { format!("{log} ({self})") }
+    }
+}
+
+/// The log of such a note.
+pub fn log_of_note(note: &str) -> &str {
+    note.rsplit_once(" (slice ").map_or(note, |(log, _)| log)
 }
 
 impl fmt::Display for Slice {
@@ -85,5 +95,13 @@ mod tests {
     fn one_slice_has_the_names_of_before() {
         assert_eq!(Slice::WHOLE.name("thyme-engine"), "thyme-engine");
         assert_eq!(Slice { index: 2, of: 4 }.name("thyme-engine"), "thyme-engine-2-of-4");
+        assert_eq!(Slice::WHOLE.note_of("embedded"), "embedded");
+    }
+
+    #[test]
+    fn a_note_names_its_log() {
+        for log in ["embedded", "embedded:0190", "kafka:one/eu ("] {
+            Slice::all(1).chain(Slice::all(3)).for_each(|slice| assert_eq!(log_of_note(&slice.note_of(log)), log));
+        }
     }
 }
