@@ -340,7 +340,7 @@ MUTANTS = [
         test=("query", "--", "the_horizon_of_a_pin_is_that_of_then"),
     ),
     Mutant(
-        "a lookup of what is not kept any more fails its row only",
+        "a lookup under a pin of what is not kept any more fails its row only",
         f"{QUERY}/export.rs",
         "        view.check_lost()?;\n",
         "",

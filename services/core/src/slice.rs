@@ -55,8 +55,12 @@ impl Slice {
     }
 }
 
-/// The log of such a note.
-pub fn log_of_note(note: &str) -> &str {
+/// What the log beside the state was called before it had an id of its own; a state that has no note is of that one.
+pub const BESIDE: &str = "embedded";
+
+/// The log of the note that a state has.
+pub fn log_of_note(note: Option<&str>) -> &str {
+    let note = note.unwrap_or(BESIDE);
     note.rsplit_once(" (slice ").map_or(note, |(log, _)| log)
 }
 
@@ -101,7 +105,10 @@ mod tests {
     #[test]
     fn a_note_names_its_log() {
         for log in ["embedded", "embedded:0190", "kafka:one/eu ("] {
-            Slice::all(1).chain(Slice::all(3)).for_each(|slice| assert_eq!(log_of_note(&slice.note_of(log)), log));
+            for note in Slice::all(1).chain(Slice::all(3)).map(|slice| slice.note_of(log)) {
+                assert_eq!(log_of_note(Some(&note)), log);
+            }
         }
+        assert_eq!(log_of_note(None), "embedded");
     }
 }

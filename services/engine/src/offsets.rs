@@ -4,7 +4,7 @@
 use crate::emit::{Output, next_offset_of};
 use std::sync::Arc;
 use thyme_core::record::Record;
-use thyme_core::slice::Slice;
+use thyme_core::slice::{BESIDE, Slice};
 use thyme_core::{Error, Result};
 use thyme_log::{EventLog, Producer};
 use thyme_state::{Durability, StateStore};
@@ -145,9 +145,6 @@ impl OutputPlace<'_> {
         Ok(greatest)
     }
 }
-
-/// What the log beside the state was called before it had an id of its own; a state that has no note is of that one.
-const BESIDE: &str = "embedded";
 
 /// What a state that notes this has of a log; `None` if it is of another one.
 fn share_of<'a>(noted: &'a str, log: &str) -> Option<&'a str> {

@@ -105,7 +105,7 @@ impl View {
     /// The log that the state is made from.
     pub fn log(&self) -> Result<LogTag> {
         let note = self.snapshots.iter().next().map(|first| first.log_identity()).transpose()?.flatten();
-        Ok(LogTag::of(log_of_note(&note.unwrap_or_default())))
+        Ok(LogTag::of(log_of_note(note.as_deref())))
     }
 
     /// The time that `known_at` is, if it is one.

@@ -7,6 +7,7 @@ use arrow_array::{
 };
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightClient, FlightData, FlightDescriptor};
 use arrow_schema::DataType as ArrowType;
 use arrow_select::concat::concat_batches;
@@ -160,12 +161,10 @@ async fn with_its_pin_an_export_gives_the_same_again() {
     assert_eq!(by_protobuf, again, "the same each time, metadata too");
 
     // Its run is told beside it.
-    let mut client = FlightClient::new(stack.channel.clone());
-    let data = upload(json_command(pinned), spine());
-    let joined = client.do_exchange(data).await.unwrap();
-    let run = joined.headers().get("x-query-run-id").unwrap().to_str().unwrap().to_string();
-    drop(joined);
-    assert_eq!(run.len(), 36);
+    let data: Vec<FlightData> = upload(json_command(pinned), spine()).try_collect().await.unwrap();
+    let mut client = FlightServiceClient::new(stack.channel.clone());
+    let response = client.do_exchange(stream::iter(data)).await.unwrap();
+    assert_eq!(response.metadata().get("x-query-run-id").unwrap().len(), 36);
 
     let position = metadata["thyme.position"].as_str();
     let wrong = [
