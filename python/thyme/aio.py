@@ -103,13 +103,14 @@ class AsyncClient:
         features: Sequence[Any] | None = None,
         at_least: str | None = None,
         statuses: bool = False,
+        pin: str | None = None,
         timeout: float = 3600.0,
         progress: bool | None = None,
         stream: bool = False,
     ) -> ThymeResult:
         """The rows of `spine` with each row's features as of its own time, over Arrow Flight."""
         when = When(None, known_at, exclusive, at_least)
-        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when)
+        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when, pin)
         return await self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress, stream))
 
     async def lookup(

@@ -68,6 +68,7 @@ class Asked:
     features: Sequence[Any] | None
     statuses: bool
     when: When
+    pin: str | None = None
 
 
 def timestamp(micros: int) -> Any:

@@ -124,6 +124,7 @@ class Client:
         features: Sequence[Any] | None = None,
         at_least: str | None = None,
         statuses: bool = False,
+        pin: str | None = None,
         timeout: float = 3600.0,
         progress: bool | None = None,
         stream: bool = False,
@@ -137,13 +138,15 @@ class Client:
             entity_columns: key -> column, for several keys.
             timestamp_column: the column with the time of each row.
             statuses: adds a `<feature>__status` column per feature.
+            pin: the `pin` of an earlier export: exactly what that stood on once more, or an error that says what has
+                changed since. Without `known_at` and `at_least`.
             timeout: seconds for the whole export.
             progress: show progress on stderr (default: for long work on a terminal).
             stream: return while the rows are still coming. They can be taken once, batch by batch, by `to_reader()` or
                 a consumer of Arrow streams; neither the spine nor they need to fit in memory.
         """
         when = When(None, known_at, exclusive, at_least)
-        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when)
+        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when, pin)
         return self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress, stream))
 
     def lookup(

@@ -4,7 +4,7 @@
 use crate::emit::{Output, next_offset_of};
 use std::sync::Arc;
 use thyme_core::record::Record;
-use thyme_core::slice::Slice;
+use thyme_core::slice::{BESIDE, Slice};
 use thyme_core::{Error, Result};
 use thyme_log::{EventLog, Kept, Producer};
 use thyme_state::{Durability, StateStore};
@@ -179,14 +179,6 @@ impl OutputPlace<'_> {
     }
 }
 
-/// What the log beside the state was called before it had an id of its own; a state that has no note is of that one.
-const BESIDE: &str = "embedded";
-
-/// What a state notes of where it was made from: the log and, if there are several, the slice.
-pub fn identity_of(log: &str, slice: Slice) -> String {
-    if slice.is_whole() { log.to_string() } else { format!("{log} ({slice})") }
-}
-
 /// What a state that notes this has of a log; `None` if it is of another one.
 fn share_of<'a>(noted: &'a str, log: &str) -> Option<&'a str> {
     match noted.strip_prefix(log)? {
@@ -208,7 +200,7 @@ fn refused(made_from: &str, identity: &str, log: &str) -> Error {
 
 /// Refuses a state that was made from another log or is of another slice; notes both in a new one.
 pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog, slice: Slice) -> Result<()> {
-    let identity = identity_of(log.identity(), slice);
+    let identity = slice.note_of(log.identity());
     let snapshot = state.snapshot();
     let noted = snapshot.log_identity()?;
     let is_new = noted.is_none() && snapshot.all_progress()?.is_empty();

@@ -22,6 +22,7 @@ mod holders;
 mod keyed;
 mod lookups;
 mod part;
+mod pin;
 mod plan;
 mod question;
 mod reads;

@@ -228,6 +228,9 @@ impl Reader<'_> {
         if let (Some(first), TooEarly::Refuse) = (early.first(), self.too_early) {
             horizon.check(first.time)?;
         }
+        if let Some(first) = kept.first() {
+            self.view.check_kept(&horizon, first.time)?;
+        }
         for early in early {
             let status = Status::Error(horizon.reason(early.time).into());
             let mut set = |slot: usize| cells.set(slot, early.row as usize, &Value::Null, &status);
