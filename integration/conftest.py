@@ -28,6 +28,7 @@ LONG_FILES = [
     "test_checkpoints",
     "test_postgres",
     "test_chain",
+    "test_kafka_acls",
     "test_kafka_source_tls",
     "test_kafka_source",
     "test_compose",
