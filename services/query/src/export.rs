@@ -54,7 +54,7 @@ impl QueryEngine {
         self.refuse_elsewhere("an export", &view, &view.slices_elsewhere())?;
         let (plan, pin) = (planned.clone(), question.pin.clone());
         // What the first one reads is bounded as it is for all that follow.
-        let view = Arc::new(off_the_request_threads(move || view.pinned(&plan, pin)).await?);
+        let view = Arc::new(self.turns.take(move || view.pinned(&plan, pin)).await??);
         let mut touched = Touched::default();
         planned.sources().for_each(|source| touched.all(source));
         let standing = view.standing(&At::Each(Vec::new()), view.now, view.standing_of(&touched)?);
