@@ -74,7 +74,10 @@ fn questions(position: &str) -> Vec<v1::GetFeaturesRequest> {
             for exclusive in [false, true] {
                 let ts = Some(time_to_wire(NOON - minutes * MINUTE));
                 let then = v1::GetFeaturesRequest { ts, exclusive, ..get(user) };
-                all.push(v1::GetFeaturesRequest { known_at: position.to_string(), ..then.clone() });
+                // It says nothing of other keys' partitions.
+                if user == "a" {
+                    all.push(v1::GetFeaturesRequest { known_at: position.to_string(), ..then.clone() });
+                }
                 all.push(v1::GetFeaturesRequest { features: vec!["spend".into()], ..then.clone() });
                 all.push(then);
             }
@@ -116,7 +119,7 @@ async fn answers_are_those_of_single_calls_bit_for_bit_and_in_order() {
     }
     assert!(answers.message().await.unwrap().is_none());
     assert_eq!(errors, 12);
-    assert!(values.len() > 50, "the questions should not all have one answer");
+    assert!(values.len() > 40, "the questions should not all have one answer");
 }
 
 #[tokio::test]
