@@ -180,7 +180,7 @@ async fn put_back(data_dir: &Path, saved: &str) {
 
 /// Something is appended to each partition, long after all else.
 async fn years_later(data_dir: &Path) {
-    let log = EmbeddedLog::open(&data_dir.join("log")).unwrap();
+    let log = EmbeddedLog::open(data_dir.join("log")).unwrap();
     for wanted in 0..DEFAULT_PARTITIONS {
         let mut keys = (0..1000).map(|number| encode_key(&[Value::str(format!("nobody {number}"))]).unwrap());
         let key = keys.find(|key| partition(key, DEFAULT_PARTITIONS) == wanted).unwrap();
