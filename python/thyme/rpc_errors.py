@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from thyme import _proto
@@ -31,9 +32,14 @@ def from_flight_error(error: Exception, url: str) -> ThymeError:
             text = (
                 text.split(": ", 1)[-1] if prefix == "Flight error: " else text.partition("with message: ")[2] or text
             )
+    # Several codes come as one class.
+    if told := _TOLD.fullmatch(text):
+        code, text = _TOLD_CODES.get(told["code"], code), told["text"]
     return _from_status(code, text, details, url)
 
 
+_TOLD = re.compile(r"gRPC returned (?P<code>[a-z -]+) error, with message: (?P<text>.*)", re.DOTALL)
+_TOLD_CODES = {"precondition failed": 9, "out-of-range": 11, "resource exhausted": 8, "data loss": 15}
 _FLIGHT_CODES = {
     "ArrowInvalid": 3,
     "ArrowKeyError": 5,

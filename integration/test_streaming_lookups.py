@@ -16,18 +16,19 @@ from thyme.many import AHEAD
 from thyme.result import ThymeResult
 
 MORE = SOURCE.replace("    share: float\n", "    share: float\n    again: int = feature(ref=UserStats.n_all)\n")
-HALVED = MORE.replace("return total_1d / total_all if", "return total_1d / total_all / 2 if")
+HALVED = MORE.replace("    @extractor\n", "    @extractor(version=2)\n").replace("/ total_all if", "/ total_all / 2 if")
 TS = micros_text(START + 200 * 120_000_000)
 
 
 @pytest.fixture
 def own_shop(server):
-    """A shop that a test may commit to, stop and kill; `position` is that of its rows."""
+    """A shop that a test may commit to, stop and kill; `position` is that of an answer with its rows."""
     done = server.commit(SOURCE)
     assert done.returncode == 0, done.stderr
     with server.client() as client:
-        server.position = client.log("Order", rows(200, 1)).position
-        client.query("UserFeatures", USERS[0], at_least=server.position)
+        rows_at = client.log("Order", rows(200, 1)).position
+        # That of an answer about all of them, since one key's says nothing of the partitions of others.
+        server.position = client.query_batch("UserFeatures", [*USERS, "nobody"], at_least=rows_at).position
     return server
 
 
