@@ -14,7 +14,7 @@ from fake_server import FakeServer, Refusal
 from thyme import _proto, errors
 from thyme.aio import AsyncClient
 from thyme.client import Client
-from thyme.many import AHEAD
+from thyme.many import AHEAD, Backlog, Sending
 from thyme.values import from_value, to_value
 
 NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
@@ -200,6 +200,35 @@ def test_a_key_may_depend_on_the_answer_before_it(asking):
         assert next(answers)["length"] == [length]
     put(None)
     assert list(answers) == []
+
+
+def test_what_is_told_before_it_is_sent_is_not_sent():
+    """A key that cannot be asked for may be told before the sender comes to it: what follows keeps its number."""
+    backlog = Backlog()
+    backlog.asked.extend(["first", errors.InvalidArgumentError("no value"), "third", "fourth"])
+    sending = Sending(backlog)
+    assert sending.next() == (0, "first")
+    backlog.take()
+    backlog.take()
+    assert sending.next() == (2, "third")
+    for _ in range(2):
+        backlog.take()
+    backlog.asked.append("fifth")
+    assert sending.next() == (4, "fifth") and not sending.is_due()
+
+
+def test_an_answer_to_another_question_is_none(server, asking):
+    """It ends the stream, and the question is asked by itself."""
+
+    def mixed(requests):
+        first = next(requests)
+        yield _proto.StreamFeaturesResponse(sequence=first.sequence, response=answer(first.request))
+        for asked in requests:
+            yield _proto.StreamFeaturesResponse(sequence=asked.sequence + 1, response=answer(first.request))
+
+    server.answers["StreamFeatures"] = mixed
+    keys = names(10)
+    assert users(asking.ask(keys)) == keys
 
 
 def test_an_error_stands_in_its_place(server, asking):

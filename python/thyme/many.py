@@ -60,6 +60,10 @@ class Backlog:
     def has_next(self) -> bool:
         return self.has_all or bool(self.asked)
 
+    def is_answer(self, response: Any) -> bool:
+        """To the oldest; any other belongs to another question."""
+        return response.sequence == self.first
+
     def end(self, failure: BaseException | None) -> None:
         """The keys came to their end, or to an error, which is told after the last answer."""
         self.has_all = True
@@ -93,6 +97,8 @@ class Sending:
         return self._connection != self._backlog.connection
 
     def _waiting(self) -> int:
+        # One that cannot be sent may be told before its turn to be sent comes.
+        self._sent = max(self._sent, self._backlog.first)
         return self._backlog.first + len(self._backlog.asked) - self._sent
 
     def is_due(self) -> bool:
@@ -187,10 +193,14 @@ class _Stream:
                 requests = self._requests(Sending(self._backlog))
             self._responses = self._transport.open(requests)
         try:
-            return next(self._responses)
+            response = next(self._responses)
         except (StopIteration, grpc.RpcError):
             self._give_up()
             raise _Broken from None
+        if not self._backlog.is_answer(response):
+            self._give_up()
+            raise _Broken
+        return response
 
     def _take(self) -> None:
         with self._room:
@@ -323,7 +333,7 @@ class _AsyncStream:
         except asyncio.CancelledError:  # gRPC has cancelled the whole stream
             self._give_up()
             raise
-        if response is grpc.aio.EOF:
+        if response is grpc.aio.EOF or not self._backlog.is_answer(response):
             self._give_up()
             raise _Broken
         return response
