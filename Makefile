@@ -22,7 +22,7 @@ RUST_CRATES := --workspace --exclude thyme-python --exclude thyme-extract
 
 ifeq ($(KAFKA),off)
 SKIP_RUST := -- --skip on_kafka
-SKIP_PYTHON := --ignore-glob='*/test_kafka*.py' -k 'not on_kafka'
+SKIP_PYTHON := --without-kafka
 endif
 
 RUST_TESTS := --config tools/tests.toml --release $(RUST_CRATES)
@@ -31,9 +31,13 @@ CLIPPY := $(if $(shell cargo clippy --version 2>/dev/null),RUSTC_WORKSPACE_WRAPP
 RUN_RUST = $(CLIPPY) $(PYTHON) tools/rust_tests.py $(RUST_TESTS) $(SKIP_RUST)
 # The tests of a file stay in one process: many share a server. Long files begin first (integration/conftest.py). What is skipped, such
 # as full disks where the system refuses mount namespaces, is told at the end (-rs).
-RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -rs -n 4 --dist loadfile --no-loadscope-reorder python/tests integration $(SKIP_PYTHON)
+RUN_PYTHON = $(CLIPPY) $(PYTHON) -m pytest -q -rs -n 4 --dist loadfile --no-loadscope-reorder python/tests integration benches/peers $(SKIP_PYTHON)
 
-.PHONY: help deps test-deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench soak crash clean
+.PHONY: help deps test-deps install serve demo kafka postgres test test-rust test-python test-wheel lint check bench bench-peers soak crash clean
+
+# What takes long says so before anything else.
+$(if $(filter soak,$(MAKECMDGOALS)),$(info == make soak takes about 25 minutes on 2 cores))
+$(if $(filter crash,$(MAKECMDGOALS)),$(info == make crash takes up to 100 minutes on 2 cores with SEEDS=20000, and with fewer seeds as much less))
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -65,7 +69,7 @@ postgres: deps ## a PostgreSQL server on a free port, in the foreground
 
 test: lint ## everything (KAFKA=off: without the tests that need a Kafka broker)
 	@$(MAKE) --no-print-directory -j 2 test-rust test-python
-	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: all tests on a Kafka broker (on_kafka, test_kafka)")
+	@$(if $(filter off,$(KAFKA)),echo "left out with KAFKA=off: every test that starts a Kafka broker (Rust: below on_kafka, Python: with the fixture start_broker)")
 
 lint: deps ## formatting, clippy, proto lint
 	@tools/lint.sh $(VENV)
@@ -96,12 +100,18 @@ bench: test-deps install ## the measures of benches/README.md, one JSON line eac
 	@tools/install.sh $(VENV) demo
 	cargo run --release -p thyme-bench --bin thyme-bench -- --python $(PYTHON)
 
-soak: test-wheel ## the long forms of the property, kill and parity tests
+# The first time it fetches the peers (1.8 GB); --quick, --only and others by hand, see benches/README.md.
+bench-peers: install ## Thyme beside what one would pick instead, same data, one JSON line each (half an hour or more)
+	@tools/install.sh $(VENV) demo
+	@tools/peers.sh .peers
+	$(PYTHON) benches/peers/run.py --peers .peers
+
+soak: test-wheel ## the long forms of the property, kill and parity tests (25 minutes on 2 cores)
 	@$(if $(filter off,$(KAFKA)),,tools/kafka.sh fetch)
 	THYME_SOAK=1 $(RUN_RUST)
 	THYME_SOAK=1 $(RUN_PYTHON)
 
-crash: test-deps install ## simulation, crash points, mutants, servers and a broker killed under load, at length (SEEDS=20000)
+crash: test-deps install ## simulation, crash points, mutants, servers and a broker killed under load, at length (up to 100 minutes on 2 cores; SEEDS=20000 scales it)
 	@tools/install.sh $(VENV) test
 	@tools/kafka.sh fetch
 	@$(PYTHON) integration/crash.py

@@ -22,11 +22,13 @@ LONG_FILES = [
     "test_kafka_full_disk",
     "test_kafka_storm",
     "test_kafka_checkpoints",
+    "test_kafka_parts_away",
     "test_kafka",
     "test_emit",
     "test_checkpoints",
     "test_postgres",
     "test_chain",
+    "test_kafka_acls",
     "test_kafka_source_tls",
     "test_kafka_source",
     "test_compose",
@@ -36,7 +38,15 @@ LONG_FILES = [
 ]
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    parser.addoption("--without-kafka", action="store_true", help="leave out every test that starts a Kafka broker")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--without-kafka"):
+        left_out = [item for item in items if "start_broker" in item.fixturenames]
+        items[:] = [item for item in items if "start_broker" not in item.fixturenames]
+        config.hook.pytest_deselected(items=left_out)
     order = {name: place for place, name in enumerate(LONG_FILES)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
@@ -56,11 +66,17 @@ def shop(tmp_path_factory):
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def start_broker():
+    """The one way of a test to a Kafka broker, so that `--without-kafka` knows which tests need one."""
+    return Broker
+
+
 # One broker and one database server for all tests of a process, each test under a prefix or in a database of its own:
 # to start one costs as much as a test.
 @pytest.fixture(scope="session")
-def one_broker():
-    running = Broker()
+def one_broker(start_broker):
+    running = start_broker()
     yield running
     running.close()
 

@@ -26,6 +26,8 @@ FULL = 20_000
 # What a full run must reach, and how long the slowest of a hundred warm recoveries may take.
 LEAST = {"crash_runs": 1_000, "sigkills": 100, "broker_kills": 10, "pauses": 10, "events": 1_000_000, "mutants": 10}
 RECOVERY_S = 5.0
+# And how long all of it may take on two cores.
+LONGEST_S = 100 * 60
 
 
 def call(what: str, command: list[str], **environment: str) -> tuple[int, str]:
@@ -86,12 +88,16 @@ def storm() -> tuple[int, dict[str, Any]]:
     return next((code for code, _ in halves if code), 0), found
 
 
-def shortfalls(found: dict[str, Any]) -> list[str]:
-    """What a full run has not reached."""
+def shortfalls(found: dict[str, Any], seeds: int = FULL) -> list[str]:
+    """What a full run, or a longer one, has not reached."""
     short = [f"{name} {found.get(name)} < {least}" for name, least in LEAST.items() if (found.get(name) or 0) < least]
     recovery = found.get("recovery_p99_s")
     if recovery is None or recovery > RECOVERY_S:
         short.append(f"recovery_p99_s {recovery} > {RECOVERY_S}")
+    # More seeds may take as much longer.
+    longest = LONGEST_S * seeds // FULL
+    if found["seconds"] > longest:
+        short.append(f"seconds {found['seconds']} > {longest}")
     return short
 
 
@@ -106,7 +112,7 @@ def main() -> int:
     names = ["seeds", "divergences", "crash_runs", "lost", "doubled", "sigkills", "broker_kills", "pauses", "events"]
     names += ["mutants", "mutants_caught", "recovery_p99_s", "seconds"]
     print(json.dumps({name: found.get(name) for name in names}))
-    short = shortfalls(found) if SEEDS >= FULL else []
+    short = shortfalls(found, SEEDS) if SEEDS >= FULL else []
     for what in short:
         print(f"falls short: {what}", file=sys.stderr)
     return 1 if short or any(code for code, _ in parts) else 0

@@ -1,4 +1,5 @@
-"""A real S3 server for a test: moto's, in a process of its own, with an empty bucket; gone when the test is."""
+"""A real S3 server for a test: moto's, in a process of its own, with an empty bucket; gone when the test is, and away
+while a test wants it."""
 
 from __future__ import annotations
 
@@ -9,14 +10,24 @@ import sys
 SERVE = """
 import sys
 import boto3
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, ThreadedMotoServer
+is_away = False
+answer = DomainDispatcherApplication.__call__
+def answer_or_not(self, environ, start_response):
+    if is_away:
+        start_response("503 Service Unavailable", [("Content-Length", "0")])
+        return []
+    return answer(self, environ, start_response)
+DomainDispatcherApplication.__call__ = answer_or_not
 server = ThreadedMotoServer(port=0, verbose=False)
 server.start()
 url = "http://127.0.0.1:%d" % server.get_host_and_port()[1]
 keys = dict(aws_access_key_id="test", aws_secret_access_key="test", region_name="us-east-1")
 boto3.client("s3", endpoint_url=url, **keys).create_bucket(Bucket="thyme")
 print(url, flush=True)
-sys.stdin.read()
+for line in sys.stdin:
+    is_away = line.strip() == "away"
+    print("done", flush=True)
 """
 
 
@@ -37,6 +48,11 @@ class S3:
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_REGION": "us-east-1",
         }
+
+    def tell(self, command: str) -> None:
+        """`away`: whatever is asked, it says that it cannot answer now. `back`: all is there as before."""
+        print(command, file=self.process.stdin, flush=True)
+        assert self.process.stdout.readline() == "done\n"
 
     def close(self) -> None:
         if self.process.poll() is None:

@@ -11,8 +11,11 @@ event in state that it had acknowledged. That takes an owner of the work. Where 
 as it may be in a pause, the group waits for it as long as a member may be silent; kills in pauses are told apart, as
 takeovers.
 
-Ends with one JSON line: events, sigkills, broker_kills, pauses, lost, doubled, recoveries, answers_p99_s (the first
-answer out of its state), recovery_p50_s, recovery_p99_s, recovery_most_s, takeover_most_s, seconds, faults.
+With one slice whoever takes over has followed, and its state is there. With several the servers take checkpoints, and a
+slice that moves comes from the newest one and from what the log has since (`restored`: how often).
+
+Ends with one JSON line: events, sigkills, broker_kills, pauses, lost, doubled, restored, recoveries, answers_p99_s (the
+first answer out of its state), recovery_p50_s, recovery_p99_s, recovery_most_s, takeover_most_s, seconds, faults.
 """
 
 from __future__ import annotations
@@ -46,6 +49,8 @@ SECOND = 1_000_000
 # Longer than the broker lets a transaction stand open, and than a member of a group may be silent (10 s): whoever stood
 # still is fenced when it comes back.
 PAUSE_S = 12.0
+# How often each slice is stored, where there are several.
+CHECKPOINT_S = 10
 # How long anything may take on a slow machine.
 PATIENCE_S = 600
 CRATES = ["--release", "--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
@@ -200,9 +205,9 @@ def as_order(number: int, row: tuple[str, int, float]) -> dict[str, Any]:
 
 
 class Storm:
-    def __init__(self, directory: Path, goal: Goal, seed: int) -> None:
+    def __init__(self, directory: Path, goal: Goal, broker: Broker, seed: int) -> None:
         self.directory, self.goal, self.chance = directory, goal, random.Random(seed)
-        self.broker, self.postgres = Broker(), Postgres()
+        self.broker, self.postgres = broker, Postgres()
         self.done = dict.fromkeys(["sigkills", "broker_kills", "pauses"], 0)
         # Seconds to the first answer, and to that with everything.
         self.answers: list[float] = []
@@ -214,16 +219,20 @@ class Storm:
         self.sent = Sent(goal.events)
 
     def start(self) -> None:
-        first, second = self._server("one").start(), self._server("two")
+        is_shared = self.goal.slices > 1
+        first, second = self._server("one", is_shared).start(), self._server("two", is_shared)
         done = first.commit(DEFINITIONS)
         assert done.returncode == 0, done.stderr
         second.start()
 
-    def _server(self, name: str) -> Server:
+    def _server(self, name: str, takes_checkpoints: bool = False) -> Server:
         folder = self.directory / name
         folder.mkdir()
-        log, catalog = self.broker.log(PREFIX, self.goal.slices), self.postgres.url()
-        self.servers.append(Server(folder, env={**log, "THYME_CATALOG__URL": catalog}))
+        env = {**self.broker.log(PREFIX, self.goal.slices), "THYME_CATALOG__URL": self.postgres.url()}
+        if takes_checkpoints:
+            env["THYME_CHECKPOINTS__URL"] = f"file://{self.directory}/store"
+            env["THYME_CHECKPOINTS__INTERVAL_S"] = str(CHECKPOINT_S)
+        self.servers.append(Server(folder, env=env))
         return self.servers[-1]
 
     def run(self) -> None:
@@ -282,7 +291,8 @@ class Storm:
     def check(self) -> dict[str, Any]:
         for server in self.servers:
             server.stop()
-        # Each alone, so that nobody is fenced while it catches up; the last one begins with an empty disk.
+        # Each alone, so that nobody is fenced while it catches up; the last one begins with an empty disk, and with the
+        # log only.
         self._server("fresh")
         digests, steps = [], []
         lost = doubled = 0
@@ -297,8 +307,10 @@ class Storm:
             if not rebuilt["equal"]:
                 self.faults.append(f"{server.directory.name}: the state is not what its log gives: {rebuilt}")
             if server is self.servers[-1]:
-                output = self._output()
+                output, restored = self._output(), self._restored(server)
             server.stop()
+        if (restored > 0) != (self.goal.slices > 1):
+            self.faults.append(f"{restored} states came from checkpoints, of {self.goal.slices} slices")
         if len(set(digests)) != 1:
             self.faults.append(f"the states differ: {digests}")
         if output["accepted"] != len(self.sent.rows) or output["unknown"] or output["wrong"]:
@@ -314,7 +326,13 @@ class Storm:
                         f"{server.directory.name}: rows of rows of {name}: {found[name]}, not {[count, total]}"
                     )
         lost += output["lost"] + output["without_row"] + output["unfed"]
-        return {"lost": lost, "doubled": doubled + output["doubled"]}
+        return {"lost": lost, "doubled": doubled + output["doubled"], "restored": restored}
+
+    def _restored(self, server: Server) -> int:
+        """How often a server took a state from a checkpoint, as the events that all of them share tell; the newest."""
+        with server.client() as client:
+            events = client.events(1_000)["events"]
+        return sum(event["event_type"] == "checkpoint.restored" for event in events)
 
     def _output(self) -> dict[str, Any]:
         """What a `read_committed` consumer sees, once there is a row for every event or no more come."""
@@ -371,7 +389,6 @@ class Storm:
                     server.process.send_signal(signal.SIGCONT)
                 server.process.kill()
                 server.process.wait()
-        self.broker.close()
         self.postgres.close()
 
 
@@ -404,10 +421,10 @@ def percentile(values: list[float], part: float) -> float:
     return round(ordered[min(len(ordered) - 1, math.ceil(part * len(ordered)) - 1)], 2) if ordered else 0.0
 
 
-def run(goal: Goal, seed: int = 11) -> dict[str, Any]:
+def run(goal: Goal, broker: Broker, seed: int = 11) -> dict[str, Any]:
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="thyme-storm.") as directory:
-        storm = Storm(Path(directory), goal, seed)
+        storm = Storm(Path(directory), goal, broker, seed)
         try:
             storm.start()
             storm.run()
@@ -439,7 +456,11 @@ def main() -> int:
     options.add_argument("--seed", type=int, default=11)
     given = options.parse_args()
     goal = Goal(given.events, given.kills, given.broker_kills, given.pauses, given.slices)
-    found = run(goal, given.seed)
+    broker = Broker()
+    try:
+        found = run(goal, broker, given.seed)
+    finally:
+        broker.close()
     print(json.dumps(found))
     return 1 if found["lost"] or found["doubled"] or found["faults"] else 0
 

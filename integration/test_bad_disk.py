@@ -152,20 +152,21 @@ def test_a_data_directory_of_another_version_is_refused(make_server):
     with sqlite3.connect(catalog) as connection:
         (version,) = connection.execute("pragma user_version").fetchone()
 
-    def refused(says):
+    def refused(says, the_way_out):
         done = server.serve_to_end()
         assert done.returncode == 1, done
         assert says in done.stderr and "panicked" not in done.stderr, done.stderr
+        assert f"{the_way_out}, or " in done.stderr and "another" in done.stderr, done.stderr
 
     journal.write_bytes(whole[journal][:8] + bytes([250]) + whole[journal][9:])
-    refused("version 250")
+    refused("version 250", "use the build that wrote it")
     journal.write_bytes(whole[journal])
     marker.write_text("77")
-    refused("77")
+    refused("77", "run the version of thyme that wrote it")
     marker.write_bytes(whole[marker])
     with sqlite3.connect(catalog) as connection:
         connection.execute("pragma user_version = 66")
-    refused("66")
+    refused("66", "run the version of thyme that wrote this data directory")
     with sqlite3.connect(catalog) as connection:
         connection.execute(f"pragma user_version = {version}")
     server.start()

@@ -170,4 +170,6 @@ def test_a_damaged_checkpoint_gives_way_and_a_wrong_state_is_found(make_server, 
     check_rows(server, sent, position)
     unusable = status(server)["unusable"]
     assert len(unusable) == 1 and "does not hold the state that its manifest names" in unusable[0], unusable
-    assert "damaged:" in server.run("status").stdout
+    told = " ".join(server.run("status").stdout.split())
+    assert "damaged: checkpoint" in told and "find what changed or deleted files under checkpoints.url" in told, told
+    assert "find what changed or deleted files under checkpoints.url" in server.run("logs").stdout

@@ -15,6 +15,8 @@ import pytest
 from harness import Server, wait_until
 from surfaces import exchange
 from thyme import _proto
+from thyme.client import Client
+from thyme.errors import DeadlineExceededError
 from thyme.values import to_value
 
 SOURCE = """
@@ -141,6 +143,24 @@ def test_more_callers_than_workers_may_give_up(slow, method, ask):
     for key in keys:
         refusal(slow, method, ask(key), timeout=DEADLINE_MS / 1000)
     check_ended(slow, *keys)
+
+
+def test_questions_of_a_stream_end_one_by_one(slow):
+    """The deadline of each ends its own call; a client that leaves ends those under way."""
+    late, left = f"slow-{next(NAMES)}", f"slow-{next(NAMES)}"
+    with Client(f"http://{slow.queries}", f"http://{slow.control}", timeout=5) as client:
+        answers = client.query_many("Slow", ["quick", late, "quicker"])
+        assert next(answers)["size"] == [5]
+        with pytest.raises(DeadlineExceededError, match="not answered within 5000 ms"):
+            next(answers)
+        assert next(answers)["size"] == [7]
+        check_ended(slow, late)
+    with slow.client() as client:
+        answers = client.query_many("Slow", ["quick", left])
+        assert next(answers)["size"] == [5]
+        wait_until(lambda: left in noted(slow, "begun"), PATIENCE)
+        answers.close()
+        check_ended(slow, left)
 
 
 NOT_APPLIED = "the events asked for with at_least were not applied in time"

@@ -9,7 +9,6 @@ from collections import Counter
 import pytest
 
 from harness import wait_until
-from kafka_broker import Broker
 from load import Load
 from shop import SOURCE, USERS, rows
 from surfaces import http
@@ -104,10 +103,10 @@ def test_checkpoints_without_space_hold_nothing_up(shop_inside, mounts):
     assert not [path for path in disk.seen.rglob("*") if "#" in path.name]
 
 
-def test_a_broker_without_space_refuses_rows_and_loses_none(make_server, mounts, tmp_path):
+def test_a_broker_without_space_refuses_rows_and_loses_none(start_broker, make_server, mounts, tmp_path):
     """The broker ends over it, and has to be started again once there is space."""
     disk = mounts.disk(tmp_path / "broker", 400)
-    broker = Broker(f"log.dirs={tmp_path}/broker", inside=mounts.inside())
+    broker = start_broker(f"log.dirs={tmp_path}/broker", inside=mounts.inside())
     server = make_server(env=broker.log("shop")).start()
     try:
         assert server.commit(SOURCE).returncode == 0

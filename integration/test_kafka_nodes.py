@@ -12,6 +12,7 @@ import pytest
 from harness import SOAK, wait_until
 from load import Load, check_rows
 from shop import SOURCE, USERS, rows
+from surfaces import metrics
 from thyme.client import Client
 
 ROUNDS = 12 if SOAK else 2
@@ -111,6 +112,8 @@ def test_nodes_share_the_work_and_answer_alike(make_node, slices):
         answers = client.query_batch("UserFeatures", USERS, at_least=position).to_dicts()
     with first.client() as client:
         assert client.query_batch("UserFeatures", USERS, at_least=position).to_dicts() == answers
+        streamed = client.query_many("UserFeatures", USERS, at_least=position)
+        assert [answer.to_dicts()[0] for answer in streamed] == answers
     # Each holds what it owns; the replica holds everything.
     held = [server.status()["held_slices"] for server in (first, second)]
     assert held == ([[0], [0]] if slices == 1 else held) and sorted({*held[0], *held[1]}) == list(range(slices))
@@ -173,12 +176,25 @@ def test_a_follower_says_when_it_is_behind(make_node, broker):
     replica.start("--role", "query")
     with asking(replica, first) as client:
         client.query("UserFeatures", USERS[0], at_least=position)
+        wait_until(lambda: behind(replica) == 0 and replica.not_ready() is None)
     broker.tell("kill")
+    # It may be asked for 10 s more, and says meanwhile how long it is.
+    wait_until(lambda: behind(replica) > 1)
     wait_until(lambda: "log cannot be asked" in (replica.not_ready() or ""))
+    told = re.search(r"was last at the end of the log (\d+) s ago", replica.not_ready())
+    assert told and int(told[1]) >= 10, replica.not_ready()
+    assert behind(replica) >= 9, "less the half second between two looks"
     with asking(replica, first) as client:
         assert client.query("UserFeatures", USERS[0])["n_all"][0] >= 1
     broker.tell("start")
     replica.wait_ready()
+    # An owner is behind nobody.
+    wait_until(lambda: behind(replica) == 0 and behind(first) == 0)
+
+
+def behind(server) -> float:
+    """Seconds since it was last at the end of the log, as its metrics say."""
+    return metrics(server.queries)["thyme_follower_behind_seconds"]
 
 
 def test_a_replica_needs_what_servers_can_share(make_server):

@@ -12,7 +12,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroSerializer
 
-from kafka_broker import Broker
+from load import check_rows
+from shop import SOURCE, rows
 from test_kafka_source import source_of, wait_for
 from test_kafka_source_formats import PASSWORD, Registry, context
 from test_sources import accepted, files_with, wait_accepted
@@ -98,9 +99,9 @@ def authority(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def broker(authority):
+def broker(authority, start_broker):
     """Whoever comes shows a certificate of the authority's."""
-    running = Broker(
+    running = start_broker(
         "listener.security.protocol.map=PLAINTEXT:SSL,CONTROLLER:PLAINTEXT",
         "ssl.keystore.type=PEM", f"ssl.keystore.location={authority.path('server.pem')}",
         "ssl.truststore.type=PEM", f"ssl.truststore.location={authority.path('authority.pem')}",
@@ -193,3 +194,42 @@ def test_brokers_and_registry_are_checked_by_their_certificates(make_server, aut
     running.stop()
     for secret in (PASSWORD, KEY_PASSWORD, WRONG_PASSWORD):
         assert files_with(running.directory, secret) == []
+
+
+def test_a_server_has_its_log_behind_tls(make_server, authority, broker, tmp_path_factory):
+    def server_of(name, **properties):
+        named = {"security.protocol": "SSL", **properties}
+        env = {f"THYME_LOG__KAFKA__{name.replace('.', '_').upper()}": value for name, value in named.items()}
+        return make_server(name, env=broker.log("shop") | env)
+
+    right = properties_of(authority, **{"ssl.key.password": KEY_PASSWORD})
+    server = server_of("right", **right).start()
+    done = server.commit(SOURCE)
+    assert done.returncode == 0, done.stderr
+    sent = rows(100, 1)
+    with server.client() as client:
+        position = client.log("Order", sent).position
+    check_rows(server, sent, position)
+    server.stop()
+    server.lose_state()
+    server.start()
+    check_rows(server, sent, position)
+    server.stop()
+
+    def refused(name, *parts, **wrong):
+        given = {name: value for name, value in {**right, **wrong}.items() if value is not None}
+        done = server_of(name, **given).serve_to_end()
+        assert done.returncode != 0, done.stdout
+        for part in parts:
+            assert part in done.stderr, (part, done.stderr)
+        assert KEY_PASSWORD not in done.stderr and WRONG_PASSWORD not in done.stderr
+
+    # Another authority's certificate, and a broker that asks for one and is shown none: it hangs up, and says nothing.
+    other = Authority(tmp_path_factory.mktemp("other"))
+    wrong = {"ssl.ca.location": other.path("authority.pem")}
+    refused("stranger", broker.address, "certificate verify failed", '"security.protocol" and the "ssl.*"', **wrong)
+    nothing = dict.fromkeys(("ssl.certificate.location", "ssl.key.location", "ssl.key.password"))
+    refused("nameless", broker.address, '"security.protocol"', '"ssl.certificate.location"', **nothing)
+    refused("locked", "ssl.key.location", **{"ssl.key.password": WRONG_PASSWORD})
+    for secret in (KEY_PASSWORD, WRONG_PASSWORD):
+        assert files_with(server.directory.parent, secret) == []

@@ -130,6 +130,7 @@ def test_every_way_in_gives_the_same_bits(shop):
         flight = exported(client.query_offline("UserFeatures", spine, statuses=True).to_arrow(), names)
         single = [of_result(client.query("UserFeatures", user, ts=ts), names) for user, ts in asked]
         batch = [of_result(client.query_batch("UserFeatures", [user], ts=ts), names) for user, ts in asked]
+        streamed = [of_result(next(client.query_many("UserFeatures", [user], ts=ts)), names) for user, ts in asked]
     assert any(one.errors for one in single)
     assert {one.standing[2] for one in single} == {True, False}, "some are final, and some are not"
 
@@ -146,6 +147,7 @@ def test_every_way_in_gives_the_same_bits(shop):
             mock.errors, mock.position = answer.errors, None
             ways = {
                 "batch, gRPC": batch[number],
+                "stream": streamed[number],
                 "export": flight[number],
                 "mock": mock,
                 "export, mock": mock_flight[number],

@@ -155,6 +155,45 @@ def test_a_table_is_followed_over_kills_and_the_password_shows_nowhere(postgres,
         assert files_with(running.directory, password) == []
 
 
+def test_a_table_is_reset(postgres, make_server, monkeypatch):
+    monkeypatch.setenv("BILLS_PASSWORD", "secret")
+    postgres.tell("sql CREATE TABLE bills (id bigint PRIMARY KEY, ts timestamptz NOT NULL, amount float)")
+    postgres.tell("sql INSERT INTO bills SELECT n, '2026-01-15 12:00Z', n FROM generate_series(1, 4) n")
+    running = make_server(clock="wall")
+    running.start()
+    source = TABLE.replace('"payments"', '"bills"').replace('"reader"', '"postgres"')
+    done = running.commit(source.format(port=postgres.port, variable="BILLS_PASSWORD"))
+    assert done.returncode == 0, done.stderr
+
+    def duplicates(client):
+        return next(found["counts"]["duplicates"] for found in client.list("datasets"))
+
+    with running.client() as client:
+        wait_accepted(client, "Payment", 4)
+        wait_until(lambda: client.list("sources")[0]["cursor"])
+        # Also while it is paused: it is then read from the beginning when it goes on.
+        assert running.run("sources", "pause", "Payment").returncode == 0
+        told = running.run("sources", "reset", "Payment")
+        wanted = "the source of Payment is read from its beginning again\n"
+        assert (told.returncode, told.stdout, told.stderr) == (0, "", wanted)
+        assert client.list("sources")[0]["cursor"] == ""
+        assert running.run("sources", "resume", "Payment").returncode == 0
+        wait_until(lambda: duplicates(client) == 4)
+        wait_until(lambda: client.list("sources")[0]["cursor"])
+        assert running.run("sources", "reset", "Payment").returncode == 0
+        wait_until(lambda: duplicates(client) == 8)
+        # It goes on from there, with an older cursor too, and a restart does not begin anew.
+        postgres.tell("sql INSERT INTO bills VALUES (5, '2026-01-14 12:00Z', 5)")
+        wait_accepted(client, "Payment", 5)
+        wait_until(lambda: client.list("sources")[0]["state"] == "waiting")
+    running.stop()
+    running.start()
+    postgres.tell("sql INSERT INTO bills VALUES (6, '2026-01-16 12:00Z', 6)")
+    with running.client() as client:
+        wait_accepted(client, "Payment", 6)
+        assert duplicates(client) == 8
+
+
 def test_its_metadata_is_in_the_catalog(make_server):
     running = make_server(clock="wall")
     (running.directory / "lines.jsonl").write_text(lines(1), encoding="utf-8")

@@ -9,6 +9,6 @@ else
 fi
 [ -x "$venv/bin/ruff" ] || "$venv/bin/pip" install -q "ruff>=0.15,<1"
 [ -x "$venv/bin/buf" ] || "$venv/bin/pip" install -q "buf-bin>=1.50,<2"
-"$venv/bin/ruff" check -q python integration tools
-"$venv/bin/ruff" format -q --check python integration tools
+"$venv/bin/ruff" check -q python integration tools benches/peers
+"$venv/bin/ruff" format -q --check python integration tools benches/peers
 "$venv/bin/buf" lint proto

@@ -12,6 +12,8 @@ from thyme import _proto
 
 # Methods whose answer is an iterable of responses.
 STREAMS = ("Rebuild",)
+# Methods whose answer is an iterator over one of the requests.
+EXCHANGES = ("StreamFeatures",)
 
 
 class FakeServer:
@@ -52,6 +54,12 @@ class Refusal(Exception):
             add("LocalizedMessage", locale="en", message=hint)
         self.code = next(code for code in grpc.StatusCode if code.value[0] == grpc_code)
         self.details = status.SerializeToString() if reason else None
+        self.part = _proto.ErrorStatus.FromString(status.SerializeToString())
+
+    def abort(self, context: Any) -> None:
+        if self.details is not None:
+            context.set_trailing_metadata((("grpc-status-details-bin", self.details),))
+        context.abort(self.code, str(self))
 
 
 class _Handler(grpc.GenericRpcHandler):
@@ -69,11 +77,23 @@ class _Handler(grpc.GenericRpcHandler):
             try:
                 return self._server.answers[name](request)
             except Refusal as refusal:
-                if refusal.details is not None:
-                    context.set_trailing_metadata((("grpc-status-details-bin", refusal.details),))
-                context.abort(refusal.code, str(refusal))
+                refusal.abort(context)
 
-        make = grpc.unary_stream_rpc_method_handler if name in STREAMS else grpc.unary_unary_rpc_method_handler
+        def exchange(requests: Any, context: Any) -> Any:
+            def seen() -> Any:
+                for request in requests:
+                    self._server.seen.append((name, request, dict(context.invocation_metadata())))
+                    yield request
+
+            try:
+                yield from self._server.answers[name](seen())
+            except Refusal as refusal:
+                refusal.abort(context)
+
+        if name in EXCHANGES:
+            answer, make = exchange, grpc.stream_stream_rpc_method_handler
+        else:
+            make = grpc.unary_stream_rpc_method_handler if name in STREAMS else grpc.unary_unary_rpc_method_handler
         return make(
             answer,
             request_deserializer=request_class.FromString,

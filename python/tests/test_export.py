@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import threading
 from datetime import datetime, timezone
@@ -32,12 +33,15 @@ class Doubling(flight.FlightServerBase):
         self.failures = []
         self.fail_after = 0
         self.received = 0
+        self.commands = []
 
     def do_exchange(self, context, descriptor, reader, writer):
         failure = self.failures.pop(0) if self.failures else None
         if failure is not None and self.fail_after == 0:
             raise failure
-        schema = reader.schema.append(pa.field("twice", pa.int64())).with_metadata({"thyme.position": "pAA"})
+        self.commands.append(json.loads(descriptor.command))
+        metadata = {"thyme.position": "pAA", "thyme.pin": "xAA"}
+        schema = reader.schema.append(pa.field("twice", pa.int64())).with_metadata(metadata)
         writer.begin(schema)
         for number, chunk in enumerate(reader):
             self.received += chunk.data.num_rows
@@ -92,6 +96,24 @@ def test_a_table_and_a_stream_give_the_same(server, client):
         assert len(result) in (30_000, len(expected))
     result = client.query_offline(Numbers, batches(), stream=True)
     assert [value for batch in result.to_reader() for value in batch.column("twice").to_pylist()] == expected
+
+
+def test_a_pin_is_sent_as_it_came(server, client):
+    async def asynchronous(**asked):
+        async with AsyncClient(f"http://127.0.0.1:{server.port}") as other:
+            return await other.query_offline(Numbers, spine(5), **asked)
+
+    ways = [
+        lambda **asked: client.query_offline(Numbers, spine(5), **asked),
+        lambda **asked: client.query_offline(Numbers, spine(5), stream=True, **asked),
+        lambda **asked: asyncio.run(asynchronous(**asked)),
+    ]
+    for ask in ways:
+        pin = ask().pin
+        assert ask(pin=pin).pin == pin == "xAA"
+        first, second = server.commands[-2:]
+        assert second == {**first, "pin": pin}
+        assert "pin" not in first
 
 
 def test_what_is_not_taken_is_not_read(server, client):

@@ -283,6 +283,61 @@ def test_erased_keys_leave_what_is_grouped_by_another_key():
         assert mock.get_aggregates(ShopStats, "s")["sales"] == 1
 
 
+def test_a_pin_gives_the_same_rows_again(shop):
+    mock, order_class, _, features = shop
+    spine = [{"uid": user, "timestamp": at(hours=hour)} for user in ("u1", "u2", "new") for hour in (0, 1)]
+    asked = {"features": ["orders_1h", "spend_7d", "ratio"], "statuses": True}
+    first = mock.query_offline(features, spine, **asked)
+    mock.add_events(order_class, [order("u1", at(minutes=-1), 64.0), order("new", at(), 1.0)])
+    assert mock.query_offline(features, spine, **asked).to_dicts() != first.to_dicts()
+    again = mock.query_offline(features, spine, pin=first.pin, **asked)
+    assert (again.to_dicts(), again.pin, again.position) == (first.to_dicts(), first.pin, first.position)
+    assert (again.query_run_id, again.watermark) == (None, None)
+    with pytest.raises(errors.InvalidArgumentError, match="known_at is given beside a pin"):
+        mock.query_offline(features, spine, pin=first.pin, known_at=first.position, **asked)
+    with pytest.raises(errors.InvalidArgumentError, match="not a pin"):
+        mock.query_offline(features, spine, pin=first.position, **asked)
+    mock.erase(order_class, ["u2"])
+    with pytest.raises(errors.FailedPreconditionError, match="keys of 'Order' were erased since the pin was made"):
+        mock.query_offline(features, spine, pin=first.pin, **asked)
+
+
+def test_a_pin_is_of_tables_that_are_not_built_anew():
+    @dataset
+    class Sale:
+        user_id: str = field(key=True)
+        ts: datetime = field(timestamp=True)
+        shop: str
+
+    @dataset(index=True)
+    class ShopStats:
+        shop: str = field(key=True)
+        ts: datetime = field(timestamp=True)
+        sales: int
+
+        @pipeline
+        @inputs(Sale)
+        def compute(cls, sales):
+            return sales.groupby("shop").aggregate(sales=Count(window="1d"))
+
+    @featureset
+    class Shop:
+        shop: str
+        sales: int = feature(ref=ShopStats.sales)
+
+    spine = [{"shop": "s", "timestamp": at()}]
+    with MockContext() as mock:
+        mock.add_events(Sale, [{"user_id": user, "ts": at(), "shop": "s"} for user in ("u1", "u2", "u3")])
+        for user, left in (("u1", 2), ("u2", 1)):
+            before = mock.query_offline(Shop, spine)
+            mock.erase(Sale, [user])
+            after = mock.query_offline(Shop, spine)
+            assert (before["sales"], after["sales"]) == ([left + 1], [left])
+            with pytest.raises(errors.FailedPreconditionError, match="does not have the table of 'ShopStats.compute'"):
+                mock.query_offline(Shop, spine, pin=before.pin)
+            assert mock.query_offline(Shop, spine, pin=after.pin)["sales"] == [left]
+
+
 def test_dataframes(shop):
     mock, order_class, stats, _ = shop
     frame = pd.DataFrame([order("u4", at(), 1.0), order("u4", at(), 2.0, None)])

@@ -90,6 +90,7 @@ class MockEngine:
         known_at: datetime | str | None = None,
         exclusive: bool = False,
         statuses: bool = False,
+        pin: str | None = None,
     ) -> pa.Table:
         """The spine (anything with `__arrow_c_stream__`) with the features: same rows, same order. What it stands on is in the
         schema's metadata, `thyme.*`. `entity_columns` maps key features to columns, `entity_id` stands for the only key."""

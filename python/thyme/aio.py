@@ -14,6 +14,7 @@ from thyme import control_calls
 from thyme.calls import Asked, Call, When
 from thyme.channel import settings
 from thyme.errors import ThymeError
+from thyme.many import AsyncAnswers
 from thyme.operations import Operations
 from thyme.result import EraseResult, LogResult, ThymeResult
 from thyme.shapes import Shape
@@ -70,6 +71,25 @@ class AsyncClient:
         when = When(ts, known_at, exclusive, at_least)
         return await self._walk(self._operations.query_batch(featureset, keys, when, inputs, features))
 
+    def query_many(
+        self,
+        featureset: Any,
+        keys: Any,
+        ts: Any = None,
+        known_at: Any = None,
+        exclusive: bool = False,
+        inputs: Any = None,
+        features: Sequence[Any] | None = None,
+        at_least: str | None = None,
+    ) -> AsyncAnswers:
+        """Features of many keys that come one by one, each of a moment of its own, in order: more are asked meanwhile.
+
+        `keys` may be an async iterable; another one is read in the event loop and must not block it.
+        """
+        when = When(ts, known_at, exclusive, at_least)
+        asked = (featureset, keys, when, inputs, features)
+        return AsyncAnswers(self._transport, lambda: self._walk(self._operations.query_many(*asked)), self._send)
+
     async def query_offline(
         self,
         featureset: Any,
@@ -83,13 +103,14 @@ class AsyncClient:
         features: Sequence[Any] | None = None,
         at_least: str | None = None,
         statuses: bool = False,
+        pin: str | None = None,
         timeout: float = 3600.0,
         progress: bool | None = None,
         stream: bool = False,
     ) -> ThymeResult:
         """The rows of `spine` with each row's features as of its own time, over Arrow Flight."""
         when = When(None, known_at, exclusive, at_least)
-        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when)
+        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when, pin)
         return await self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress, stream))
 
     async def lookup(

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from thyme import _proto
+from thyme.errors import InvalidArgumentError
 from thyme.literals import micros_datetime
 from thyme.result import EraseResult, LogResult, RejectedRow, ResultColumn, ThymeResult
 from thyme.rows import as_dicts, as_table, is_columnar
@@ -67,6 +68,7 @@ class Asked:
     features: Sequence[Any] | None
     statuses: bool
     when: When
+    pin: str | None = None
 
 
 def timestamp(micros: int) -> Any:
@@ -129,6 +131,24 @@ def query_batch(
         return result
 
     return Call("BatchGetFeatures", request, read)
+
+
+def query_many(shape: Shape, keys: Any, when: When, inputs: Any, features: Any) -> tuple[Any, Callable[[Any], Call]]:
+    """Keys to be taken one by one, and what asks for the features of one; inputs are taken along with the keys."""
+    if isinstance(keys, (str, bytes)) or not (hasattr(keys, "__iter__") or hasattr(keys, "__aiter__")):
+        raise InvalidArgumentError(f"keys takes keys one by one; got {keys!r}", field="keys")
+    keys = key_rows(shape, keys) if is_columnar(keys) else keys
+    if inputs is None or isinstance(inputs, Mapping):
+        return keys, lambda key: query(shape, key, when, inputs, features)
+    rows = iter(input_rows(inputs) or [] if is_columnar(inputs) else inputs)
+
+    def ask(key: Any) -> Call:
+        given = next(rows, None)
+        if given is None:
+            raise InvalidArgumentError("there are more keys than inputs", field="inputs")
+        return query(shape, key, when, given, features)
+
+    return keys, ask
 
 
 def lookup(shape: Shape, key: Any, when: When) -> Call:

@@ -79,13 +79,15 @@ def address(url: str, what: str) -> Address:
 
 def channel_options() -> list[tuple[str, int]]:
     """Large answers are taken; a server that restarts is found again quickly. To gRPC the least backoff is also what a
-    connection may take: enough for one over an ocean, or to a machine that is busy."""
+    connection may take: enough for one over an ocean, or to a machine that is busy. A machine that is gone without
+    a word is noticed by calls without a deadline, too."""
     return [
         ("grpc.max_receive_message_length", -1),
         ("grpc.max_send_message_length", -1),
         ("grpc.initial_reconnect_backoff_ms", 50),
         ("grpc.min_reconnect_backoff_ms", 5000),
         ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.keepalive_time_ms", 30_000),
     ]
 
 

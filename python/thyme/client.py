@@ -13,6 +13,7 @@ from thyme import control_calls
 from thyme.calls import Asked, Call, When
 from thyme.channel import settings
 from thyme.errors import ThymeError
+from thyme.many import Answers
 from thyme.operations import Operations
 from thyme.result import EraseResult, LogResult, ThymeResult
 from thyme.shapes import Shape
@@ -87,6 +88,29 @@ class Client:
         when = When(ts, known_at, exclusive, at_least)
         return self._walk(self._operations.query_batch(featureset, keys, when, inputs, features))
 
+    def query_many(
+        self,
+        featureset: Any,
+        keys: Any,
+        ts: Any = None,
+        known_at: Any = None,
+        exclusive: bool = False,
+        inputs: Any = None,
+        features: Sequence[Any] | None = None,
+        at_least: str | None = None,
+    ) -> Answers:
+        """Features of many keys that come one by one, each of a moment of its own, in order: more are asked meanwhile.
+
+        At most 64 questions are asked and not answered. One that fails raises in its place, and `next` goes on.
+
+        Args:
+            keys: scalars or dicts; an iterable is read on by another thread as answers are taken.
+            inputs: values of `request=True` features: a dict for all keys, or an iterable with one for each.
+        """
+        when = When(ts, known_at, exclusive, at_least)
+        asked = (featureset, keys, when, inputs, features)
+        return Answers(self._transport, lambda: self._walk(self._operations.query_many(*asked)), self._send)
+
     def query_offline(
         self,
         featureset: Any,
@@ -100,6 +124,7 @@ class Client:
         features: Sequence[Any] | None = None,
         at_least: str | None = None,
         statuses: bool = False,
+        pin: str | None = None,
         timeout: float = 3600.0,
         progress: bool | None = None,
         stream: bool = False,
@@ -113,13 +138,15 @@ class Client:
             entity_columns: key -> column, for several keys.
             timestamp_column: the column with the time of each row.
             statuses: adds a `<feature>__status` column per feature.
+            pin: the `pin` of an earlier export: exactly what that stood on once more, or an error that says what has
+                changed since. Without `known_at` and `at_least`.
             timeout: seconds for the whole export.
             progress: show progress on stderr (default: for long work on a terminal).
             stream: return while the rows are still coming. They can be taken once, batch by batch, by `to_reader()` or
                 a consumer of Arrow streams; neither the spine nor they need to fit in memory.
         """
         when = When(None, known_at, exclusive, at_least)
-        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when)
+        asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when, pin)
         return self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress, stream))
 
     def lookup(

@@ -118,7 +118,7 @@ def dataset(cls: Class | None = None, **arguments: Any) -> Class | Callable[[Cla
         max_lateness: how far behind the newest event an event may be and still count, such as `"1h"`; unset: any. The
             source's own value wins.
         max_future: how far ahead of its arrival an event time may be (default one day).
-        dedup_window: how long event ids are remembered (default 7 days of arrival time).
+        dedup_window: how long event ids are remembered (default 7 days of arrival time; at least "1d" with a source).
         partitions: number of log partitions.
         history: how far below the watermark a question may ask, such as `"90d"`: an earlier one is an error that names
             the horizon, and the state lets go of what no answer needs. Needs max_lateness. Unset: everything is kept.

@@ -74,6 +74,7 @@ class Spine:
             "features": feature_names(asked.features),
             "statuses": asked.statuses,
             **asked.when.fields(),
+            **({} if asked.pin is None else {"pin": asked.pin}),
         }
         return Spine(schema, batches, total, json.dumps(command).encode("utf-8"))
 

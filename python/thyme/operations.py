@@ -78,6 +78,13 @@ class Operations:
         rows, given = calls.key_rows(shape, keys), calls.input_rows(inputs)
         return (yield from self.send(calls.query_batch(shape, rows, when, given, features)))
 
+    def query_many(
+        self, featureset: Any, keys: Any, when: When, inputs: Any, features: Any
+    ) -> Steps[tuple[Any, Callable[[Any], Call]]]:
+        """Keys to be taken one by one, and what asks for the features of one."""
+        shape = yield from self.shape(featureset, "featureset")
+        return calls.query_many(shape, keys, when, inputs, features)
+
     def lookup(self, dataset: Any, key: Any, when: When) -> Steps[ThymeResult]:
         """The row of a key."""
         shape = yield from self.shape(dataset, "dataset", not isinstance(key, Mapping))

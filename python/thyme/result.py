@@ -36,6 +36,8 @@ class ThymeResult:
         final: no accepted event can change this answer any more (an erase still can).
         mode: `online` or `point_in_time`.
         stream: rows that are still coming, of `query_offline(..., stream=True)`.
+        pin: what an export stood on; pass it as `pin` to get exactly that again. An export that was asked with a pin
+            says nothing of when it was asked: no `query_run_id`, `ts`, `watermark` and `commit_id`.
         statuses: per feature, one of `OK`, `DEFAULT`, `ERROR` per row; features that are not there are OK throughout.
         errors: per feature, row number to reason.
     """
@@ -50,6 +52,7 @@ class ThymeResult:
     final: bool = False
     mode: str = ""
     commit_id: str | None = None
+    pin: str | None = None
     statuses: dict[str, list[str]] = field(default_factory=dict)
     errors: dict[str, dict[int, str]] = field(default_factory=dict)
     _is_taken: bool = field(default=False, repr=False, compare=False)
@@ -251,6 +254,7 @@ def with_metadata(table: pyarrow.Table, statuses: Mapping[str, list[str]] | None
         final=held("final") == "true",
         mode=held("mode") or "point_in_time",
         commit_id=held("commit_id"),
+        pin=held("pin"),
         statuses=dict(statuses or {}),
     )
 

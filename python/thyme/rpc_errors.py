@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from thyme import _proto
@@ -16,6 +17,11 @@ def from_rpc_error(error: Any, url: str) -> ThymeError:
     return _from_status(error.code().value[0], error.details() or "", metadata.get(DETAILS_KEY), url)
 
 
+def from_part(error: Any, url: str) -> ThymeError:
+    """The exception for an error that is a part of an answer."""
+    return _from_status(error.code, error.message, error.SerializeToString(), url)
+
+
 def from_flight_error(error: Exception, url: str) -> ThymeError:
     """The exception for what `pyarrow.flight` raises: it keeps the details where the server gave some."""
     details = getattr(error, "extra_info", None)
@@ -26,9 +32,14 @@ def from_flight_error(error: Exception, url: str) -> ThymeError:
             text = (
                 text.split(": ", 1)[-1] if prefix == "Flight error: " else text.partition("with message: ")[2] or text
             )
+    # Several codes come as one class.
+    if told := _TOLD.fullmatch(text):
+        code, text = _TOLD_CODES.get(told["code"], code), told["text"]
     return _from_status(code, text, details, url)
 
 
+_TOLD = re.compile(r"gRPC returned (?P<code>[a-z -]+) error, with message: (?P<text>.*)", re.DOTALL)
+_TOLD_CODES = {"precondition failed": 9, "out-of-range": 11, "resource exhausted": 8, "data loss": 15}
 _FLIGHT_CODES = {
     "ArrowInvalid": 3,
     "ArrowKeyError": 5,

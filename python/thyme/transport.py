@@ -11,7 +11,8 @@ from thyme import _proto
 from thyme.calls import Call
 from thyme.channel import Settings, channel_options
 from thyme.errors import ThymeError
-from thyme.rpc_errors import from_rpc_error
+from thyme.result import ThymeResult
+from thyme.rpc_errors import from_part, from_rpc_error
 
 
 class Transport:
@@ -25,15 +26,30 @@ class Transport:
 
     def send(self, call: Call) -> Any:
         """Sends a call: its response, or what to await for it."""
-        if call.method not in self._senders:
-            path, request, response = _proto.methods()[call.method]
-            channel = self._channel(call.control)
-            make = channel.unary_stream if call.stream else channel.unary_unary
-            self._senders[call.method] = make(
-                path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
-            )
-        timeout = self._settings.timeout or call.timeout
-        return self._senders[call.method](call.request, timeout=timeout, metadata=self._settings.metadata)
+        kind = "unary_stream" if call.stream else "unary_unary"
+        return self._sender(call.method, call.control, kind)(
+            call.request, timeout=self._timeout(call), metadata=self._settings.metadata
+        )
+
+    def open(self, requests: Any) -> Any:
+        """A stream of questions: the stream of their responses. It has no deadline, each question has its own."""
+        return self._sender("StreamFeatures", False, "stream_stream")(requests, metadata=self._settings.metadata)
+
+    def streamed(self, sequence: int, question: Call) -> Any:
+        """A question as a message of such a stream."""
+        micros = round(self._timeout(question) * 1e6)
+        timeout = {"seconds": micros // 1_000_000, "nanos": micros % 1_000_000 * 1000}
+        return _proto.StreamFeaturesRequest(sequence=sequence, request=question.request, timeout=timeout)
+
+    def outcome(self, question: Call, response: Any) -> ThymeResult:
+        """Reads the response to it.
+
+        Raises:
+            ThymeError: what the server found wrong with this question.
+        """
+        if response.WhichOneof("outcome") == "error":
+            raise from_part(response.error, self._settings.place(question.control).url)
+        return question.read(response.response)
 
     def error(self, call: Call, error: grpc.RpcError) -> ThymeError:
         """What the failure of a call means."""
@@ -45,6 +61,17 @@ class Transport:
         self._channels.clear()
         self._senders.clear()
         return closed
+
+    def _timeout(self, call: Call) -> float:
+        return self._settings.timeout or call.timeout
+
+    def _sender(self, method: str, control: bool, kind: str) -> Callable[..., Any]:
+        if method not in self._senders:
+            path, request, response = _proto.methods()[method]
+            self._senders[method] = getattr(self._channel(control), kind)(
+                path, request_serializer=request.SerializeToString, response_deserializer=response.FromString
+            )
+        return self._senders[method]
 
     def _channel(self, control: bool) -> Any:
         if control not in self._channels:

@@ -16,6 +16,7 @@ use pyo3::types::{PyDict, PyList};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use thyme_core::error::{Error, Result};
+use thyme_core::pin::Pin;
 use thyme_core::time::{Clock, ClockMode};
 use thyme_core::value::Value;
 use thyme_extract::{PythonExtractors, raise, to_python};
@@ -192,7 +193,7 @@ impl MockEngine {
     }
 
     #[pyo3(signature = (featureset, spine, *, timestamp_column, entity_columns=None, features=None, known_at=None,
-        exclusive=false, statuses=false))]
+        exclusive=false, statuses=false, pin=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of the Python interface")]
     fn query_offline<'py>(
         &self,
@@ -205,6 +206,7 @@ impl MockEngine {
         known_at: Option<Bound<'py, PyAny>>,
         exclusive: bool,
         statuses: bool,
+        pin: Option<&str>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (schema, spine) = batches(spine)?;
         let question = ExportQuestion {
@@ -213,6 +215,7 @@ impl MockEngine {
             entity_columns: entity_columns.unwrap_or_default(),
             timestamp_column,
             statuses,
+            pin: pin.map(Pin::decode).transpose().map_err(|error| raise(py, &error))?,
             asking: asking(known_at.as_ref(), exclusive)?,
         };
         let (schema, joined) = self.run(py, |world| {

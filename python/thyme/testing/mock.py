@@ -128,6 +128,7 @@ class MockContext:
         exclusive: bool = False,
         features: Sequence[Any] | None = None,
         statuses: bool = False,
+        pin: str | None = None,
     ) -> ThymeResult:
         """The rows of `spine` with each row's features as of its own time."""
         shape = self._shape(featureset)
@@ -143,6 +144,7 @@ class MockContext:
             known_at=known_at,
             exclusive=exclusive,
             statuses=statuses,
+            pin=pin,
         )
         return with_metadata(table)
 

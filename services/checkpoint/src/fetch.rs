@@ -31,6 +31,9 @@ pub struct Unusable {
     pub reason: Error,
 }
 
+const DAMAGED: &str = "nothing is lost: an older checkpoint or the log stands in for it, and the next one is stored whole; find what \
+                       changed or deleted files under checkpoints.url, or give the server another folder or prefix";
+
 impl Checkpoints {
     /// Fills `directory` with the newest checkpoint of `log` that verifies: every file with its size and SHA-256, then `check`. What
     /// was in the directory is deleted. Fails if the store cannot be reached, for the checkpoints of another log and for those of a
@@ -46,7 +49,7 @@ impl Checkpoints {
                 }
                 Err(reason) if reason.kind() == ErrorKind::DataLoss => {
                     self.damaged.lock().numbers.insert(number);
-                    restored.unusable.push(Unusable { number, reason });
+                    restored.unusable.push(Unusable { number, reason: reason.hint(DAMAGED) });
                 }
                 Err(error) => return Err(error),
             }

@@ -290,7 +290,8 @@ impl Controller {
         let shards = self.parts.engine.status()?;
         let states = log_states(&shards);
         let unopened = || self.unopened.lock().values().next().cloned();
-        let trouble = self.parts.engine.trouble().map(|error| error.to_string()).or_else(unopened);
+        let trouble = self.parts.engine.trouble().map(|error| error.to_string());
+        let trouble = trouble.or_else(unopened).or_else(|| self.kept_out());
         let now = match self.parts.clock_mode {
             ClockMode::Wall => self.now(),
             ClockMode::Event => self.parts.states.snapshot().greatest_event_time()?.unwrap_or(0),

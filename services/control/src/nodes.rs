@@ -262,12 +262,22 @@ impl Controller {
     }
 
     fn not_the_owner(&self, message: &str, slice: u16) -> Error {
-        let owner = match self.parts.member.owner(slice) {
+        let owner = self.parts.member.owner(slice);
+        // Who is kept out is not told either who else is there, and does not come to own anything by waiting.
+        if let (Ok(None) | Err(_), Some(error)) = (&owner, self.parts.log.trouble()) {
+            return error.context(message);
+        }
+        let owner = match owner {
             Ok(Some(url)) => format!("send it to the one that does: {url}"),
             Ok(None) => "no server does at the moment; try again in a few seconds".to_string(),
             Err(error) => format!("which one does could not be found out: {error}"),
         };
         Error::unavailable(message).hint(owner)
+    }
+
+    /// Why this node has not its place among those on its log, in words; `None` where it has, or is coming to it.
+    pub fn kept_out(&self) -> Option<String> {
+        self.parts.log.trouble().map(|error| format!("this server is kept out of a group of its log: {error}"))
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::Severity;
 use thyme_core::definition::{Compiled, CompiledDataset};
+use thyme_core::window::format_duration;
 use thyme_core::{Error, Result, suggest};
 use thyme_sources::Poll;
 use tokio::sync::{Mutex as Turn, MutexGuard, watch};
@@ -22,6 +23,8 @@ const TEST_ROWS: usize = 5;
 const MOST_TEST_ROWS: u32 = 1000;
 /// How long a test may take.
 const TEST_DEADLINE: Duration = Duration::from_secs(30);
+/// The shortest `dedup_window` of a dataset with a source: a day.
+const LEAST_DEDUP_WINDOW: i64 = 86_400_000_000;
 
 /// What the sources say of themselves, and who may move one now.
 #[derive(Default)]
@@ -165,19 +168,34 @@ impl Controller {
     }
 }
 
-/// The settings of every source, as its connector reads them. Nothing outside is touched.
+/// The settings of every source, as its connector reads them, and what its dataset must have. Nothing outside is touched.
 pub(crate) fn check_sources(compiled: &Compiled) -> Result<(), Vec<Error>> {
     let mut errors = Vec::new();
     for dataset in compiled.datasets.values() {
         let Some(source) = &dataset.source else { continue };
-        let Err(error) = thyme_sources::open(source, &dataset.fields) else { continue };
-        let error = error.context(format_args!("source of dataset '{}'", dataset.name));
-        errors.push(match source.location.as_ref().or(dataset.location.as_ref()) {
-            Some(location) => error.at(format!("{}:{}", location.file, location.line)),
-            None => error,
-        });
+        let unfit = thyme_sources::open(source, &dataset.fields).err();
+        for error in unfit.into_iter().chain(check_dedup_window(dataset).err()) {
+            let error = error.context(format_args!("source of dataset '{}'", dataset.name));
+            errors.push(match source.location.as_ref().or(dataset.location.as_ref()) {
+                Some(location) => error.at(format!("{}:{}", location.file, location.line)),
+                None => error,
+            });
+        }
     }
     if errors.is_empty() { Ok(()) } else { Err(errors) }
+}
+
+/// A server that hung and was replaced may still publish what it had read, which others have published meanwhile: ids tell.
+fn check_dedup_window(dataset: &CompiledDataset) -> Result<()> {
+    if dataset.dedup_window >= LEAST_DEDUP_WINDOW {
+        return Ok(());
+    }
+    let (window, least) = (format_duration(dataset.dedup_window), format_duration(LEAST_DEDUP_WINDOW));
+    let message = format!(
+        "dedup_window {window} is shorter than {least}: rows that a server publishes after it was replaced would count twice"
+    );
+    let hint = format!("set dedup_window= to at least {least}, or leave it out (seven days)");
+    Err(Error::definition(message).field("dedup_window").hint(hint))
 }
 
 fn no_source(dataset: &str) -> Error {

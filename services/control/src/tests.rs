@@ -6,6 +6,7 @@ mod erases;
 mod moving;
 mod nodes;
 mod shared;
+mod sources;
 mod takeover;
 
 use crate::*;
@@ -46,6 +47,8 @@ struct GatedLog {
     refused: Mutex<BTreeSet<String>>,
     /// Of topics whose names begin so only the records below this place can be read.
     half_shut: Mutex<Option<(&'static str, u64)>>,
+    /// What keeps this node out.
+    trouble: Mutex<Option<thyme_core::Error>>,
 }
 
 #[async_trait]
@@ -85,6 +88,9 @@ impl EventLog for GatedLog {
     }
     fn changes(&self) -> watch::Receiver<u64> {
         self.log.changes()
+    }
+    fn trouble(&self) -> Option<thyme_core::Error> {
+        self.trouble.lock().clone()
     }
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {
         if self.refused.lock().contains(transactional_id) {
@@ -143,6 +149,7 @@ impl Disk {
             shut: AtomicBool::new(false),
             half_shut: Mutex::default(),
             refused: Mutex::default(),
+            trouble: Mutex::default(),
         };
         let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
         let member = Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() });

@@ -10,6 +10,7 @@ pub mod exact;
 pub mod expr;
 pub mod failpoint;
 pub mod key;
+pub mod pin;
 pub mod position;
 pub mod record;
 pub mod schema;

@@ -48,6 +48,20 @@ impl Slice {
     pub fn name(self, name: &str) -> String {
         if self.is_whole() { name.to_string() } else { format!("{name}-{}-of-{}", self.index, self.of) }
     }
+
+    /// What a state notes of where it was made from: the log and, if there are several, the slice.
+    pub fn note_of(self, log: &str) -> String {
+        if self.is_whole() { log.to_string() } else { format!("{log} ({self})") }
+    }
+}
+
+/// What the log beside the state was called before it had an id of its own; a state that has no note is of that one.
+pub const BESIDE: &str = "embedded";
+
+/// The log of the note that a state has.
+pub fn log_of_note(note: Option<&str>) -> &str {
+    let note = note.unwrap_or(BESIDE);
+    note.rsplit_once(" (slice ").map_or(note, |(log, _)| log)
 }
 
 impl fmt::Display for Slice {
@@ -85,5 +99,16 @@ mod tests {
     fn one_slice_has_the_names_of_before() {
         assert_eq!(Slice::WHOLE.name("thyme-engine"), "thyme-engine");
         assert_eq!(Slice { index: 2, of: 4 }.name("thyme-engine"), "thyme-engine-2-of-4");
+        assert_eq!(Slice::WHOLE.note_of("embedded"), "embedded");
+    }
+
+    #[test]
+    fn a_note_names_its_log() {
+        for log in ["embedded", "embedded:0190", "kafka:one/eu ("] {
+            for note in Slice::all(1).chain(Slice::all(3)).map(|slice| slice.note_of(log)) {
+                assert_eq!(log_of_note(Some(&note)), log);
+            }
+        }
+        assert_eq!(log_of_note(None), "embedded");
     }
 }

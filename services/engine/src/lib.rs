@@ -26,7 +26,6 @@ mod spec;
 pub use consume::is_router;
 pub use engine::Engine;
 pub use handle::{BuildProgress, EmissionStatus, EngineHandle, FeedStatus, ShardStatus};
-pub use offsets::identity_of;
 pub use rebuild::{Comparison, catch_up, rebuild};
 pub use runner::RunningEngine;
 pub use spec::{DatasetJob, EmitJob, EngineOptions, FeedJob, JobSpec, PipelineJob, Role, RouteJob};

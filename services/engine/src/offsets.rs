@@ -4,9 +4,9 @@
 use crate::emit::{Output, next_offset_of};
 use std::sync::Arc;
 use thyme_core::record::Record;
-use thyme_core::slice::Slice;
+use thyme_core::slice::{BESIDE, Slice};
 use thyme_core::{Error, Result};
-use thyme_log::{EventLog, Producer};
+use thyme_log::{EventLog, Kept, Producer};
 use thyme_state::{Durability, StateStore};
 
 /// How many records are looked at first, from the end backwards.
@@ -49,15 +49,12 @@ impl OutputPlace<'_> {
     /// The next offset whose outputs are not in the log. Offsets that cannot be this log's, or this state's, are refused.
     pub fn committed(&self, log: &dyn EventLog, producer: &mut dyn Producer) -> Result<u64> {
         let OutputPlace { group, topic, partition, next, .. } = self;
-        let kept = producer.committed(group, topic, *partition)?;
-        let committed = match kept {
-            Some(offset) => offset,
-            None => match self.filler {
-                Filler::Router => self.found_in_output(log, 0)?.unwrap_or_default(),
-                Filler::Feeder => self.found_in_output(log, self.partition)?.unwrap_or_default(),
-                // Not every event has a record: what the state has gone past since the last one had none.
-                Filler::Emitter => self.found_in_records(log)?.unwrap_or_default().max(*next),
-            },
+        let kept = producer.kept(group, topic, *partition)?;
+        let committed = match (kept, self.filler) {
+            (Some(kept), _) => kept.next,
+            (None, Filler::Router | Filler::Feeder) => self.found(log)?.unwrap_or_default(),
+            // Not every event has a record: what the state has gone past since the last one had none.
+            (None, Filler::Emitter) => self.found(log)?.unwrap_or_default().max(*next),
         };
         let end = log.end_offset(topic, *partition)?;
         if committed > end {
@@ -71,6 +68,9 @@ impl OutputPlace<'_> {
                  group and the state to rebuild it",
             ));
         }
+        if let Some(kept) = kept.filter(|kept| !kept.is_ours) {
+            self.check_moved(log, kept)?;
+        }
         if *next > committed {
             return Err(Error::data_loss(format!(
                 "the state is ahead of the log: group={group} topic={topic} partition={partition} state={next} \
@@ -82,6 +82,39 @@ impl OutputPlace<'_> {
             ));
         }
         Ok(committed)
+    }
+
+    /// An offset that somebody else committed, or a version of ours that left no mark: outputs before it may never have been sent, or those
+    /// behind it have been. It is believed where the state or the output says the same. One of ours is not compared with the output:
+    /// events need not have records, and another slice's open transaction may hide the last ones for a moment.
+    fn check_moved(&self, log: &dyn EventLog, kept: Kept) -> Result<()> {
+        let (OutputPlace { group, topic, partition, output, next, .. }, committed) = (self, kept.next);
+        if committed == *next {
+            return Ok(());
+        }
+        let found = self.found(log)?;
+        if found == Some(committed) {
+            return Ok(());
+        }
+        let sent = found.map_or("nothing".to_string(), |found| found.to_string());
+        Err(Error::data_loss(format!(
+            "the committed offset was moved by another program: group={group} topic={topic} partition={partition} \
+             committed={committed} state={next} found_in_output={sent} output={output} log={}",
+            log.identity()
+        ))
+        .hint(format!(
+            "stop the servers and delete the consumer group '{group}' (its name begins with the prefix in log.url): how far the outputs \
+             are is then found in them"
+        )))
+    }
+
+    /// How far the outputs are, by themselves.
+    fn found(&self, log: &dyn EventLog) -> Result<Option<u64>> {
+        match self.filler {
+            Filler::Router => self.found_in_output(log, 0),
+            Filler::Feeder => self.found_in_output(log, self.partition),
+            Filler::Emitter => self.found_in_records(log),
+        }
     }
 
     /// Brokers forget the offsets of a group that is silent for long. Each tick of the router has left its next offset in every
@@ -146,14 +179,6 @@ impl OutputPlace<'_> {
     }
 }
 
-/// What the log beside the state was called before it had an id of its own; a state that has no note is of that one.
-const BESIDE: &str = "embedded";
-
-/// What a state notes of where it was made from: the log and, if there are several, the slice.
-pub fn identity_of(log: &str, slice: Slice) -> String {
-    if slice.is_whole() { log.to_string() } else { format!("{log} ({slice})") }
-}
-
 /// What a state that notes this has of a log; `None` if it is of another one.
 fn share_of<'a>(noted: &'a str, log: &str) -> Option<&'a str> {
     match noted.strip_prefix(log)? {
@@ -175,7 +200,7 @@ fn refused(made_from: &str, identity: &str, log: &str) -> Error {
 
 /// Refuses a state that was made from another log or is of another slice; notes both in a new one.
 pub fn check_identity(state: &Arc<StateStore>, log: &dyn EventLog, slice: Slice) -> Result<()> {
-    let identity = identity_of(log.identity(), slice);
+    let identity = slice.note_of(log.identity());
     let snapshot = state.snapshot();
     let noted = snapshot.log_identity()?;
     let is_new = noted.is_none() && snapshot.all_progress()?.is_empty();

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use thyme_core::position::PositionSet;
 use thyme_core::slice::Slice;
 use thyme_core::{Error, Result};
-use thyme_log::{Appended, Batch, CommitOutcome, EventLog, LogRecord, Producer};
+use thyme_log::{Appended, Batch, CommitOutcome, EventLog, Kept, LogRecord, Producer};
 use thyme_state::{Snapshot, Snapshots, StateDigest, StateStore, States};
 use tokio::sync::watch;
 
@@ -259,8 +259,8 @@ struct Silent {
 }
 
 impl Producer for Silent {
-    fn committed(&mut self, _group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
-        self.log.end_offset(topic, partition).map(Some)
+    fn kept(&mut self, _group: &str, topic: &str, partition: u16) -> Result<Option<Kept>> {
+        Ok(Some(Kept { next: self.log.end_offset(topic, partition)?, is_ours: true }))
     }
 
     fn begin(&mut self) -> Result<()> {

@@ -1,7 +1,8 @@
 //! FeatureService over gRPC.
 
 use crate::asking::{ExplainQuestion, batch_question, explain_question, lookup_question, question};
-use crate::{answers, explain, runs};
+use crate::{answers, explain, runs, stream};
+use futures::stream::BoxStream;
 use std::sync::Arc;
 use thyme_catalog::RunHistory;
 use thyme_core::{Error, Result};
@@ -9,7 +10,8 @@ use thyme_proto::status::to_status;
 use thyme_proto::v1;
 use thyme_proto::v1::feature_service_server::{FeatureService, FeatureServiceServer};
 use thyme_query::{At, QueryEngine};
-use tonic::{Request, Response, Status};
+use tokio::sync::watch;
+use tonic::{Request, Response, Status, Streaming};
 
 /// The largest message that is read or written.
 pub const MAX_MESSAGE_BYTES: usize = 16 << 20;
@@ -20,11 +22,16 @@ pub const RUN_ID_HEADER: &str = "x-query-run-id";
 pub struct FeatureGrpc {
     engine: Arc<QueryEngine>,
     runs: Arc<dyn RunHistory>,
+    stopping: watch::Receiver<bool>,
 }
 
-/// The service, with its limits.
-pub fn service(engine: Arc<QueryEngine>, runs: Arc<dyn RunHistory>) -> FeatureServiceServer<FeatureGrpc> {
-    FeatureServiceServer::new(FeatureGrpc { engine, runs })
+/// The service, with its limits. Streams end when `stopping` says true.
+pub fn service(
+    engine: Arc<QueryEngine>,
+    runs: Arc<dyn RunHistory>,
+    stopping: watch::Receiver<bool>,
+) -> FeatureServiceServer<FeatureGrpc> {
+    FeatureServiceServer::new(FeatureGrpc { engine, runs, stopping })
         .max_decoding_message_size(MAX_MESSAGE_BYTES)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
 }
@@ -117,6 +124,16 @@ impl FeatureService for FeatureGrpc {
         request: Request<v1::GetFeaturesRequest>,
     ) -> Result<Response<v1::GetFeaturesResponse>, Status> {
         respond(self.get(request).await, |message| message.info.as_ref())
+    }
+
+    type StreamFeaturesStream = BoxStream<'static, Result<v1::StreamFeaturesResponse, Status>>;
+
+    async fn stream_features(
+        &self,
+        request: Request<Streaming<v1::StreamFeaturesRequest>>,
+    ) -> Result<Response<Self::StreamFeaturesStream>, Status> {
+        let (metadata, _, requests) = request.into_parts();
+        Ok(Response::new(stream::answers(self.engine.clone(), metadata, requests, self.stopping.clone())))
     }
 
     async fn batch_get_features(

@@ -8,5 +8,7 @@ pub mod flight;
 pub mod grpc;
 pub mod parts;
 mod runs;
+mod stream;
+mod task;
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //!
 //! A case gets a place of its own, opens the log there, and may drop it and open it again. Offsets need not be dense.
 
-use crate::{Appended, Batch, CommitOutcome, EventLog, LogRecord, NewRecord};
+use crate::{Appended, Batch, CommitOutcome, EventLog, Kept, LogRecord, NewRecord};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
@@ -438,7 +438,9 @@ pub async fn committed_offsets_belong_to_their_group(place: &dyn Place) -> Resul
     }
     assert_eq!(producer.committed("g", "t", 0)?, None);
     assert_eq!(producer.committed("h", "t", 1)?, None);
-    assert_eq!(log.producer("another")?.committed("g", "t", 1)?, Some(7), "groups are not the producer's own");
+    let mut another = log.producer("another")?;
+    let kept = Kept { next: 7, is_ours: true };
+    assert_eq!(another.kept("g", "t", 1)?, Some(kept), "groups are not the producer's own");
     Ok(())
 }
 

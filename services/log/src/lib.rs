@@ -146,14 +146,32 @@ pub trait EventLog: Send + Sync {
         Ok(Box::new(Unseen))
     }
 
+    /// What keeps this process from its place among others on the log, which it goes on asking for; `None` while nothing does.
+    fn trouble(&self) -> Option<Error> {
+        None
+    }
+
     /// Finishes what waits and lets go of what the log holds. Later calls may fail.
     fn close(&self) {}
 }
 
+/// A committed offset.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// The next one to read.
+    pub next: u64,
+    /// Whether a producer of ours committed it. Where others reach the log too, they may have moved it.
+    pub is_ours: bool,
+}
+
 /// One transaction at a time: begin, send and `send_offset` as often as needed, then commit or abort. All calls block.
 pub trait Producer: Send {
-    /// The next offset to read that `group` has committed for the partition.
-    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>>;
+    /// What `group` has committed for the partition.
+    fn kept(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<Kept>>;
+    /// The next offset to read of that.
+    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
+        Ok(self.kept(group, topic, partition)?.map(|kept| kept.next))
+    }
     fn begin(&mut self) -> Result<()>;
     fn send(&mut self, batch: Batch) -> Result<()>;
     /// Records within the transaction that `group` goes on at `next`.

@@ -5,7 +5,7 @@
 //! further use, so that an engine that goes on with it fails its tests.
 
 use crate::chance::Chance;
-use crate::{Appended, Batch, CommitOutcome, EventLog, LogRecord, Producer};
+use crate::{Appended, Batch, CommitOutcome, EventLog, Kept, LogRecord, Producer};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -258,8 +258,8 @@ fn must_not_be_used() -> Error {
 }
 
 impl Producer for FaultyProducer {
-    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
-        self.usable()?.committed(group, topic, partition)
+    fn kept(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<Kept>> {
+        self.usable()?.kept(group, topic, partition)
     }
 
     fn begin(&mut self) -> Result<()> {

@@ -1,8 +1,11 @@
 //! Errors on the wire: the ONE place where an error kind becomes a gRPC status, and back.
 //!
 //! Details: `ErrorInfo` (domain `thyme`, reason = the stable code of the error table, metadata `location`), `BadRequest` (the
-//! field at fault), `LocalizedMessage` (the hint), `RetryInfo` where trying again later makes sense.
+//! field at fault), `LocalizedMessage` (the hint), `RetryInfo` where trying again later makes sense. An error that is a part of an answer
+//! carries the same.
 
+use crate::v1;
+use prost::Message as _;
 use std::collections::HashMap;
 use std::time::Duration;
 use thyme_core::error::ERROR_TABLE;
@@ -66,6 +69,20 @@ fn status_with(error: &Error, message: &str, violations: Vec<(String, String)>) 
 /// Whether Thyme made a status, and not the transport.
 pub fn is_of_thyme(status: &Status) -> bool {
     status.get_error_details().error_info().is_some_and(|info| info.domain == DOMAIN)
+}
+
+/// An error as a part of an answer: the status of [`to_status`], as a message.
+pub fn to_message(error: &Error) -> v1::ErrorStatus {
+    let status = to_status(error);
+    let without_details =
+        |_| v1::ErrorStatus { code: status.code().into(), message: status.message().to_string(), details: Vec::new() };
+    v1::ErrorStatus::decode(status.details()).unwrap_or_else(without_details)
+}
+
+/// Reads such a part back.
+pub fn from_message(error: &v1::ErrorStatus) -> Error {
+    let details = error.encode_to_vec().into();
+    from_status(&Status::with_details(Code::from_i32(error.code), &error.message, details))
 }
 
 /// Reads a status back, whether Thyme made it (by its code) or the transport did (by the gRPC code).

@@ -1,6 +1,6 @@
 use crate::columns::{column_from_wire, column_to_wire, whole_column_from_wire};
 use crate::convert::{row_from_wire, time_from_wire, time_to_wire, value_from_wire, value_to_wire};
-use crate::status::{from_status, is_of_thyme, to_plain_status, to_status, to_status_of_all};
+use crate::status::{from_message, from_status, is_of_thyme, to_message, to_plain_status, to_status, to_status_of_all};
 use crate::v1;
 use proptest::prelude::*;
 use prost::Message as _;
@@ -110,6 +110,12 @@ fn every_error_comes_back_as_it_went() {
         let status = to_status(&error);
         assert_eq!((status.code() as i32, status.message()), (row.grpc, "it failed"));
         assert_eq!(from_status(&status), error);
+        let part = to_message(&error);
+        assert_eq!(
+            (part.code, part.message.as_str(), part.encode_to_vec().as_slice()),
+            (row.grpc, "it failed", status.details())
+        );
+        assert_eq!(from_message(&part), error);
         let retry = status.get_error_details().retry_info().is_some();
         assert_eq!(retry, row.code == "unavailable");
         let plain = to_plain_status(&error);

@@ -5,7 +5,7 @@ use crate::engine::{Deadline, QueryEngine};
 use crate::forward::Elsewhere;
 use crate::plan::Planned;
 use crate::question::{At, Question};
-use crate::reads::{Found, TooEarly, read_all};
+use crate::reads::{Found, Reading, TooEarly};
 use crate::recorder::{Recorder, entity_ids};
 use crate::rows::{Rows, read_given};
 use crate::view::View;
@@ -14,7 +14,7 @@ use thyme_core::error::{Error, Result};
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
 
-/// More rows than this take milliseconds to read.
+/// More rows than this take milliseconds to read: in turns.
 const LONG_READ_ROWS: usize = 512;
 
 /// A question evaluated, with every slot of its plan.
@@ -71,12 +71,23 @@ impl QueryEngine {
             return Ok(evaluated);
         }
         let found = Found::new(rows.len());
-        let mut evaluated = read_state(view, planned, rows, found, too_early).await?;
+        let mut evaluated = self.read_state(Reading::new(view, planned, rows, found, too_early)).await?;
         if !evaluated.found.missing.is_empty() {
             self.fetch(&mut evaluated, question, deadline).await?;
         }
         self.call_extractors(&mut evaluated).await;
         Ok(evaluated)
+    }
+
+    /// Does the native reads.
+    pub(crate) async fn read_state(&self, mut reading: Reading<Rows>) -> Result<Evaluated> {
+        if reading.cells.len() > LONG_READ_ROWS {
+            reading = self.turns.each(reading, Reading::turn).await?;
+        } else {
+            reading.step(usize::MAX)?;
+        }
+        let Reading { view, planned, cells, found, .. } = reading;
+        Ok(Evaluated { view, planned, rows: cells, found, elsewhere: Elsewhere::default() })
     }
 
     pub(crate) async fn call_extractors(&self, evaluated: &mut Evaluated) {
@@ -94,26 +105,6 @@ impl QueryEngine {
         }
         Ok(())
     }
-}
-
-/// Does the native reads; those of many rows not on a thread that serves requests.
-pub(crate) async fn read_state(
-    view: Arc<View>,
-    planned: Arc<Planned>,
-    mut rows: Rows,
-    mut found: Found,
-    too_early: TooEarly,
-) -> Result<Evaluated> {
-    let is_long = rows.len() > LONG_READ_ROWS;
-    let read = move || {
-        read_all(&view, &planned, &mut rows, &mut found, too_early)?;
-        Ok(Evaluated { view, planned, rows, found, elsewhere: Elsewhere::default() })
-    };
-    if !is_long {
-        return read();
-    }
-    let read = tokio::task::spawn_blocking(read).await;
-    read.map_err(|error| Error::internal(format!("reading the state failed: {error}")))?
 }
 
 /// Builds the answer out of the wanted slots.

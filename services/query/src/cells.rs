@@ -38,8 +38,8 @@ impl Cells for Rows {
 
 /// Rows whose read values are columns from the beginning. They stand in the order in which they are written, and are put into that
 /// of the rows at the end: a column after the other fits into the processor's cache, all of them do not.
-pub(crate) struct ColumnRows<'a> {
-    planned: &'a Planned,
+pub(crate) struct ColumnRows {
+    planned: Arc<Planned>,
     given: Rows,
     /// Where each row stands in the columns.
     places: Vec<u32>,
@@ -47,9 +47,10 @@ pub(crate) struct ColumnRows<'a> {
     columns: Vec<Option<Column>>,
 }
 
-impl<'a> ColumnRows<'a> {
-    pub fn new(planned: &'a Planned, given: Rows) -> ColumnRows<'a> {
-        ColumnRows { planned, given, places: Vec::new(), columns: planned.slots.iter().map(|_| None).collect() }
+impl ColumnRows {
+    pub fn new(planned: Arc<Planned>, given: Rows) -> ColumnRows {
+        let columns = planned.slots.iter().map(|_| None).collect();
+        ColumnRows { planned, given, places: Vec::new(), columns }
     }
 
     /// The features that were asked for, then their statuses where wanted.
@@ -78,7 +79,7 @@ impl<'a> ColumnRows<'a> {
     }
 }
 
-impl Cells for ColumnRows<'_> {
+impl Cells for ColumnRows {
     fn rows(&self) -> &Rows {
         &self.given
     }

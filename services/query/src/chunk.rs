@@ -9,8 +9,9 @@ use crate::cells::{Cells, ColumnRows, cell_bytes, status_array};
 use crate::columns::{column_bytes, from_array, times_from_array, to_array};
 use crate::keyed::ROW_BYTES;
 use crate::plan::{GivenPlan, Planned};
-use crate::reads::{Found, TooEarly, read_all};
+use crate::reads::{Found, Reading, TooEarly};
 use crate::rows::Rows;
+use crate::turns::Turns;
 use crate::view::View;
 use arrow_array::{ArrayRef, RecordBatch};
 use std::sync::Arc;
@@ -61,17 +62,17 @@ impl ChunkReader {
     }
 
     /// All features (and statuses, where asked) of rows that no extractor is called for, and how many of their keys are known.
-    pub fn read_columns(&self, spine: &RecordBatch) -> Result<(Vec<ArrayRef>, u64)> {
-        let mut rows = ColumnRows::new(&self.planned, self.given(spine)?);
-        let hits = self.read(&mut rows)?;
-        Ok((rows.finish(self.statuses)?, hits))
+    pub async fn read_columns(&self, spine: RecordBatch, turns: &Turns) -> Result<(Vec<ArrayRef>, u64)> {
+        let Reading { cells, found, .. } =
+            self.read(spine, turns, |given, planned| ColumnRows::new(planned, given)).await?;
+        let statuses = self.statuses;
+        Ok((turns.take(move || cells.finish(statuses)).await??, found.known()))
     }
 
     /// All rows with everything but what extractors give, and how many of their keys are known.
-    pub fn read_values(&self, spine: &RecordBatch) -> Result<(Rows, u64)> {
-        let mut rows = self.given(spine)?;
-        let hits = self.read(&mut rows)?;
-        Ok((rows, hits))
+    pub async fn read_values(&self, spine: RecordBatch, turns: &Turns) -> Result<(Rows, u64)> {
+        let Reading { cells, found, .. } = self.read(spine, turns, |given, _| given).await?;
+        Ok((cells, found.known()))
     }
 
     /// The features, then the statuses where asked.
@@ -106,10 +107,19 @@ impl ChunkReader {
         Ok(rows)
     }
 
-    fn read(&self, rows: &mut impl Cells) -> Result<u64> {
-        let mut found = Found::new(rows.rows().len());
-        read_all(&self.view, &self.planned, rows, &mut found, TooEarly::Mark)?;
-        Ok(found.known())
+    async fn read<C: Cells + Send + 'static>(
+        &self,
+        spine: RecordBatch,
+        turns: &Turns,
+        cells: impl FnOnce(Rows, Arc<Planned>) -> C + Send + 'static,
+    ) -> Result<Reading<C>> {
+        let reader = self.clone();
+        let begin = move || -> Result<Reading<C>> {
+            let given = reader.given(&spine)?;
+            let (found, cells) = (Found::new(given.len()), cells(given, reader.planned.clone()));
+            Ok(Reading::new(reader.view, reader.planned, cells, found, TooEarly::Mark))
+        };
+        turns.each(turns.take(begin).await??, Reading::turn).await
     }
 }
 

@@ -5,8 +5,8 @@ use crate::plan::{Planned, plan_features};
 use crate::runtime::ExtractorSpec;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
-use thyme_core::definition::{Compiled, CompiledDataset, CompiledFeatureset, FeatureKind};
+use std::sync::{Arc, OnceLock};
+use thyme_core::definition::{Compiled, CompiledDataset, CompiledFeatureset, DefinitionHash, FeatureKind};
 use thyme_core::error::{Error, Result};
 use thyme_core::schema::DataType;
 use thyme_core::suggest;
@@ -43,14 +43,16 @@ pub struct ServedTable {
 pub(crate) struct Source {
     /// `UserStats.compute` or `Order`, for messages.
     pub name: String,
+    /// The raw dataset whose events they are.
+    pub root: Arc<str>,
     pub served: ServedTable,
     /// Of the log that its shards read.
     pub partitions: u16,
     /// Of the log that fills that, as many as fill one partition.
     pub source_partitions: u16,
     pub max_lateness: Option<i64>,
-    /// The dataset whose `history` it is, and how long: T before watermark - history is refused.
-    pub history: Option<(Arc<str>, i64)>,
+    /// That of the raw dataset: T before watermark - history is refused.
+    pub history: Option<i64>,
 }
 
 /// What a featureset asks for and gives, as the surfaces need to know it.
@@ -68,6 +70,7 @@ struct ServedFeatureset {
     compiled: Arc<CompiledFeatureset>,
     /// Plans by the names asked; the empty list stands for all.
     plans: RwLock<HashMap<Vec<String>, Arc<Planned>>>,
+    definition: OnceLock<DefinitionHash>,
 }
 
 /// A deployment with its plans.
@@ -86,6 +89,7 @@ impl Served {
                 name: Arc::from(name.as_str()),
                 compiled: compiled.clone(),
                 plans: RwLock::new(HashMap::new()),
+                definition: OnceLock::new(),
             };
             (name.clone(), served)
         });
@@ -139,6 +143,15 @@ impl Served {
             plans.insert(asked.to_vec(), planned.clone());
         }
         Ok(planned)
+    }
+
+    pub fn definition(&self, featureset: &str) -> Result<DefinitionHash> {
+        let served = self.featureset(featureset)?;
+        if let Some(known) = served.definition.get() {
+            return Ok(*known);
+        }
+        let hash = self.compiled().definition_hash(featureset)?;
+        Ok(*served.definition.get_or_init(|| hash))
     }
 
     pub fn shape(&self, featureset: &str) -> Result<FeaturesetShape> {
@@ -200,11 +213,12 @@ fn sources_of(deployment: &Deployment) -> BTreeMap<String, Arc<Source>> {
         if let Some(served) = deployment.tables.get(&identity) {
             let source = Source {
                 name: name.to_string(),
+                root: Arc::from(root.name.as_str()),
                 served: served.clone(),
                 partitions: root.partitions,
                 source_partitions: if is_aligned { 1 } else { root.partitions },
                 max_lateness: root.max_lateness,
-                history: root.history.map(|history| (Arc::from(root.name.as_str()), history)),
+                history: root.history,
             };
             sources.insert(identity, Arc::new(source));
         }

@@ -8,6 +8,7 @@ use crate::part::{NoPeers, Peers};
 use crate::question::Asking;
 use crate::run::RunSink;
 use crate::runtime::{ExtractorRuntime, LoadReport};
+use crate::turns::Turns;
 use crate::view::View;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -59,6 +60,8 @@ pub struct QueryEngine {
     pub(crate) parts: QueryParts,
     pub(crate) holders: Arc<dyn Holders>,
     pub(crate) peers: Arc<dyn Peers>,
+    /// Of reads that take long.
+    pub(crate) turns: Turns,
     served: ArcSwapOption<Served>,
     /// The commit that served before this one: questions under way may still call its extractors.
     previous: Mutex<Option<Arc<str>>>,
@@ -70,6 +73,7 @@ impl QueryEngine {
             parts,
             holders: Arc::new(Nobody),
             peers: Arc::new(NoPeers),
+            turns: Turns::of_this_machine(),
             served: ArcSwapOption::empty(),
             previous: Mutex::new(None),
         }

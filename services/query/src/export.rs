@@ -4,7 +4,7 @@
 use crate::answer::Standing;
 use crate::chunk::{ChunkReader, SpineColumns};
 use crate::columns::{arrow_type, broken};
-use crate::engine::{Deadline, QueryEngine};
+use crate::engine::QueryEngine;
 use crate::plan::{GivenPlan, Planned};
 use crate::question::{At, ExportQuestion, RunKind};
 use crate::recorder::Recorder;
@@ -17,6 +17,7 @@ use arrow_schema::{DataType as ArrowType, Field as ArrowField, Schema, SchemaRef
 use arrow_select::concat::concat_batches;
 use std::collections::HashMap;
 use std::sync::Arc;
+use thyme_core::definition::DefinitionHash;
 use thyme_core::error::{Error, Result};
 use thyme_core::suggest;
 use thyme_core::time::format_time;
@@ -43,21 +44,36 @@ impl QueryEngine {
         spine: &SchemaRef,
         recorder: &mut Recorder,
     ) -> Result<Begun> {
+        refuse_beside_pin(question)?;
         let served = self.served()?;
         recorder.serves(&served);
         let planned = served.plan(&question.featureset, question.features.as_deref())?;
         let columns = SpineColumns::find(&planned, question, spine)?;
         let schema = joined_schema(&planned, question, spine)?;
-        let deadline = Deadline::new(self.deadline(&question.asking));
-        let view = self.view(served, &question.asking, false, deadline).await?;
+        let view = self.view_of(served, &question.asking, None).await?;
         self.refuse_elsewhere("an export", &view, &view.slices_elsewhere())?;
+        let (plan, pin) = (planned.clone(), question.pin.clone());
+        // What the first one reads is bounded as it is for all that follow.
+        let view = Arc::new(self.turns.take(move || view.pinned(&plan, pin)).await??);
         let mut touched = Touched::default();
-        planned.reads.iter().for_each(|read| touched.all(&read.source));
-        planned.looked_up.iter().for_each(|source| touched.all(source));
+        planned.sources().for_each(|source| touched.all(source));
         let standing = view.standing(&At::Each(Vec::new()), view.now, view.standing_of(&touched)?);
         recorder.stands(&standing, 0, 0);
+        let definition = view.served.definition(&planned.featureset)?;
         let reader = ChunkReader { view, planned, columns, statuses: question.statuses };
-        Ok(Begun { reader, schema, standing })
+        Ok(Begun { reader, schema, standing, definition, is_again: question.pin.is_some() })
+    }
+}
+
+/// What a pin has already.
+fn refuse_beside_pin(question: &ExportQuestion) -> Result<()> {
+    let asking = &question.asking;
+    let given = [("known_at", asking.known_at.is_some()), ("at_least", asking.at_least.is_some())];
+    match given.into_iter().find(|(_, is_given)| *is_given && question.pin.is_some()) {
+        None => Ok(()),
+        Some((name, _)) => Err(Error::invalid(format!("{name} is given beside a pin"))
+            .field(name)
+            .hint("leave it out: the pin says what the export stands on")),
     }
 }
 
@@ -66,6 +82,26 @@ struct Begun {
     reader: ChunkReader,
     schema: Schema,
     standing: Standing,
+    definition: DefinitionHash,
+    /// Whether it was asked with a pin.
+    is_again: bool,
+}
+
+impl Begun {
+    /// `thyme.*` metadata. Of an export that was asked with a pin it is the same each time, so without what tells when that was.
+    fn metadata(&self, run_id: &str) -> HashMap<String, String> {
+        let ChunkReader { view, planned, .. } = &self.reader;
+        let mut metadata = standing_metadata(&planned.featureset, &self.standing);
+        metadata.insert("thyme.definition".to_string(), self.definition.to_string());
+        metadata.extend(view.pin.iter().map(|pin| ("thyme.pin".to_string(), pin.encode())));
+        metadata.insert("thyme.query_run_id".to_string(), run_id.to_string());
+        if self.is_again {
+            for name in ["ts", "watermark", "commit_id", "query_run_id"] {
+                metadata.remove(&format!("thyme.{name}"));
+            }
+        }
+        metadata
+    }
 }
 
 /// An export under way. Its run is recorded when it is finished or dropped.
@@ -80,17 +116,18 @@ pub struct Export {
 
 impl Export {
     fn new(engine: Arc<QueryEngine>, begun: Begun, recorder: Recorder) -> Export {
-        let Begun { reader, schema, standing } = begun;
-        let mut metadata: HashMap<String, String> = schema.metadata().clone();
-        metadata.extend(standing_metadata(&reader.planned.featureset, &standing));
-        metadata.insert("thyme.query_run_id".to_string(), recorder.run_id().to_string());
+        let mut metadata: HashMap<String, String> = begun.schema.metadata().clone();
+        // A spine that was an answer itself says of itself what is not said here.
+        metadata.retain(|name, _| !name.starts_with("thyme."));
+        metadata.extend(begun.metadata(&recorder.run_id()));
+        let Begun { reader, schema, standing, .. } = begun;
         let schema = Arc::new(schema.with_metadata(metadata));
         Export { engine, reader, standing, schema, recorder, recorded: false }
     }
 
     /// All spine columns, then the features, then (where asked) `<feature>__status`; the metadata carries `thyme.featureset`,
-    /// `thyme.ts` (now, as of which the state was read), `thyme.watermark`, `thyme.position`, `thyme.commit_id` and
-    /// `thyme.query_run_id`.
+    /// `thyme.mode`, `thyme.position`, `thyme.definition` and `thyme.pin`, and unless it was asked with a pin `thyme.ts` (now, as of which
+    /// the state was read), `thyme.watermark`, `thyme.commit_id` and `thyme.query_run_id`.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }
@@ -146,12 +183,13 @@ impl Export {
 
     async fn features(&self, spine: RecordBatch) -> Result<(Vec<ArrayRef>, u64)> {
         let ChunkReader { view, planned, .. } = &self.reader;
-        let reader = self.reader.clone();
+        let turns = &self.engine.turns;
         if planned.calls.is_empty() {
-            return off_the_request_threads(move || reader.read_columns(&spine)).await;
+            return self.reader.read_columns(spine, turns).await;
         }
-        let (mut rows, hits) = off_the_request_threads(move || reader.read_values(&spine)).await?;
+        let (mut rows, hits) = self.reader.read_values(spine, turns).await?;
         self.engine.caller(view).call_all(planned, &mut rows).await;
+        view.check_lost()?;
         Ok((self.reader.arrays(&rows)?, hits))
     }
 
@@ -245,10 +283,4 @@ fn joined_schema(planned: &Planned, question: &ExportQuestion, spine: &Schema) -
         }
     }
     Ok(Schema::new_with_metadata(fields, spine.metadata().clone()))
-}
-
-/// Reading takes milliseconds: not on a thread that serves requests.
-async fn off_the_request_threads<T: Send + 'static>(read: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    let read = tokio::task::spawn_blocking(read);
-    read.await.map_err(|error| Error::internal(format!("reading a chunk failed: {error}")))?
 }

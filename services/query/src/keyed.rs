@@ -95,9 +95,13 @@ impl KeyedRows {
         self.rows.iter().map(|keyed| keyed.row as usize)
     }
 
-    /// The keys in order, each with its rows.
-    pub fn groups(&self, partitions: u16) -> impl Iterator<Item = Group<'_>> {
-        let chunks = self.rows.chunk_by(|a, b| a.order_of_key(b, &self.bytes).is_eq());
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The keys in order, each with its rows, from the row on with which one begins.
+    pub fn groups(&self, from: usize, partitions: u16) -> impl Iterator<Item = Group<'_>> {
+        let chunks = self.rows[from..].chunk_by(|a, b| a.order_of_key(b, &self.bytes).is_eq());
         chunks.map(move |rows| Group {
             key: rows[0].key(&self.bytes),
             partition: key::partition_of_vnode(rows[0].vnode, partitions),
@@ -173,7 +177,7 @@ mod tests {
             }
             wanted.values_mut().for_each(|rows| rows.sort_unstable());
             let keyed = KeyedRows::new(&rows, &[1, 0]);
-            let found: Vec<_> = keyed.groups(4).map(|group| {
+            let found: Vec<_> = keyed.groups(0, 4).map(|group| {
                 let rows: Vec<_> = group.rows.iter().map(|at| (at.time, at.row as usize)).collect();
                 ((key::vnode(group.key), group.key.to_vec()), rows)
             }).collect();

@@ -22,6 +22,7 @@ mod holders;
 mod keyed;
 mod lookups;
 mod part;
+mod pin;
 mod plan;
 mod question;
 mod reads;
@@ -29,6 +30,7 @@ mod recorder;
 mod rows;
 mod run;
 mod runtime;
+mod turns;
 mod view;
 
 pub use answer::{

@@ -91,6 +91,7 @@ impl LookupPlan {
                     touched.partition(&read.source, partition);
                     if let Some(horizon) = view.horizon(&read.source, partition)? {
                         horizon.check(at)?;
+                        view.check_kept(&horizon, at)?;
                     }
                     let state = view.state(&read.source, partition)?;
                     Some((state, encoded, until, view.visible(&read.source, partition)?))

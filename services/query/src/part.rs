@@ -1,12 +1,12 @@
 //! Parts: what one node reads for a question that another one was asked (`docs/decisions/0025-forwarding.md`).
 
 use crate::answer::FeatureValue;
-use crate::ask::{Evaluated, read_state};
+use crate::ask::Evaluated;
 use crate::engine::{Deadline, QueryEngine, deadline_passed};
 use crate::erased::ErasedLog;
 use crate::plan::{Planned, ReadTable, ReadWhat};
 use crate::question::Asking;
-use crate::reads::{Found, TooEarly};
+use crate::reads::{Found, Reading, TooEarly};
 use crate::rows::Rows;
 use crate::view::{Touched, View};
 use async_trait::async_trait;
@@ -163,7 +163,7 @@ impl QueryEngine {
         let rows = given_rows(&planned, part)?;
         let too_early = if part.is_spine { TooEarly::Mark } else { TooEarly::Refuse };
         let found = Found::of_part(rows.len());
-        let mut evaluated = read_state(view, planned, rows, found, too_early).await?;
+        let mut evaluated = self.read_state(Reading::new(view, planned, rows, found, too_early)).await?;
         if part.is_whole {
             self.call_extractors(&mut evaluated).await;
         }

@@ -30,6 +30,13 @@ pub(crate) struct Planned {
     pub looked_up: Vec<Arc<Source>>,
 }
 
+impl Planned {
+    /// All tables that it reads.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<Source>> {
+        self.reads.iter().map(|read| &read.source).chain(&self.looked_up)
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct SlotPlan {
     /// `feature`, or `Other.feature` where it is another featureset's.

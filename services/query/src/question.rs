@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::error::{Error, Result};
+use thyme_core::pin::Pin;
 use thyme_core::position::{KnownAt, PositionSet};
 use thyme_core::schema::DataType;
 use thyme_core::time::Micros;
@@ -143,5 +144,7 @@ pub struct ExportQuestion {
     pub timestamp_column: String,
     /// Adds a `<feature>__status` column per feature.
     pub statuses: bool,
+    /// What an earlier export stood on: exactly that once more, or an error.
+    pub pin: Option<Pin>,
     pub asking: Asking,
 }

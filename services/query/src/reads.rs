@@ -1,4 +1,5 @@
-//! Native reads: the windows and newest rows of a question, each key's rows read once, whatever the number of times asked.
+//! Native reads: the windows and newest rows of a question, each key's rows read once, whatever the number of times asked. Many
+//! rows are read in steps, so that others have their turn between them ([`crate::turns`]).
 
 use crate::answer::{FeatureValue, Status};
 use crate::cells::Cells;
@@ -14,6 +15,8 @@ use thyme_core::time::Micros;
 use thyme_core::value::Value;
 use thyme_state::{Snapshot, Visible};
 
+/// About so many rows are read in one turn.
+const TURN_ROWS: usize = 8_192;
 const NULL_TIMESTAMP: &str = "the timestamp is null";
 
 /// What becomes of a T that a dataset's `history=` does not reach.
@@ -59,31 +62,69 @@ impl Found {
     }
 }
 
-/// Does all native reads that can be done in this view.
-pub(crate) fn read_all(
-    view: &View,
-    planned: &Planned,
-    cells: &mut impl Cells,
-    found: &mut Found,
+/// All native reads of some rows that can be done in a view, and how far they are.
+pub(crate) struct Reading<C> {
+    pub view: Arc<View>,
+    pub planned: Arc<Planned>,
+    pub cells: C,
+    pub found: Found,
     too_early: TooEarly,
-) -> Result<()> {
-    let mut keyed: Vec<(&[usize], KeyedRows)> = Vec::new();
-    for (index, read) in planned.reads.iter().enumerate() {
-        let at = keyed.iter().position(|(key, _)| *key == read.key).unwrap_or_else(|| {
-            let by_key = KeyedRows::new(cells.rows(), &read.key);
-            if keyed.is_empty() {
-                cells.expect(by_key.order());
+    /// The rows by each key, with the first read that has it.
+    keyed: Vec<(usize, KeyedRows)>,
+    /// The read under way, and how many of its rows are done.
+    index: usize,
+    done: usize,
+}
+
+impl<C: Cells> Reading<C> {
+    pub fn new(view: Arc<View>, planned: Arc<Planned>, cells: C, mut found: Found, too_early: TooEarly) -> Reading<C> {
+        for source in &planned.looked_up {
+            found.touched.all(source);
+        }
+        Reading { view, planned, cells, found, too_early, keyed: Vec::new(), index: 0, done: 0 }
+    }
+
+    /// Reads what can be read in one turn.
+    pub fn turn(&mut self) -> Result<bool> {
+        self.step(TURN_ROWS)
+    }
+
+    /// Reads on, until about so many rows more are read. False: there is nothing more.
+    pub fn step(&mut self, mut rows: usize) -> Result<bool> {
+        let planned = self.planned.clone();
+        while let Some(read) = planned.reads.get(self.index) {
+            if rows == 0 {
+                return Ok(true);
             }
-            keyed.push((&read.key, by_key));
-            keyed.len() - 1
-        });
-        fill_unread(planned, read, cells);
-        Reader { view, planned, read, index, found, too_early }.read_groups(&keyed[at].1, cells)?;
+            let at = self.keyed_by(&planned, read);
+            let Reading { view, cells, found, too_early, keyed, index, done, .. } = self;
+            let keyed = &keyed[at].1;
+            if *done == 0 {
+                fill_unread(&planned, read, cells);
+            }
+            let mut reader = Reader { view, planned: &planned, read, index: *index, found, too_early: *too_early };
+            let read = reader.read_groups(keyed, *done, rows, cells)?;
+            rows = rows.saturating_sub(read);
+            *done += read;
+            if *done == keyed.len() {
+                (*index, *done) = (*index + 1, 0);
+            }
+        }
+        Ok(false)
     }
-    for source in &planned.looked_up {
-        found.touched.all(source);
+
+    /// The place of the rows by a read's key.
+    fn keyed_by(&mut self, planned: &Planned, read: &ReadTable) -> usize {
+        let known = self.keyed.iter().position(|(first, _)| planned.reads[*first].key == read.key);
+        known.unwrap_or_else(|| {
+            let by_key = KeyedRows::new(self.cells.rows(), &read.key);
+            if self.keyed.is_empty() {
+                self.cells.expect(by_key.order());
+            }
+            self.keyed.push((self.index, by_key));
+            self.keyed.len() - 1
+        })
     }
-    Ok(())
 }
 
 /// Values of rows that are not read: a null key is an unknown key, a null time an error. Overwritten where rows are read.
@@ -145,7 +186,8 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read_groups(&mut self, keyed: &KeyedRows, cells: &mut impl Cells) -> Result<()> {
+    /// Reads whole keys from a row on, until about `most` rows are read; how many were.
+    fn read_groups(&mut self, keyed: &KeyedRows, from: usize, most: usize, cells: &mut impl Cells) -> Result<usize> {
         let source = &self.read.source;
         let what = match &self.read.what {
             ReadWhat::Windows { pipeline, plan, slots } => {
@@ -153,7 +195,12 @@ impl Reader<'_> {
             }
             ReadWhat::Newest { columns, .. } => What::Newest(columns),
         };
-        for group in keyed.groups(source.partitions) {
+        let mut done = 0;
+        for group in keyed.groups(from, source.partitions) {
+            if done >= most {
+                break;
+            }
+            done += group.rows.len();
             if let Some(slice) = self.view.elsewhere(source, group.partition) {
                 let rows = group.rows.iter().map(|keyed| keyed.row).collect();
                 self.found.missing.push(Missing { read: self.index, slice, rows });
@@ -171,7 +218,7 @@ impl Reader<'_> {
                 What::Newest(columns) => self.read_newest(&of_key, kept, columns, cells)?,
             }
         }
-        Ok(())
+        Ok(done)
     }
 
     /// The rows of a group that are not before the horizon; those that are get their ERROR.
@@ -180,6 +227,9 @@ impl Reader<'_> {
         let (early, kept) = group.rows.split_at(group.rows.partition_point(|row| row.time < horizon.earliest));
         if let (Some(first), TooEarly::Refuse) = (early.first(), self.too_early) {
             horizon.check(first.time)?;
+        }
+        if let Some(first) = kept.first() {
+            self.view.check_kept(&horizon, first.time)?;
         }
         for early in early {
             let status = Status::Error(horizon.reason(early.time).into());

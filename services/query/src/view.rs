@@ -3,13 +3,16 @@
 use crate::answer::{Mode, Standing};
 use crate::deployment::{Served, Source};
 use crate::part::PartStanding;
+use crate::pin::place;
 use crate::question::{Asking, At};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use thyme_core::aggregate::WindowRead;
 use thyme_core::error::{Error, ErrorKind, Result};
+use thyme_core::pin::{LogTag, Pin};
 use thyme_core::position::KnownAt;
+use thyme_core::slice::log_of_note;
 use thyme_core::time::{Clock, ClockMode, Micros, format_time};
 use thyme_core::window::{Window, format_duration};
 use thyme_state::{Snapshot, Snapshots, Visible};
@@ -18,15 +21,19 @@ pub(crate) struct View {
     pub served: Arc<Served>,
     snapshots: Snapshots,
     known_at: Option<KnownAt>,
+    /// What an export stands on, which `known_at` is a part of.
+    pub pin: Option<Pin>,
     pub exclusive: bool,
     /// The answer to "now" in this view.
     pub now: Micros,
+    /// What was asked under the pin, and is not kept any more.
+    lost: OnceLock<Error>,
 }
 
 impl View {
     pub fn new(served: Arc<Served>, snapshots: Snapshots, asking: &Asking, clock: &dyn Clock) -> Result<View> {
         let (known_at, exclusive) = (asking.known_at.clone(), asking.exclusive);
-        let mut view = View { served, snapshots, known_at, exclusive, now: 0 };
+        let mut view = View { served, snapshots, known_at, pin: None, exclusive, now: 0, lost: OnceLock::new() };
         view.now = match view.served.deployment.clock {
             ClockMode::Wall => clock.now(),
             ClockMode::Event => view.greatest_event_time()?.unwrap_or(0),
@@ -95,13 +102,31 @@ impl View {
         Cow::Owned(windows.iter().map(shorten).collect())
     }
 
+    /// The log that the state is made from.
+    pub fn log(&self) -> Result<LogTag> {
+        let note = self.snapshots.iter().next().map(|first| first.log_identity()).transpose()?.flatten();
+        Ok(LogTag::of(log_of_note(note.as_deref())))
+    }
+
+    /// The time that `known_at` is, if it is one.
+    pub fn appended_by(&self) -> Option<Micros> {
+        match &self.known_at {
+            Some(KnownAt::AppendTime(time)) => Some(*time),
+            Some(KnownAt::Position(_)) | None => None,
+        }
+    }
+
     /// How far a table has been applied in one partition of its log.
-    fn applied(&self, source: &Source, partition: u16) -> Result<u64> {
+    pub fn applied(&self, source: &Source, partition: u16) -> Result<u64> {
         Ok(self.state(source, partition)?.progress(source.served.consumer, partition)?.unwrap_or(0))
     }
 
     /// Which events of this table and partition the question may see.
     pub fn visible(&self, source: &Source, partition: u16) -> Result<Visible> {
+        if let Some(pin) = &self.pin {
+            let sequence_below = Some(place(pin, source, partition)?.next);
+            return Ok(Visible { sequence_below, appended_by: pin.appended_by });
+        }
         match &self.known_at {
             None => Ok(Visible::ALL),
             Some(KnownAt::AppendTime(time)) => Ok(Visible { appended_by: Some(*time), ..Visible::ALL }),
@@ -111,17 +136,22 @@ impl View {
                         .field("known_at")
                         .hint("pass the position of an answer about the same keys and features")
                 })?;
-                let applied = self.applied(source, partition)?;
-                if applied < bound {
-                    return Err(Error::unavailable(format!(
-                        "the position is ahead of this node's state of '{}': offset {bound}, applied {applied}",
-                        source.name
-                    ))
-                    .field("known_at"));
-                }
+                let applied = self.check_applied("the position", source, partition, bound);
+                applied.map_err(|error| error.field("known_at"))?;
                 Ok(Visible { sequence_below: Some(bound), ..Visible::ALL })
             }
         }
+    }
+
+    /// Refuses a bound that the state has not come to yet.
+    pub fn check_applied(&self, what: &str, source: &Source, partition: u16, bound: u64) -> Result<()> {
+        let applied = self.applied(source, partition)?;
+        if applied >= bound {
+            return Ok(());
+        }
+        let name = &source.name;
+        let message = format!("{what} is ahead of this node's state of '{name}': offset {bound}, applied {applied}");
+        Err(Error::unavailable(message))
     }
 
     /// Watermark of one partition: every event before it that is not late has been applied. `None` where nothing is ever late,
@@ -143,15 +173,35 @@ impl View {
     }
 
     /// The earliest T that a table answers in one partition, with the reason why an earlier one is refused. Of the same snapshot as
-    /// what is read: as long as T is not before it, what T can need is there.
+    /// what is read: as long as T is not before it, what T can need is there. Under a pin the one of then, and from where on that is so.
     pub fn horizon(&self, source: &Source, partition: u16) -> Result<Option<Horizon>> {
-        let Some((dataset, history)) = &source.history else { return Ok(None) };
-        let watermark = self.watermark(source, partition)?;
-        Ok(watermark.map(|watermark| Horizon {
-            earliest: watermark.saturating_sub(*history),
-            history: *history,
-            dataset: dataset.clone(),
-        }))
+        let Some(history) = source.history else { return Ok(None) };
+        let kept_from = self.watermark(source, partition)?.map(|watermark| watermark.saturating_sub(history));
+        let earliest = match &self.pin {
+            None => kept_from,
+            Some(pin) => place(pin, source, partition)?.horizon,
+        };
+        if earliest.or(kept_from).is_none() {
+            return Ok(None);
+        }
+        let (earliest, kept_from) = (earliest.unwrap_or(Micros::MIN), kept_from.unwrap_or(Micros::MIN));
+        Ok(Some(Horizon { earliest, kept_from, history, dataset: source.root.clone() }))
+    }
+
+    /// Refuses a T that was answered when the pin was made, and now lies before the horizon. An extractor may hide that a lookup failed: see
+    /// [`View::check_lost`].
+    pub fn check_kept(&self, horizon: &Horizon, at: Micros) -> Result<()> {
+        if at >= horizon.kept_from {
+            return Ok(());
+        }
+        let error = horizon.lost(at);
+        self.lost.get_or_init(|| error.clone());
+        Err(error)
+    }
+
+    /// Whether anything was refused so far because it is not kept any more.
+    pub fn check_lost(&self) -> Result<()> {
+        self.lost.get().map_or(Ok(()), |error| Err(error.clone()))
     }
 
     /// What the partitions stand on that were read here.
@@ -187,6 +237,8 @@ impl View {
 /// From where on a dataset with a `history=` answers.
 pub(crate) struct Horizon {
     pub earliest: Micros,
+    /// Later than that where the watermark has moved on since a pin.
+    kept_from: Micros,
     history: i64,
     dataset: Arc<str>,
 }
@@ -202,13 +254,23 @@ impl Horizon {
     }
 
     pub fn reason(&self, at: Micros) -> String {
+        self.before(at, self.earliest)
+    }
+
+    fn before(&self, at: Micros, horizon: Micros) -> String {
         format!(
             "{} is before the horizon {}: '{}' has history={} below its watermark",
             format_time(at),
-            format_time(self.earliest),
+            format_time(horizon),
             self.dataset,
             format_duration(self.history)
         )
+    }
+
+    fn lost(&self, at: Micros) -> Error {
+        let message = format!("{}, which has moved on since the pin was made", self.before(at, self.kept_from));
+        let hint = "leave out the rows before the horizon, or ask without the pin, which gives them as ERROR";
+        Error::new(ErrorKind::OutOfRange, message).field("pin").hint(hint)
     }
 }
 

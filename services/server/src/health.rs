@@ -1,6 +1,7 @@
 //! Readiness, and the gauges that are read at the moment of a scrape.
 
-use crate::nodes::Freshness;
+use crate::freshness::Freshness;
+use crate::holders::Ready;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,10 +29,15 @@ pub struct ServerHealth {
     pub rows_lags: Mutex<Lags>,
 }
 
+impl Ready for ServerHealth {
+    fn may_answer(&self) -> bool {
+        self.cannot_answer().is_none()
+    }
+}
+
 impl Health for ServerHealth {
     fn not_ready(&self) -> Option<String> {
-        let trouble = self.engine.trouble().map(|error| format!("the engine does not go on: {error}"));
-        trouble.or_else(|| self.controller.being_built()).or_else(|| self.freshness.stale())
+        self.cannot_answer().or_else(|| self.controller.kept_out())
     }
 
     fn metrics(&self) -> String {
@@ -49,6 +55,12 @@ impl Health for ServerHealth {
 }
 
 impl ServerHealth {
+    /// What is against answering. To be kept out of a group is not: who did not ask any more to be in it would not come back.
+    fn cannot_answer(&self) -> Option<String> {
+        let trouble = self.engine.trouble().map(|error| format!("the engine does not go on: {error}"));
+        trouble.or_else(|| self.controller.being_built()).or_else(|| self.freshness.stale())
+    }
+
     fn read_checkpoints(&self) {
         let Some(status) = self.checkpoints.status(self.clock.now()) else { return };
         if let Some(age) = status.age_seconds {

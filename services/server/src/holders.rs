@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::{Error, Result};
-use thyme_gateway::Health;
 use thyme_log::{Answering, Presence};
 use thyme_query::{HolderMap, Holders, OtherNode};
 use thyme_state::States;
@@ -33,11 +32,16 @@ impl Holders for GroupHolders {
     }
 }
 
+/// Whether this node may answer now.
+pub trait Ready: Send + Sync {
+    fn may_answer(&self) -> bool;
+}
+
 /// A node among those that answer.
 pub struct Answers {
     pub presence: Arc<dyn Presence>,
     pub holders: Arc<GroupHolders>,
-    pub health: Arc<dyn Health>,
+    pub ready: Arc<dyn Ready>,
     /// This node's.
     pub id: String,
     /// Of the slices that this node answers for.
@@ -52,8 +56,7 @@ impl Answers {
     /// Says what this node answers for, while it is ready to, and looks who else does, until the server stops.
     pub async fn run(self, mut stopping: watch::Receiver<bool>) {
         loop {
-            let is_ready = self.health.not_ready().is_none();
-            let held = if is_ready { self.states.held() } else { BTreeSet::new() };
+            let held = if self.ready.may_answer() { self.states.held() } else { BTreeSet::new() };
             let owned = self.owned.borrow().intersection(&held).copied().collect();
             self.presence.announce(&held, &owned);
             if let Err(error) = self.look().await {
@@ -94,6 +97,7 @@ fn map_of(id: &str, answering: Vec<Answering>) -> HolderMap {
 mod tests {
     use super::*;
     use parking_lot::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use thyme_state::StateStore;
 
     /// What all nodes of a group said last.
@@ -118,41 +122,35 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Ready(Mutex<Option<String>>);
+    struct Behind(AtomicBool);
 
-    impl Health for Ready {
-        fn not_ready(&self) -> Option<String> {
-            self.0.lock().clone()
-        }
-        fn metrics(&self) -> String {
-            String::new()
-        }
-        fn version(&self) -> String {
-            String::new()
+    impl Ready for Behind {
+        fn may_answer(&self) -> bool {
+            !self.0.load(Ordering::SeqCst)
         }
     }
 
     struct Seat {
         holders: Arc<GroupHolders>,
-        health: Arc<Ready>,
+        behind: Arc<Behind>,
         states: States,
     }
 
     fn seat(board: &Arc<Board>, id: &str, held: &[u16], stopping: &watch::Sender<bool>) -> Seat {
-        let (holders, health) = (Arc::new(GroupHolders::default()), Arc::new(Ready::default()));
+        let (holders, behind) = (Arc::new(GroupHolders::default()), Arc::new(Behind::default()));
         let states = States::of_none(3);
         held.iter().for_each(|slice| states.add(*slice, &StateStore::in_memory().unwrap()));
         let answers = Answers {
             presence: Arc::new(At(board.clone(), id.to_string())),
             holders: holders.clone(),
-            health: health.clone(),
+            ready: behind.clone(),
             id: id.to_string(),
             states: states.clone(),
             owned: watch::Sender::new(BTreeSet::from([0])).subscribe(),
             holds_all: false,
         };
         tokio::spawn(answers.run(stopping.subscribe()));
-        Seat { holders, health, states }
+        Seat { holders, behind, states }
     }
 
     /// Until others have these slices, and no more.
@@ -176,7 +174,7 @@ mod tests {
         until(&first, &[2]).await;
         until(&second, &[0, 1]).await;
         assert!(second.holders.map().has_owner(0) && !second.holders.map().has_owner(1), "the first only keeps it");
-        *second.health.0.lock() = Some("it is behind".to_string());
+        second.behind.0.store(true, Ordering::SeqCst);
         until(&first, &[]).await;
     }
 }

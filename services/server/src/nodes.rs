@@ -1,30 +1,28 @@
 //! This node among several on one log: which slices of the work it owns and which it follows, as the log's own group decides.
 
+use crate::freshness::Freshness;
 use crate::holders::GroupHolders;
 use crate::slices::Slices;
 use crate::sources::Sources;
-use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_control::Controller;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_engine::EngineHandle;
-use thyme_log::Member;
+use thyme_log::{EventLog, Member};
 use thyme_query::Holders as _;
 use thyme_state::States;
 use tokio::sync::watch;
 
 /// How often a follower looks at the catalog.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long a start waits for its part in the work.
 const DECIDE: Duration = Duration::from_secs(20);
 /// How long a build that could not be begun waits for its next turn.
 const ERASES_AGAIN: Duration = Duration::from_secs(30);
 /// How often a node that leads asks others which erases they have read.
 const ERASES_ELSEWHERE: Duration = Duration::from_secs(5);
-/// A follower that has not been at the end of the log for so long is not ready.
-const STALE: Duration = Duration::from_secs(10);
 
 /// What changes hands with the work.
 pub struct NodeParts {
@@ -135,11 +133,15 @@ impl Node {
     }
 }
 
-/// Which slices a node is to have when it starts: waits until the group has given it some, or all to others.
-pub async fn first_share(member: &Arc<dyn Member>, slices: u16) -> BTreeSet<u16> {
+/// Which slices a node is to have when it starts: waits until the group has given it some, or all to others, or is known to keep it out.
+pub async fn first_share(member: &Arc<dyn Member>, log: &Arc<dyn EventLog>, slices: u16) -> BTreeSet<u16> {
     let mut owns = member.owns();
     let until = Instant::now() + DECIDE;
-    while owns.borrow_and_update().is_empty() && Instant::now() < until && !all_have_owners(member, slices).await {
+    while owns.borrow_and_update().is_empty()
+        && Instant::now() < until
+        && log.trouble().is_none()
+        && !all_have_owners(member, slices).await
+    {
         if tokio::time::timeout(LOOK_EVERY, owns.changed()).await.is_ok_and(|changed| changed.is_err()) {
             break;
         }
@@ -153,72 +155,4 @@ async fn all_have_owners(member: &Arc<dyn Member>, slices: u16) -> bool {
         (0..slices).all(|slice| member.owner(slice).is_ok_and(|owner| owner.is_some()))
     });
     asked.await.unwrap_or(false)
-}
-
-/// How far this node is behind the log in slices that it answers for as a follower. An owner's own lag is a matter of its load, not of its
-/// place.
-#[derive(Default)]
-pub struct Freshness(Mutex<BTreeMap<u16, Seen>>);
-
-/// When a slice was last seen at the end of the log, and how far it was from it when it was last asked.
-#[derive(Clone, Copy)]
-struct Seen {
-    is_followed: bool,
-    /// When it was owned last; of a follower, when it began to follow, until it comes to the end for the first time.
-    fresh_at: Instant,
-    was_fresh: bool,
-    /// `None` while the log cannot be asked.
-    lag: Option<u64>,
-}
-
-impl Freshness {
-    fn look(&self, engine: &EngineHandle, states: &States, owned: &BTreeSet<u16>, holds_all: bool) {
-        let held = states.held();
-        // What a node only keeps nobody may own yet: then what routers of that slice make stands still, and it answers all the same.
-        let lag = |engine: EngineHandle| if holds_all { engine.lag() } else { engine.own_lag() };
-        let lag_of = |slice: u16| engine.slice(slice).ok().and_then(lag);
-        let lags: Vec<(u16, Option<u64>)> = held.difference(owned).map(|slice| (*slice, lag_of(*slice))).collect();
-        let mut seen = self.0.lock();
-        seen.retain(|slice, _| held.contains(slice));
-        let now = Instant::now();
-        for slice in held.intersection(owned) {
-            seen.insert(*slice, Seen { is_followed: false, fresh_at: now, was_fresh: true, lag: None });
-        }
-        for (slice, lag) in lags {
-            let new = Seen { is_followed: true, fresh_at: now, was_fresh: false, lag };
-            let before = seen.get(&slice).copied().unwrap_or(new);
-            let is_fresh = lag == Some(0);
-            let fresh_at = if is_fresh { now } else { before.fresh_at };
-            seen.insert(slice, Seen { fresh_at, was_fresh: before.was_fresh || is_fresh, ..new });
-        }
-    }
-
-    /// Of the slices that are followed, the one that is furthest behind.
-    fn oldest(&self) -> Option<Seen> {
-        let seen = self.0.lock();
-        let followed = seen.values().filter(|seen| seen.is_followed);
-        followed.min_by_key(|seen| (seen.was_fresh, seen.fresh_at)).copied()
-    }
-
-    /// How long ago this follower was last seen at the end of the log; `None` for the owner of all that it holds.
-    pub fn behind(&self) -> Option<Duration> {
-        self.oldest().map(|seen| seen.fresh_at.elapsed().saturating_sub(LOOK_EVERY))
-    }
-
-    /// Why this follower should not be asked.
-    pub fn stale(&self) -> Option<String> {
-        let seen = self.oldest()?;
-        let behind = seen.fresh_at.elapsed();
-        if seen.was_fresh && behind <= STALE {
-            return None;
-        }
-        let lag = match seen.lag {
-            Some(lag) => format!("{lag} records of the log are to be read"),
-            None => "the log cannot be asked".to_string(),
-        };
-        Some(match seen.was_fresh {
-            true => format!("this node follows and was last at the end of the log {} s ago: {lag}", behind.as_secs()),
-            false => format!("this node follows and has not come to the end of the log yet: {lag}"),
-        })
-    }
 }

@@ -9,6 +9,7 @@ use thyme_core::{Error, Result};
 use thyme_gateway::{ControlGateway, Health, QueryGateway};
 use thyme_ingest::Ingestor;
 use thyme_query::QueryEngine;
+use tokio::sync::watch;
 
 /// What the routes are made of.
 pub struct Parts {
@@ -20,6 +21,7 @@ pub struct Parts {
     pub ingestor: Arc<Ingestor>,
     pub book: Arc<RunBook>,
     pub health: Arc<dyn Health>,
+    pub stopping: watch::Receiver<bool>,
 }
 
 impl Parts {
@@ -41,7 +43,7 @@ impl Parts {
     }
 
     pub async fn query_routes(&self) -> Result<Router> {
-        let feature = thyme_feature::grpc::service(self.query.clone(), self.book.clone());
+        let feature = thyme_feature::grpc::service(self.query.clone(), self.book.clone(), self.stopping.clone());
         let ingestor = (!self.config.query_only).then(|| self.ingestor.clone());
         let flight = thyme_feature::flight::service(self.query.clone(), ingestor);
         let (reporter, grpc_health) = tonic_health::server::health_reporter();

@@ -5,9 +5,10 @@ use crate::checkpoints::restore;
 use crate::clock::WallClock;
 use crate::config::{Config, LogConfig};
 use crate::data_dir::DataDir;
+use crate::freshness::Freshness;
 use crate::health::{ServerHealth, describe_metrics};
 use crate::holders::{Answers, GroupHolders};
-use crate::nodes::{Freshness, Node, NodeParts, first_share};
+use crate::nodes::{Node, NodeParts, first_share};
 use crate::routes::Parts;
 use crate::run_log::RunLog;
 use crate::slices::{Opened, Opener, SliceParts, Slices};
@@ -79,7 +80,7 @@ impl Server {
             (None, (0..slices).collect())
         } else {
             let member = join(log.clone(), &data_dir, &ports).await?;
-            let share = first_share(&member, slices).await.into_iter().filter(|slice| *slice < slices).collect();
+            let share = first_share(&member, &log, slices).await.into_iter().filter(|slice| *slice < slices).collect();
             (Some(member), share)
         };
         let options = EngineOptions { clock: config.clock, role: Role::Follower, ..EngineOptions::default() };
@@ -91,7 +92,7 @@ impl Server {
             None => join(log.clone(), &data_dir, &ports).await?,
         };
         if holds_all && !config.query_only {
-            first_share(&member, slices).await;
+            first_share(&member, &log, slices).await;
         }
 
         let (states, engine) = (States::of_none(slices), EngineHandle::of_none(slices));
@@ -165,8 +166,14 @@ impl Server {
         if were_restored {
             controller.drop_unknown(&engine).await?;
         }
-        let sources =
-            Sources::start(controller.clone(), ingestor.clone(), catalog.clone(), board.clone(), clock.clone());
+        let sources = Sources::start(
+            controller.clone(),
+            ingestor.clone(),
+            log.clone(),
+            catalog.clone(),
+            board.clone(),
+            clock.clone(),
+        );
         let health = Arc::new(ServerHealth {
             engine,
             controller: controller.clone(),
@@ -187,11 +194,11 @@ impl Server {
             let (id, its_log) = (node.id.clone(), log.clone());
             let presence = blocking(move || its_log.presence(node)).await?.into();
             let owned = controller.owned();
-            Some(Answers { presence, holders, health: health.clone(), id, states, owned, holds_all })
+            Some(Answers { presence, holders, ready: health.clone(), id, states, owned, holds_all })
         } else {
             None
         };
-        let parts = Parts { config, has_peers, controller, query, ingestor, book, health };
+        let parts = Parts { config, has_peers, controller, query, ingestor, book, health, stopping: stopping.clone() };
         let mut listeners = vec![listen::serve(ports.query, parts.query_routes().await?, stopping.clone())];
         if let Some(listener) = ports.control {
             listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));

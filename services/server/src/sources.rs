@@ -1,19 +1,24 @@
 //! Polling sources: one task per dataset that has one. Rows are published through ingest under ids that depend on their place,
-//! then the cursor is saved; a crash in between polls them again, and the engine drops them as duplicates. A row that is none of
-//! the dataset goes the same way, as a record for the dead letters.
+//! then the cursor is saved; a crash in between polls them again, and those that are in the log already are left out (see `recall.rs`).
+//! A row that is none of the dataset goes the same way, as a record for the dead letters.
 
+mod recall;
+
+use recall::{Recall, Saved};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_catalog::{Catalog, NewActivityEvent, Severity};
 use thyme_control::{Controller, SourceBoard, SourceView, Time};
 use thyme_core::definition::{CompiledDataset, SourceDef};
+use thyme_core::position::PositionSet;
 use thyme_core::record::EventId;
 use thyme_core::time::Clock;
 use thyme_core::window::parse_duration;
-use thyme_core::{Result, Value};
-use thyme_ingest::Ingestor;
-use thyme_ingest::rows::{Ids, RowEncoder, Unreadable};
+use thyme_core::{Error, Result, Value};
+use thyme_ingest::rows::{EncodedRows, Ids, RowEncoder, Unreadable};
+use thyme_ingest::{Ingestor, Target};
+use thyme_log::EventLog;
 use thyme_sources::{Place, Poll, Source};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -31,6 +36,7 @@ pub struct Sources {
 
 struct Shared {
     ingestor: Arc<Ingestor>,
+    log: Arc<dyn EventLog>,
     catalog: Arc<dyn Catalog>,
     board: Arc<SourceBoard>,
     clock: Arc<dyn Clock>,
@@ -41,12 +47,13 @@ impl Sources {
     pub fn start(
         controller: Arc<Controller>,
         ingestor: Arc<Ingestor>,
+        log: Arc<dyn EventLog>,
         catalog: Arc<dyn Catalog>,
         board: Arc<SourceBoard>,
         clock: Arc<dyn Clock>,
     ) -> Sources {
         let (stop, stopping) = watch::channel(false);
-        let shared = Arc::new(Shared { ingestor, catalog, board, clock });
+        let shared = Arc::new(Shared { ingestor, log, catalog, board, clock });
         let task = tokio::spawn(follow(controller, shared, stopping));
         Sources { stop, task }
     }
@@ -142,6 +149,8 @@ async fn poll_until_stopped(
     let every = every.and_then(|micros| u64::try_from(micros).ok()).map(Duration::from_micros);
     let every = every.unwrap_or_else(|| thyme_sources::default_every(&definition.kind));
     let mut source: Option<Box<dyn Source>> = None;
+    // Until the source has been read to its end, some of it may have been published before.
+    let mut recall = Some(Recall::default());
     let mut last_error = String::new();
     let gate = shared.board.gate(&dataset.identity());
     let mut orders = gate.orders();
@@ -155,7 +164,7 @@ async fn poll_until_stopped(
         };
         let polled = match read {
             None => continue,
-            Some(Ok(Some(read))) => take(&dataset, read, &shared).await,
+            Some(Ok(Some(read))) => take(&dataset, read, &mut recall, &shared).await,
             Some(Ok(None)) => Ok(false),
             Some(Err(error)) => Err(error),
         };
@@ -167,6 +176,7 @@ async fn poll_until_stopped(
             }
             Err(error) => {
                 source = None;
+                recall = Some(Recall::default());
                 let text = error.to_string();
                 if text != last_error {
                     tracing::warn!(dataset = dataset.name, %error, "a source failed and will be tried again");
@@ -192,7 +202,7 @@ async fn poll_until_stopped(
 /// What a poll found, and the cursor it began with.
 struct Read {
     poll: Poll,
-    saved: Option<String>,
+    saved: Option<Saved>,
 }
 
 /// Changes nothing, so it may be given up anywhere. `None` if the source is paused.
@@ -211,8 +221,8 @@ async fn read_once(
         });
         return Ok(None);
     }
-    let saved = shared.catalog.cursor(&identity).await?;
-    let cursor = saved.as_deref().map(str::as_bytes).map(<[u8]>::to_vec);
+    let saved = shared.catalog.cursor(&identity).await?.as_deref().map(Saved::read);
+    let cursor = saved.as_ref().and_then(|saved| saved.cursor.clone()).map(String::into_bytes);
     let mut polled = match source.take() {
         Some(source) => source,
         None => thyme_sources::open(definition, &dataset.fields)?,
@@ -229,13 +239,37 @@ async fn read_once(
 }
 
 /// Rows to the log, then the cursor to the catalog. Whether another poll is worth while at once.
-async fn take(dataset: &Arc<CompiledDataset>, read: Read, shared: &Shared) -> Result<bool> {
+async fn take(
+    dataset: &Arc<CompiledDataset>,
+    read: Read,
+    recall: &mut Option<Recall>,
+    shared: &Shared,
+) -> Result<bool> {
     let Read { poll, saved } = read;
-    let accepted = publish(dataset, &poll, shared).await?;
-    let cursor =
-        String::from_utf8(poll.cursor).map_err(|_| thyme_core::Error::internal("a source's cursor is not text"))?;
-    if saved.as_deref() != Some(cursor.as_str()) {
-        shared.catalog.save_cursor(&dataset.identity(), &cursor, shared.clock.now()).await?;
+    let target = shared.ingestor.target(&dataset.name)?;
+    let before = saved.clone();
+    let mut saved = saved.unwrap_or_default();
+    let has_rows = !poll.rows.is_empty() || !poll.rejected.is_empty();
+    if saved.log.is_empty() {
+        let (log, topic, partitions) = (shared.log.clone(), target.topic.clone(), dataset.partitions);
+        saved.log = blocking(move || recall::ends(log.as_ref(), &topic, partitions)).await?;
+        if has_rows {
+            save(dataset, &saved, shared).await?;
+        }
+    }
+    let mut accepted = 0;
+    if has_rows {
+        let (appended, position) = publish(dataset, &target, &poll, (recall, &saved.log), shared).await?;
+        accepted = appended;
+        saved.log.extend(position.0.into_iter().map(|((_, partition), next)| (partition, next)));
+    }
+    let cursor = String::from_utf8(poll.cursor).map_err(|_| Error::internal("a source's cursor is not text"))?;
+    saved.cursor = Some(cursor.clone());
+    if before.as_ref() != Some(&saved) {
+        save(dataset, &saved, shared).await?;
+    }
+    if !poll.has_more {
+        *recall = None;
     }
     let now = shared.clock.now();
     shared.board.update(&dataset.name, |view| {
@@ -248,12 +282,42 @@ async fn take(dataset: &Arc<CompiledDataset>, read: Read, shared: &Shared) -> Re
     Ok(poll.has_more)
 }
 
-async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -> Result<u64> {
-    if poll.rows.is_empty() && poll.rejected.is_empty() {
-        return Ok(0);
-    }
-    let target = shared.ingestor.target(&dataset.name)?;
-    let mut encoder = shared.ingestor.encoder(&target, Ids::None);
+async fn save(dataset: &CompiledDataset, saved: &Saved, shared: &Shared) -> Result<()> {
+    shared.catalog.save_cursor(&dataset.identity(), &saved.written()?, shared.clock.now()).await
+}
+
+/// On a thread that may block.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
+}
+
+/// Leaves out what is in the log behind the saved cursor, while that may be.
+async fn leave_out(
+    rows: EncodedRows,
+    topic: &str,
+    (recall, from): (&mut Option<Recall>, &BTreeMap<u16, u64>),
+    shared: &Shared,
+) -> Result<EncodedRows> {
+    let Some(mut known) = recall.take() else { return Ok(rows) };
+    let (log, topic, from) = (shared.log.clone(), topic.to_string(), from.clone());
+    let (known, rows) = blocking(move || {
+        let rows = known.leave_out(log.as_ref(), &topic, &from, rows)?;
+        Ok((known, rows))
+    })
+    .await?;
+    *recall = Some(known);
+    Ok(rows)
+}
+
+/// How many rows were appended, and where what was appended ends.
+async fn publish(
+    dataset: &Arc<CompiledDataset>,
+    target: &Target,
+    poll: &Poll,
+    recall: (&mut Option<Recall>, &BTreeMap<u16, u64>),
+    shared: &Shared,
+) -> Result<(u64, PositionSet)> {
+    let mut encoder = shared.ingestor.encoder(target, Ids::None);
     let mut reasons = Vec::new();
     let dead = |encoder: &mut RowEncoder<'_>, values: &[Value], id: &EventId, reason: &str, text: &str| {
         let key: Option<Vec<Value>> =
@@ -278,7 +342,8 @@ async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -
             reasons.push(reason);
         }
     }
-    let receipt = shared.ingestor.append(&target, encoder.finish()).await?;
+    let rows = leave_out(encoder.finish(), &target.topic, recall, shared).await?;
+    let receipt = shared.ingestor.append(target, rows).await?;
     note_rejected(dataset, reasons.len(), shared);
     if let Some(first) = reasons.first() {
         let more = if reasons.len() > 1 { format!(" (and {} more rows)", reasons.len() - 1) } else { String::new() };
@@ -286,7 +351,7 @@ async fn publish(dataset: &Arc<CompiledDataset>, poll: &Poll, shared: &Shared) -
         let detail = serde_json::json!({"rows": reasons.len()});
         report(shared, dataset, "source.row_rejected", Severity::Warning, format!("{first}{more}"), detail).await;
     }
-    Ok(receipt.accepted)
+    Ok((receipt.accepted, receipt.position))
 }
 
 fn note_rejected(dataset: &CompiledDataset, rows: usize, shared: &Shared) {

@@ -1,18 +1,53 @@
 //! What every source must do, as tests: `source_conformance!(origin)` makes a test of each case.
 
+mod outside;
+
+pub use outside::*;
+
 use crate::{Poll, Source};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::record::EventId;
 use thyme_core::schema::{DataType, Field};
-use thyme_core::{Error, ErrorKind, Result, Value};
+use thyme_core::{Decimal, Error, ErrorKind, Result, Value};
 
-/// Something outside that holds rows of [`fields`], and a source over it.
+/// Something outside that holds rows of [`fields`], and a source over it. What an origin has no form of it does not do, and says so
+/// with `false`: nothing is asked of its source then.
 pub trait Origin {
     /// A new source, as after a restart.
     fn open(&self) -> Result<Box<dyn Source>>;
     /// Adds rows at the end. `false` if this kind of origin never grows; then it took none.
     fn add(&mut self, rows: &[Vec<Value>]) -> bool;
+    /// Adds a row with this number and, as it is written, this time, which has an offset; the rest of it is null.
+    fn add_at(&mut self, number: i64, time: &str) -> bool;
+    /// From now on rows have another form, and a row with this number has it.
+    fn change(&mut self, form: Form, number: i64) -> bool;
+    /// Writes rows that cannot be seen before [`Origin::release`], in a transaction that stays open.
+    fn hold(&mut self, rows: &[Vec<Value>]) -> bool;
+    fn release(&mut self);
+    /// A source with credentials that are refused; `None` where none are asked for.
+    fn refused(&self) -> Option<Refused>;
+}
+
+/// What rows look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As [`fields`] says; no row is added.
+    Fields,
+    /// With something that is no field.
+    Wider,
+    /// The key is a text, no number.
+    KeyIsText,
+    KeyIsGone,
+}
+
+/// A source that may not read.
+pub struct Refused {
+    pub source: Box<dyn Source>,
+    /// Part of what whoever runs the server is told.
+    pub says: &'static str,
+    /// None of this is in it.
+    pub secrets: Vec<String>,
 }
 
 /// The fields of the rows: a key, a time, and Optional columns of each plain type.
@@ -31,17 +66,21 @@ pub fn fields() -> Vec<Field> {
         field("amount", DataType::Float, true),
         field("note", DataType::Str, true),
         field("flag", DataType::Bool, true),
+        field("price", DataType::Decimal, true),
     ]
 }
 
-/// Rows numbered from `first`; every third has nulls.
+/// Rows numbered from `first`, a microsecond apart; every third has nulls.
 pub fn rows(first: i64, count: i64) -> Vec<Vec<Value>> {
     let row = |number: i64| {
         let rest = if number % 3 == 0 {
-            [Value::Null, Value::Null, Value::Null]
+            [Value::Null, Value::Null, Value::Null, Value::Null]
         } else {
             let note = format!("note {number}, with \"quotes\" and a comma");
-            [Value::Float(number as f64 / 8.0), Value::str(note), Value::Bool(number % 2 == 0)]
+            // All the digits that there may be, and few.
+            let units = if number % 3 == 1 { 1 - 10_i128.pow(38) } else { i128::from(number) * 10_i128.pow(16) };
+            let price = Decimal::from_units(units).map_or(Value::Null, Value::Decimal);
+            [Value::Float(number as f64 / 8.0), Value::str(note), Value::Bool(number % 2 == 0), price]
         };
         [Value::Int(number), Value::Time(1_700_000_000_000_000 + number)].into_iter().chain(rest).collect()
     };
@@ -59,6 +98,11 @@ macro_rules! source_conformance {
             a_crash_before_the_cursor_is_saved_repeats_the_ids,
             a_source_goes_on_after_a_pause,
             rows_added_later_are_found,
+            rows_that_share_a_time_come_once,
+            a_time_with_an_offset_is_the_same_moment,
+            what_is_committed_late_with_an_older_time_is_found,
+            a_form_that_changes_is_told_or_does_not_matter,
+            refused_credentials_are_told_without_the_secret,
             a_foreign_cursor_is_refused
         );
     };
@@ -82,6 +126,11 @@ struct Published {
 }
 
 impl Published {
+    /// The rows' numbers.
+    fn numbers(&self) -> Vec<i64> {
+        self.rows.iter().filter_map(|row| row[0].as_int()).collect()
+    }
+
     fn publish(&mut self, poll: &Poll) -> Result<()> {
         assert_eq!(poll.rejected, []);
         for row in &poll.rows {
@@ -192,6 +241,33 @@ pub fn rows_added_later_are_found(make: Make<'_>) -> Result<()> {
         assert_eq!(published.rows, expected);
     }
     assert_eq!(published.by_id.len(), expected.len());
+    Ok(())
+}
+
+/// Among them the page that is full.
+pub fn rows_that_share_a_time_come_once(make: Make<'_>) -> Result<()> {
+    let at_one_time = |first, count| {
+        let mut rows = rows(first, count);
+        rows.iter_mut().for_each(|row| row[1] = Value::Time(1_700_000_000_000_000));
+        rows
+    };
+    let mut expected = at_one_time(0, 30);
+    let mut origin = make(&expected);
+    for max_rows in [1, 7, 10, 30] {
+        let mut published = Published::default();
+        published.drain(&mut *origin.open()?, None, max_rows)?;
+        assert_eq!(published.rows, expected, "{max_rows} at a time");
+        assert_eq!(published.by_id.len(), expected.len());
+    }
+    // And those that come when others of this time were read.
+    let mut published = Published::default();
+    let cursor = published.drain(&mut *origin.open()?, None, 10)?;
+    let more = at_one_time(30, 5);
+    if origin.add(&more) {
+        expected.extend(more);
+        published.drain(&mut *origin.open()?, Some(cursor), 2)?;
+        assert_eq!(published.rows, expected);
+    }
     Ok(())
 }
 

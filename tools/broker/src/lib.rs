@@ -1,6 +1,10 @@
 //! For tests and benches: a real Kafka broker or PostgreSQL server of one's own, started by `tools/kafka.sh` and
 //! `tools/postgres.sh`. It ends with the process that started it, however that ends.
 
+mod guarded;
+
+pub use guarded::{Guarded, On, Right, USERS};
+
 use std::io::{BufRead as _, BufReader, Error, Result, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

@@ -39,6 +39,8 @@ async fn another_schema_version_is_refused_with_both_named() {
     let error = SqlCatalog::sqlite(&path).await.err().unwrap();
     assert_eq!(error.kind(), thyme_core::ErrorKind::FailedPrecondition);
     assert!(error.message().contains("99") && error.message().contains("1 to 2"), "{error}");
+    let hint = error.hint_text().unwrap_or_default();
+    assert!(hint.contains("run the version of thyme that wrote") && hint.contains("--data-dir"), "{error}");
 }
 
 #[tokio::test]

@@ -29,6 +29,12 @@ const DAMAGES: [(&str, &str); 7] = [
     ("delete a file", "is missing"),
 ];
 
+/// Whatever the damage is: what became of it, and where to look.
+fn assert_names_the_fix(reason: &Error) {
+    let hint = reason.hint_text().unwrap_or_default();
+    assert!(hint.contains("nothing is lost") && hint.contains("under checkpoints.url"), "{reason}");
+}
+
 async fn damage(store: &dyn ObjectStore, how: &str, number: u64, file: &FileEntry) {
     let manifest = ObjectPath::from(format!("manifests/{number:020}.json"));
     match how {
@@ -60,6 +66,7 @@ pub async fn a_damaged_checkpoint_gives_way_to_the_one_before(store: Arc<dyn Obj
         let unusable = &restored.unusable[0];
         assert_eq!((unusable.number, unusable.reason.kind()), (2, ErrorKind::DataLoss), "{how}");
         assert!(unusable.reason.message().contains(said), "{how}: {}", unusable.reason);
+        assert_names_the_fix(&unusable.reason);
         fill(source.path(), 1);
         assert_eq!(contents(target.path()), contents(source.path()), "{how}");
 
@@ -99,6 +106,7 @@ pub async fn a_failed_check_counts_as_damage(store: Arc<dyn ObjectStore>) {
     let restored = checkpoints.restore(LOG, target.path(), check).await.unwrap();
     assert_eq!(restored.manifest.unwrap().number, 1);
     assert_eq!(restored.unusable[0].reason.message(), "another digest");
+    assert_names_the_fix(&restored.unusable[0].reason);
     // An error of another kind, such as a full disk, is not the checkpoint's fault.
     let check: thyme_checkpoint::Check =
         Arc::new(|_, _| Err(Error::new(ErrorKind::ResourceExhausted, "the disk is full")));

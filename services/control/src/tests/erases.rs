@@ -117,8 +117,12 @@ impl Node {
             if let (Some(live), None) = (&serving.live, &serving.building)
                 && self.controller.erased_so_far(&live.compiled).await.unwrap() == live.compiled.definitions.erased
             {
-                let _changing = self.controller.changing.lock().await;
-                return;
+                drop(self.controller.changing.lock().await);
+                // What the last version had is deleted when its slices have noted the takeover.
+                self.controller.keep_up().await.unwrap();
+                if self.controller.leftovers.lock().is_empty() {
+                    return;
+                }
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -212,3 +212,35 @@ async fn a_build_that_brings_back_what_was_dropped_goes_on_with_another_leader()
         second.stop();
     }
 }
+
+/// Nobody can be asked who leads where the broker keeps this node out; to try again would not help.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_kept_out_says_why_until_it_is_let_in() {
+    let mut disk = Disk::new().await;
+    disk.member = Arc::new(Onlooker::default());
+    let node = disk.open(disk.no_states(), Role::Follower);
+    let stats = counting("Stats", "S", "1h");
+    let refused = node.commit(&stats, |_| ()).await.unwrap_err();
+    assert!(refused.contains("does not lead") && refused.contains("try again"), "{refused}");
+    assert_eq!((node.controller.kept_out(), node.controller.status().unwrap().state), (None, "ready"));
+
+    let trouble = thyme_core::Error::new(ErrorKind::PermissionDenied, "no way in").hint("grant it");
+    *disk.log.trouble.lock() = Some(trouble);
+    let refused = node.commit(&stats, |_| ()).await.unwrap_err();
+    for part in ["PermissionDenied", "does not lead", "no way in", "grant it"] {
+        assert!(refused.contains(part), "{part}: {refused}");
+    }
+    let status = node.controller.status().unwrap();
+    assert_eq!(status.state, "degraded");
+    assert!(status.trouble.is_some_and(|told| told.contains("no way in") && told.contains("grant it")));
+
+    // Who is told who leads is told that, whatever else is the matter.
+    disk.member = Arc::new(Alone::new(thyme_log::Node { id: "other".to_string(), url: "elsewhere".to_string() }));
+    let another = disk.open(disk.no_states(), Role::Follower);
+    let refused = another.commit(&stats, |_| ()).await.unwrap_err();
+    assert!(refused.contains("elsewhere") && !refused.contains("no way in"), "{refused}");
+    *disk.log.trouble.lock() = None;
+    assert_eq!((node.controller.kept_out(), node.controller.status().unwrap().state), (None, "ready"));
+    another.stop();
+    node.stop();
+}

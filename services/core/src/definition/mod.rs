@@ -4,6 +4,7 @@
 //! [`diff`] tells what the commit changes. The JSON is documented in `docs/definition-format.md`.
 
 mod chains;
+mod closure;
 mod compile;
 mod compiled;
 mod cross;
@@ -22,6 +23,7 @@ mod program;
 mod state_plan;
 mod steps;
 
+pub use closure::DefinitionHash;
 pub use compile::compile;
 pub use compiled::{
     Compiled, CompiledDataset, CompiledExtractor, CompiledFeature, CompiledFeatureset, CompiledInput, CompiledPipeline,

@@ -3,6 +3,7 @@
 mod accepted;
 mod chains;
 mod changes;
+mod closures;
 mod features_refused;
 mod merging;
 mod plans;

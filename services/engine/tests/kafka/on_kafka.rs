@@ -1,5 +1,7 @@
 //! One broker for all tests of this binary; each test has a prefix of its own.
 
+mod moved;
+
 use crate::common::chained::{Chained, PIPELINES, check_logs, check_others, check_tables};
 use crate::common::emitted::check_emitted;
 use crate::common::*;

@@ -40,6 +40,8 @@ struct JsonExport {
     at_least: Option<String>,
     #[serde(default)]
     statuses: bool,
+    #[serde(default)]
+    pin: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +73,7 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
                 exclusive: json.exclusive,
                 at_least: json.at_least.unwrap_or_default(),
                 statuses: json.statuses,
+                pin: json.pin.unwrap_or_default(),
             }
         }
         Described::Any(any) => unpack(&any, "ExportCommand")?,

@@ -6,8 +6,8 @@
 
 use super::command::export_command;
 use super::stream::{Upload, open};
-use super::task::AbortOnDrop;
 use crate::asking::asking;
+use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
@@ -15,6 +15,7 @@ use arrow_flight::error::FlightError;
 use futures::stream::{BoxStream, Stream, StreamExt as _};
 use std::sync::Arc;
 use std::time::Duration;
+use thyme_core::pin::Pin;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_proto::status::to_plain_status;
 use thyme_query::{Export, ExportQuestion, QueryEngine};
@@ -46,6 +47,7 @@ pub(crate) async fn exchange(
         entity_columns: command.entity_columns,
         timestamp_column: command.timestamp_column,
         statuses: command.statuses,
+        pin: (!command.pin.is_empty()).then(|| Pin::decode(&command.pin)).transpose()?,
         asking,
     };
     let export = engine.export(question, upload.schema()).await?;

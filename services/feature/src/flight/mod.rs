@@ -6,7 +6,6 @@ mod exchange;
 mod listing;
 mod put;
 mod stream;
-mod task;
 
 use crate::grpc::RUN_ID_HEADER;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};

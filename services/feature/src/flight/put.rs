@@ -2,7 +2,7 @@
 
 use super::command::{Form, ingest_command};
 use super::stream::{Upload, open};
-use super::task::AbortOnDrop;
+use crate::task::AbortOnDrop;
 use arrow_flight::{FlightData, PutResult};
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
@@ -71,9 +71,9 @@ fn too_late() -> Error {
 
 /// Waits for news and tells them; after the end there is nothing more.
 async fn next_result(
-    state: Option<(watch::Receiver<Progress>, AbortOnDrop)>,
+    state: Option<(watch::Receiver<Progress>, AbortOnDrop<()>)>,
     form: Form,
-) -> Option<(Result<PutResult, Status>, Option<(watch::Receiver<Progress>, AbortOnDrop)>)> {
+) -> Option<(Result<PutResult, Status>, Option<(watch::Receiver<Progress>, AbortOnDrop<()>)>)> {
     let (mut receiver, task) = state?;
     if receiver.changed().await.is_err() {
         let error = Error::internal("the ingest ended without a result");

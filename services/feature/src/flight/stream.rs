@@ -1,7 +1,7 @@
 //! The uploaded half of a Flight call: descriptor, schema, then record batches, merged as they arrive. A task of its own reads
 //! ahead while a chunk is being worked on, so that the next one is as large as the client is fast.
 
-use super::task::AbortOnDrop;
+use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
 use arrow_flight::error::FlightError;
@@ -31,7 +31,7 @@ pub(crate) struct Upload {
     schema: SchemaRef,
     /// A batch that did not fit into the chunk before.
     waiting: Option<RecordBatch>,
-    _reader: AbortOnDrop,
+    _reader: AbortOnDrop<()>,
 }
 
 /// The first message carries the descriptor.

@@ -7,6 +7,7 @@ use arrow_array::{
 };
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
+use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::{FlightClient, FlightData, FlightDescriptor};
 use arrow_schema::DataType as ArrowType;
 use arrow_select::concat::concat_batches;
@@ -47,8 +48,16 @@ async fn put(
 }
 
 async fn exchange(stack: &Stack, command: Json, batches: Vec<RecordBatch>) -> Result<RecordBatch, String> {
+    exchange_by(stack, json_command(command), batches).await
+}
+
+async fn exchange_by(
+    stack: &Stack,
+    descriptor: FlightDescriptor,
+    batches: Vec<RecordBatch>,
+) -> Result<RecordBatch, String> {
     let mut client = FlightClient::new(stack.channel.clone());
-    let mut joined = client.do_exchange(upload(json_command(command), batches)).await.map_err(message)?;
+    let mut joined = client.do_exchange(upload(descriptor, batches)).await.map_err(message)?;
     let mut all = Vec::new();
     while let Some(batch) = joined.next().await {
         all.push(batch.map_err(message)?);
@@ -118,6 +127,57 @@ async fn what_is_put_comes_back_joined_row_for_row_as_single_answers_say() {
         assert_eq!(single, [Value::Int(orders), Value::Float(spend)], "row {row}");
         let status = joined.column(6).as_string::<i32>().value(row);
         assert_eq!(answer.features[1].status().as_str_name(), format!("VALUE_STATUS_{status}"));
+    }
+}
+
+#[tokio::test]
+async fn with_its_pin_an_export_gives_the_same_again() {
+    let stack = Stack::start().await;
+    stack.order(&[("a", 1, 1.0), ("b", 3, 2.0)]).await;
+    let spine = || vec![spine(&[("a", 0), ("b", 0), ("c", 0)])];
+    let asked = json!({"featureset": "UserFeatures", "statuses": true});
+    let first = exchange(&stack, asked.clone(), spine()).await.unwrap();
+    let metadata = first.schema().metadata().clone();
+    assert_eq!(metadata["thyme.definition"].len(), 32);
+    stack.order(&[("a", 2, 8.0), ("c", 2, 8.0)]).await;
+    assert_ne!(exchange(&stack, asked.clone(), spine()).await.unwrap().columns(), first.columns());
+
+    let pin = metadata["thyme.pin"].as_str();
+    let pinned = json!({"featureset": "UserFeatures", "statuses": true, "pin": pin});
+    let again = exchange(&stack, pinned.clone(), spine()).await.unwrap();
+    assert_eq!(again.columns(), first.columns());
+    assert_eq!(again.schema().metadata()["thyme.pin"], pin);
+    let command = v1::ExportCommand {
+        featureset: "UserFeatures".into(),
+        statuses: true,
+        pin: pin.into(),
+        ..v1::ExportCommand::default()
+    };
+    let any = prost_types::Any {
+        type_url: "type.googleapis.com/thyme.v1.ExportCommand".into(),
+        value: command.encode_to_vec(),
+    };
+    let by_protobuf = exchange_by(&stack, FlightDescriptor::new_cmd(any.encode_to_vec()), spine()).await.unwrap();
+    assert_eq!(by_protobuf, again, "the same each time, metadata too");
+
+    // Its run is told beside it.
+    let data: Vec<FlightData> = upload(json_command(pinned), spine()).try_collect().await.unwrap();
+    let mut client = FlightServiceClient::new(stack.channel.clone());
+    let response = client.do_exchange(stream::iter(data)).await.unwrap();
+    assert_eq!(response.metadata().get("x-query-run-id").unwrap().len(), 36);
+
+    let position = metadata["thyme.position"].as_str();
+    let wrong = [
+        (json!({"pin": "soon"}), "not a pin (hint: pass the 'pin' of an earlier export unchanged)"),
+        (json!({"pin": position}), "not a pin"),
+        (json!({"pin": pin, "known_at": position}), "known_at is given beside a pin"),
+        (json!({"pin": pin, "at_least": position}), "at_least is given beside a pin"),
+    ];
+    for (command, says) in wrong {
+        let mut all = asked.clone();
+        all.as_object_mut().unwrap().extend(command.as_object().unwrap().clone());
+        let told = exchange(&stack, all, spine()).await.unwrap_err();
+        assert!(told.contains(says), "{told}");
     }
 }
 

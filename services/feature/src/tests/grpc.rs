@@ -12,18 +12,18 @@ use thyme_proto::v1;
 use thyme_proto::v1::feature_service_client::FeatureServiceClient;
 use tonic::transport::Channel;
 
-async fn start() -> (Stack, FeatureServiceClient<Channel>) {
+pub async fn start() -> (Stack, FeatureServiceClient<Channel>) {
     let stack = Stack::start().await;
     let client = FeatureServiceClient::new(stack.channel.clone());
     stack.order(&[("a", 90, 1.5), ("a", 30, 2.0), ("a", 0, 0.25), ("b", 60, 8.0)]).await;
     (stack, client)
 }
 
-fn key(name: &str, value: &str) -> BTreeMap<String, v1::Value> {
+pub fn key(name: &str, value: &str) -> BTreeMap<String, v1::Value> {
     BTreeMap::from([(name.to_string(), value_to_wire(&Value::str(value)))])
 }
 
-fn get(user: &str) -> v1::GetFeaturesRequest {
+pub fn get(user: &str) -> v1::GetFeaturesRequest {
     let featureset = "UserFeatures".to_string();
     v1::GetFeaturesRequest { featureset, key: key("uid", user), ..v1::GetFeaturesRequest::default() }
 }

@@ -3,3 +3,4 @@
 mod flight;
 mod grpc;
 mod stack;
+mod stream;

@@ -1,21 +1,27 @@
 //! A whole server in memory: `Order` by user with its rows looked up, `UserStats` counting and summing them, `UserFeatures`.
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 use thyme_catalog::{Catalog, SqlCatalog};
+use thyme_core::Result;
 use thyme_core::aggregate::TableLayout;
 use thyme_core::definition::{Compiled, Definitions, compile};
+use thyme_core::position::PositionSet;
 use thyme_core::time::{Clock, ClockMode, Micros};
 use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob};
 use thyme_ingest::{Ingestor, RowIds, Rows, Targets};
 use thyme_log::{EmbeddedLog, EventLog};
 use thyme_query::{
-    AlwaysApplied, Deployment, NoExtractors, QueryEngine, QueryOptions, QueryParts, RunRecord, RunSink, ServedTable,
+    AppliedWatch, Deployment, NoExtractors, QueryEngine, QueryOptions, QueryParts, RunRecord, RunSink, ServedTable,
+    not_applied,
 };
 use thyme_state::{StateStore, Table};
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint, Server};
 
 /// 2024-01-15T12:00:00Z.
@@ -40,17 +46,75 @@ impl RunSink for Kept {
     }
 }
 
+/// Where questions with `at_least` wait: not at all, as all is applied before anybody asks, unless it is closed.
+pub struct Gate {
+    is_open: watch::Sender<bool>,
+    /// How many wait, and the most that did at once.
+    pub waiting: watch::Sender<(usize, usize)>,
+}
+
+impl Gate {
+    fn opened() -> Gate {
+        Gate { is_open: watch::Sender::new(true), waiting: watch::Sender::new((0, 0)) }
+    }
+
+    pub fn open(&self) {
+        self.is_open.send_replace(true);
+    }
+
+    pub fn close(&self) {
+        self.is_open.send_replace(false);
+    }
+
+    /// Returns when so many wait.
+    pub async fn until_waiting(&self, count: usize) {
+        let mut waiting = self.waiting.subscribe();
+        let comes = waiting.wait_for(|(now, _)| *now == count);
+        tokio::time::timeout(Duration::from_secs(60), comes).await.expect("they should come or go").unwrap();
+    }
+}
+
+struct Waiting<'a>(&'a Gate);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.send_modify(|(now, _)| *now -= 1);
+    }
+}
+
+#[async_trait]
+impl AppliedWatch for Gate {
+    async fn wait_applied(&self, _: &PositionSet, _: &BTreeSet<u16>, deadline: Duration) -> Result<()> {
+        self.waiting.send_modify(|(now, most)| {
+            *now += 1;
+            *most = (*most).max(*now);
+        });
+        let _waiting = Waiting(self);
+        let mut is_open = self.is_open.subscribe();
+        let opened = async move { is_open.wait_for(|is_open| *is_open).await.is_ok() };
+        tokio::time::timeout(deadline, opened).await.map(drop).map_err(|_| not_applied(deadline))
+    }
+
+    fn erased_below(&self, _: u32, partitions: u16) -> Vec<u64> {
+        vec![0; usize::from(partitions)]
+    }
+}
+
 pub struct Stack {
     /// `http://host:port`.
     pub url: String,
     pub channel: Channel,
+    pub query: Arc<QueryEngine>,
+    pub gate: Arc<Gate>,
+    /// Says true when the server stops.
+    pub stopping: watch::Sender<bool>,
     pub ingestor: Arc<Ingestor>,
     pub catalog: Arc<dyn Catalog>,
     pub runs: Arc<Kept>,
     engine: Mutex<Engine>,
 }
 
-fn definitions() -> Definitions {
+pub fn definitions() -> Definitions {
     let field = |name: &str, data_type: &str, kind: &str| json!({"name": name, "type": data_type, "key": kind == "key", "timestamp": kind == "time", "nullable": kind == "optional"});
     let feature = |name: &str, data_type: &str, reference: Option<&str>| {
         let reference = reference.map(|field| json!({"dataset": "UserStats", "field": field}));
@@ -81,6 +145,21 @@ fn tables(compiled: &Compiled) -> (Table, Table) {
     (Table { id: 11, layout: Arc::new(raw), routed: false }, Table { id: 12, layout: Arc::new(stats), routed: false })
 }
 
+fn deployment(commit_id: &str, compiled: Arc<Compiled>) -> Deployment {
+    let (raw, stats) = tables(&compiled);
+    let served = |table: Table| ServedTable { consumer: table.id, log: LOG, table };
+    Deployment {
+        commit_id: commit_id.into(),
+        tables: BTreeMap::from([
+            (compiled.datasets["Order"].table_identity(), served(raw)),
+            (compiled.pipelines["UserStats.compute"].table_identity(), served(stats)),
+        ]),
+        compiled,
+        clock: ClockMode::Wall,
+        unavailable: BTreeMap::new(),
+    }
+}
+
 impl Stack {
     pub async fn start() -> Stack {
         let compiled = Arc::new(compile(&definitions()).unwrap());
@@ -92,14 +171,14 @@ impl Stack {
                 .unwrap();
         let pipeline = PipelineJob {
             pipeline: compiled.pipelines["UserStats.compute"].clone(),
-            table: stats.clone(),
+            table: stats,
             emit: None,
             feeds: Vec::new(),
         };
         let job = DatasetJob {
             dataset: compiled.datasets["Order"].clone(),
             log_id: LOG,
-            raw_table: Some(raw.clone()),
+            raw_table: Some(raw),
             pipelines: vec![pipeline],
             routes: Vec::new(),
         };
@@ -108,35 +187,32 @@ impl Stack {
         let ingestor = Arc::new(Ingestor::new(log, clock.clone()));
         ingestor.deploy(Targets::new(&compiled, |_| Ok(LOG)).unwrap());
         let runs = Arc::new(Kept::default());
+        let gate = Arc::new(Gate::opened());
+        let stopping = watch::Sender::new(false);
         let query = Arc::new(QueryEngine::new(QueryParts {
             states: state.into(),
             extractors: Arc::new(NoExtractors),
             clock,
             runs: runs.clone(),
-            applied: Arc::new(AlwaysApplied),
+            applied: gate.clone(),
             options: QueryOptions::default(),
         }));
-        let served = |table: Table| ServedTable { consumer: table.id, log: LOG, table };
-        query.deploy(Deployment {
-            commit_id: "commit-1".into(),
-            tables: BTreeMap::from([
-                (compiled.datasets["Order"].table_identity(), served(raw)),
-                (compiled.pipelines["UserStats.compute"].table_identity(), served(stats)),
-            ]),
-            compiled,
-            clock: ClockMode::Wall,
-            unavailable: BTreeMap::new(),
-        });
+        query.deploy(deployment("commit-1", compiled));
         let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::in_memory().await.unwrap());
         let listener = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Server::builder()
-            .add_service(crate::grpc::service(query.clone(), Arc::new(catalog.clone())))
+            .add_service(crate::grpc::service(query.clone(), Arc::new(catalog.clone()), stopping.subscribe()))
             .add_service(crate::flight::service(query.clone(), Some(ingestor.clone())));
         tokio::spawn(router.serve_with_incoming(listener));
         let url = format!("http://{address}");
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect().await.unwrap();
-        Stack { url, channel, ingestor, catalog, runs, engine: Mutex::new(engine) }
+        Stack { url, channel, query, gate, stopping, ingestor, catalog, runs, engine: Mutex::new(engine) }
+    }
+
+    /// Other definitions serve from now on, over the same tables.
+    pub fn commit(&self, commit_id: &str, definitions: &Definitions) {
+        self.query.deploy(deployment(commit_id, Arc::new(compile(definitions).unwrap())));
     }
 
     /// Everything that was appended is in state when it returns.

@@ -2,7 +2,7 @@
 
 use super::writer::{Action, OffsetCommit};
 use super::{Shared, encode};
-use crate::{Batch, CommitOutcome, Producer};
+use crate::{Batch, CommitOutcome, Kept, Producer};
 use std::sync::Arc;
 use thyme_core::{Error, Result};
 
@@ -34,10 +34,11 @@ fn no_transaction() -> Error {
 }
 
 impl Producer for EmbeddedProducer {
-    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
+    fn kept(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<Kept>> {
         let state = self.shared.state.read();
         let topic = state.partition(topic, partition)?.0.id;
-        Ok(state.committed.get(&(group.to_string(), topic, partition)).copied())
+        let next = state.committed.get(&(group.to_string(), topic, partition));
+        Ok(next.map(|next| Kept { next: *next, is_ours: true }))
     }
 
     fn begin(&mut self) -> Result<()> {

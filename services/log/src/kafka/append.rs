@@ -4,10 +4,10 @@ use super::Connection;
 use super::context::Context;
 use super::errors::{code_of, translate};
 use crate::{Appended, Batch};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -111,34 +111,58 @@ pub fn hand_over(
     }
 }
 
+type Client = ThreadedProducer<Context>;
+
 pub struct Appender {
     connection: Arc<Connection>,
-    producer: ThreadedProducer<Context>,
+    client: RwLock<Arc<Client>>,
 }
 
 impl Appender {
     pub fn new(connection: Arc<Connection>) -> Result<Appender> {
-        let producer = connection
-            .settings
-            .appender()
-            .create_with_context(connection.context())
-            .map_err(|error| connection.failed("starting the producer", &error))?;
-        Ok(Appender { connection, producer })
+        let client = RwLock::new(Arc::new(made(&connection)?));
+        Ok(Appender { connection, client })
+    }
+
+    /// One that was refused for good, for want of a right, is of no use even when that is granted.
+    fn client(&self) -> Result<Arc<Client>> {
+        let client = self.client.read().clone();
+        if client.client().fatal_error().is_none() {
+            return Ok(client);
+        }
+        self.renew(&client)
+    }
+
+    /// Another client in place of this one, unless there is one already.
+    fn renew(&self, worn: &Arc<Client>) -> Result<Arc<Client>> {
+        let mut current = self.client.write();
+        if Arc::ptr_eq(&current, worn) {
+            let old = std::mem::replace(&mut *current, Arc::new(made(&self.connection)?));
+            leave(old)?;
+        }
+        Ok(current.clone())
     }
 
     pub async fn append(&self, batches: Vec<Batch>) -> Result<Vec<Appended>> {
         for batch in &batches {
             self.connection.topics.check(&batch.topic, batch.partition)?;
         }
+        let client = self.client()?;
         let deliveries = Arc::new(Deliveries::default());
         let mut places = Vec::with_capacity(batches.len());
         for batch in &batches {
             let delivery = deliveries.expect(batch.records.len());
-            self.hand_over_all(batch, &delivery).await;
+            self.hand_over_all(&client, batch, &delivery).await;
             places.push(delivery);
         }
         if let Some(error) = deliveries.finished().await {
-            return Err(self.refused(&batches, &error));
+            // librdkafka may lose sight of a partition that had no leader for a moment, and never ask for it again (its issue 5430).
+            if code_of(&error) == Some(RDKafkaErrorCode::MessageTimedOut)
+                && let Err(error) = self.renew(&client)
+            {
+                tracing::debug!(%error, "no new producer in place of one that was not answered");
+            }
+            return Err(self.refused(&client, &batches, &error));
         }
         let mut appended = Vec::with_capacity(batches.len());
         for (batch, delivery) in batches.iter().zip(places) {
@@ -158,7 +182,7 @@ impl Appender {
     }
 
     /// What cannot be handed over is told to the delivery as failed.
-    async fn hand_over_all(&self, batch: &Batch, delivery: &Arc<Delivery>) {
+    async fn hand_over_all(&self, client: &Client, batch: &Batch, delivery: &Arc<Delivery>) {
         let topic = self.connection.settings.full_name(&batch.topic);
         let until = Instant::now() + QUEUE_WAIT;
         for (index, record) in batch.records.iter().enumerate() {
@@ -166,7 +190,7 @@ impl Appender {
                 tokio::task::yield_now().await;
             }
             loop {
-                let error = match hand_over(&self.producer, &topic, batch.partition, record, delivery) {
+                let error = match hand_over(client, &topic, batch.partition, record, delivery) {
                     Ok(true) => break,
                     Ok(false) if Instant::now() < until => {
                         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -181,7 +205,7 @@ impl Appender {
         }
     }
 
-    fn refused(&self, batches: &[Batch], error: &KafkaError) -> Error {
+    fn refused(&self, client: &Client, batches: &[Batch], error: &KafkaError) -> Error {
         let names: Vec<&str> = batches.iter().map(|batch| batch.topic.as_str()).collect();
         let topic = names.first().copied().unwrap_or_default();
         if code_of(error) == Some(RDKafkaErrorCode::MessageSizeTooLarge) {
@@ -190,6 +214,27 @@ impl Appender {
             let what = format!("a record of topic '{topic}' is too large for the broker: largest={largest} bytes");
             return translate(&self.connection.settings, &what, error);
         }
-        self.connection.failed(&format!("appending to topic '{topic}'"), error)
+        let what = format!("appending to topic '{topic}'");
+        // What became of the records then says only that they were not sent.
+        match client.client().fatal_error() {
+            Some((code, _)) => self.connection.failed(&what, &KafkaError::Global(code)),
+            None => self.connection.failed(&what, error),
+        }
     }
+}
+
+/// Ends a client once nobody sends by it any more; that may take a while, which nobody who answers calls is to wait for.
+fn leave(client: Arc<Client>) -> Result<()> {
+    let wait = move || {
+        while Arc::strong_count(&client) > 1 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let begun = std::thread::Builder::new().name("kafka-leaving".to_string()).spawn(wait);
+    begun.map(drop).map_err(|error| Error::internal(format!("starting a thread: {error}")))
+}
+
+fn made(connection: &Arc<Connection>) -> Result<Client> {
+    let made = connection.settings.appender().create_with_context(connection.context());
+    made.map_err(|error| connection.failed("starting the producer", &error))
 }

@@ -44,6 +44,8 @@ pub struct Cursor {
     kept_from: u64,
     kept: Vec<LogRecord>,
     strays: u64,
+    /// What must be there did not come.
+    is_starved: bool,
 }
 
 impl Cursor {
@@ -86,6 +88,7 @@ impl Cursor {
             kept_from: from,
             kept: Vec::new(),
             strays,
+            is_starved: false,
         })
     }
 
@@ -104,6 +107,10 @@ impl Cursor {
 
     pub fn strays(&self) -> u64 {
         self.strays
+    }
+
+    pub fn is_starved(&self) -> bool {
+        self.is_starved
     }
 
     pub fn close(&mut self) {
@@ -182,6 +189,7 @@ impl Cursor {
                 let late = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
                 // It may be of another topic of that name, which somebody else has deleted. The next cursor asks the broker.
                 self.connection.ends.forget(&self.topic);
+                self.is_starved = true;
                 return Err(self.connection.failed(&what, &late));
             }
         }

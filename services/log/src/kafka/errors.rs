@@ -36,20 +36,26 @@ pub fn of_code(settings: &KafkaSettings, what: &str, code: RDKafkaErrorCode) -> 
     let KafkaSettings { brokers, prefix, .. } = settings;
     let message = format!("{what}: {code}");
     match code {
-        Code::TopicAuthorizationFailed
-        | Code::GroupAuthorizationFailed
-        | Code::ClusterAuthorizationFailed
-        | Code::TransactionalIdAuthorizationFailed => Error::new(ErrorKind::PermissionDenied, message).hint(format!(
-            "grant the principal of [log.kafka] READ, WRITE, CREATE, DELETE and DESCRIBE on topics, READ on groups, and WRITE and \
-             DESCRIBE on transactional ids, each with the prefix '{prefix}.', and IDEMPOTENT_WRITE on the cluster"
-        )),
+        Code::TopicAuthorizationFailed => {
+            missing(message, &format!("READ, WRITE, CREATE, DELETE and DESCRIBE on topics with the prefix '{prefix}.'"))
+        }
+        Code::GroupAuthorizationFailed => missing(message, &format!("READ on groups with the prefix '{prefix}.'")),
+        Code::TransactionalIdAuthorizationFailed => {
+            missing(message, &format!("WRITE and DESCRIBE on transactional ids with the prefix '{prefix}.'"))
+        }
+        // Since Kafka 3.0 the right to write any topic is enough.
+        Code::ClusterAuthorizationFailed => missing(
+            message,
+            &format!("WRITE on topics with the prefix '{prefix}.', and IDEMPOTENT_WRITE on the cluster"),
+        ),
         Code::SaslAuthenticationFailed | Code::Authentication | Code::UnsupportedSASLMechanism => {
             Error::new(ErrorKind::Unauthenticated, message).hint(
                 "check [log.kafka] \"security.protocol\", \"sasl.mechanism\", \"sasl.username\" and \"sasl.password\"",
             )
         }
-        Code::SSL => Error::precondition(message)
-            .hint("check [log.kafka] \"security.protocol\" and the \"ssl.*\" properties against the broker's certificate"),
+        Code::SSL => Error::precondition(message).hint(
+            "check [log.kafka] \"security.protocol\" and the \"ssl.*\" properties against the broker's certificate",
+        ),
         Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => {
             Error::new(ErrorKind::ResourceExhausted, message).field("rows").hint(
                 "send smaller rows, or raise \"message.max.bytes\" in [log.kafka] and max.message.bytes of the topic",
@@ -57,15 +63,29 @@ pub fn of_code(settings: &KafkaSettings, what: &str, code: RDKafkaErrorCode) -> 
         }
         Code::UnknownTopic | Code::UnknownTopicOrPartition => Error::not_found(message)
             .hint("the topic is gone from the broker; commit the definition again to create it (its records are lost)"),
-        Code::InvalidReplicationFactor => Error::precondition(message)
-            .hint("set log.replication to at most the number of brokers"),
+        Code::InvalidReplicationFactor => {
+            Error::precondition(message).hint("set log.replication to at most the number of brokers")
+        }
         Code::PolicyViolation | Code::InvalidConfig => {
             Error::precondition(message).hint("the broker's policy forbids such a topic; ask who runs it")
         }
         Code::InvalidTopic => Error::invalid(message)
             .hint("names of topics are made of letters, digits, '.', '_' and '-', 249 at most with the prefix"),
-        _ => Error::unavailable(message).hint(format!(
-            "check that a Kafka broker listens at {brokers} (log.url) and can be reached from here; it is tried again by itself"
-        )),
+        _ => {
+            // A broker that misses a certificate only hangs up.
+            let certificate = match settings.lacks_certificate() {
+                true => ", \"ssl.certificate.location\" and \"ssl.key.location\" if it asks for a certificate",
+                false => "",
+            };
+            Error::unavailable(message).hint(format!(
+                "check that a Kafka broker listens at {brokers} (log.url), can be reached from here and speaks as [log.kafka] \
+                 \"security.protocol\" says{certificate}; it is tried again by itself"
+            ))
+        }
     }
+}
+
+/// A right that the principal lacks. The guide names those that a server needs in all ("The log on Kafka").
+fn missing(message: String, rights: &str) -> Error {
+    Error::new(ErrorKind::PermissionDenied, message).hint(format!("grant the principal of [log.kafka] {rights}"))
 }

@@ -1,14 +1,22 @@
-//! What consumer groups have committed. Nobody joins them: a group is a name under which offsets are kept.
+//! What consumer groups have committed. Nobody joins them: a group is a name under which offsets are kept. Each is kept with a mark,
+//! since anybody may commit another under that name.
 
 use super::Connection;
 use super::context::Context;
 use super::topics::ASK;
+use crate::Kept;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use thyme_core::{Error, Result};
+
+/// What stands beside an offset that a producer of ours committed. Tools that move offsets leave it empty, and those that carry them to
+/// another cluster change the offset and keep the rest: so it names the offset.
+pub fn mark(next: u64) -> String {
+    format!("thyme {next}")
+}
 
 pub struct Groups {
     connection: Weak<Connection>,
@@ -40,8 +48,8 @@ impl Groups {
         Ok(client)
     }
 
-    /// The next offset to read that the group has committed; waits for transactions that are being decided.
-    pub fn committed(&self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
+    /// What the group has committed; waits for transactions that are being decided.
+    pub fn kept(&self, group: &str, topic: &str, partition: u16) -> Result<Option<Kept>> {
         let connection = self.connection()?;
         connection.topics.check(topic, partition)?;
         let name = connection.settings.full_name(topic);
@@ -54,10 +62,9 @@ impl Groups {
             .find_partition(&name, i32::from(partition))
             .ok_or_else(|| Error::internal(format!("{what}: the answer lacks the partition")))?;
         found.error().map_err(|error| connection.failed(&what, &error))?;
-        match found.offset() {
-            Offset::Offset(offset) => Ok(u64::try_from(offset).ok()),
-            _ => Ok(None),
-        }
+        let Offset::Offset(offset) = found.offset() else { return Ok(None) };
+        let kept = |next| Kept { next, is_ours: found.metadata() == mark(next) };
+        Ok(u64::try_from(offset).ok().map(kept))
     }
 
     /// What a transaction needs to commit offsets of the group.

@@ -2,23 +2,15 @@
 //! has the partition owns the slice. Static membership: a node that is back within the session timeout keeps what it had.
 
 use super::Connection;
+use super::seat::{PAUSE, sit};
 use super::topics::ASK;
 use crate::membership::{Member, Node, WORK};
-use rdkafka::ClientContext;
-use rdkafka::TopicPartitionList;
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaError;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 use thyme_core::{Error, Result};
 use tokio::sync::watch;
-
-/// After the group cannot be taken part in, wait this long.
-const PAUSE: Duration = Duration::from_secs(1);
-const POLL: Duration = Duration::from_millis(100);
 
 pub struct KafkaMember {
     connection: Arc<Connection>,
@@ -102,83 +94,25 @@ impl Part {
     fn run(&self) {
         while !self.leaving.load(Ordering::Acquire) {
             if let Err(error) = self.take_part() {
-                tracing::warn!(%error, "this node cannot take part in the group of engines, and tries again");
                 self.own_nothing();
+                self.connection.kept_out.note(WORK, error);
                 std::thread::sleep(PAUSE);
             }
         }
+        self.connection.kept_out.forget(WORK);
         self.own_nothing();
     }
 
-    /// Polls until this node leaves, or its client cannot be used any more (another node has its id).
+    /// Until this node leaves, or cannot be a member (it may not, or another node has its id).
     fn take_part(&self) -> Result<()> {
-        let failed = |error: &KafkaError| self.connection.failed("joining the group of engines", error);
         let settings = &self.connection.settings;
         let config = settings.member(&settings.full_name(WORK), &self.node.id, &self.node.url);
-        let context = Seat { inner: self.connection.context(), owns: self.owns.clone() };
-        let client: BaseConsumer<Seat> = config.create_with_context(context).map_err(|error| failed(&error))?;
-        client.subscribe(&[&settings.full_name(WORK)]).map_err(|error| failed(&error))?;
-        while !self.leaving.load(Ordering::Acquire) {
-            // Nobody writes to the topic; polling serves the group.
-            if let Some(Err(error)) = client.poll(POLL)
-                && client.client().fatal_error().is_some()
-            {
-                return Err(failed(&error));
-            }
-            if let Some((code, reason)) = client.client().fatal_error() {
-                return Err(failed(&KafkaError::Global(code)).context(reason));
-            }
-        }
-        Ok(())
+        sit(&self.connection, WORK, &config, &self.owns, || !self.leaving.load(Ordering::Acquire))
     }
 
     fn own_nothing(&self) {
         self.owns.send_if_modified(|owned| !std::mem::take(owned).is_empty());
     }
-}
-
-/// Hears of what the group decided.
-struct Seat {
-    inner: super::context::Context,
-    owns: Arc<watch::Sender<BTreeSet<u16>>>,
-}
-
-impl ClientContext for Seat {
-    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
-        self.inner.log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.inner.error(error, reason);
-    }
-}
-
-impl ConsumerContext for Seat {
-    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Revoke(gone) = rebalance {
-            let gone = slices_of(gone);
-            self.owns.send_if_modified(|owned| {
-                let before = owned.len();
-                owned.retain(|slice| !gone.contains(slice));
-                owned.len() != before
-            });
-        }
-    }
-
-    fn post_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        if let Rebalance::Assign(given) = rebalance {
-            let given = slices_of(given);
-            self.owns.send_if_modified(|owned| {
-                let before = owned.len();
-                owned.extend(given);
-                owned.len() != before
-            });
-        }
-    }
-}
-
-fn slices_of(partitions: &TopicPartitionList) -> Vec<u16> {
-    partitions.elements().iter().filter_map(|partition| u16::try_from(partition.partition()).ok()).collect()
 }
 
 #[cfg(test)]

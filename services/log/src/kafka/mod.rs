@@ -10,6 +10,7 @@ mod presence;
 mod producer;
 mod pump;
 mod reader;
+mod seat;
 mod settings;
 mod topics;
 mod worker;
@@ -28,6 +29,7 @@ use pump::Pump;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use reader::Reader;
+use seat::KeptOut;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +47,7 @@ pub(crate) struct Connection {
     groups: Groups,
     pump: Pump,
     ends: Ends,
+    kept_out: KeptOut,
     changes: watch::Sender<u64>,
 }
 
@@ -150,6 +153,7 @@ impl KafkaLog {
             groups: Groups::new(connection.clone()),
             pump,
             ends: Ends::default(),
+            kept_out: KeptOut::default(),
             changes: watch::Sender::new(0),
         });
         let appender = Appender::new(connection.clone())?;
@@ -276,6 +280,10 @@ impl EventLog for KafkaLog {
 
     fn presence(&self, node: Node) -> Result<Box<dyn Presence>> {
         Ok(Box::new(presence::KafkaPresence::start(self.connection.clone(), node)?))
+    }
+
+    fn trouble(&self) -> Option<Error> {
+        self.connection.kept_out.first()
     }
 
     fn producer(&self, transactional_id: &str) -> Result<Box<dyn Producer>> {

@@ -2,20 +2,14 @@
 //! A client's name is all that it can say about itself there, so one whose slices change joins anew.
 
 use super::Connection;
+use super::seat::{PAUSE, POLL, sit};
 use super::topics::ASK;
-use crate::membership::{ANSWERS, Answering, Node, Presence, WORK};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use crate::membership::{ANSWERS, Answering, Node, Presence};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
 use thyme_core::{Error, Result};
 use tokio::sync::watch;
-
-/// After the group cannot be taken part in, wait this long.
-const PAUSE: Duration = Duration::from_secs(1);
-const POLL: Duration = Duration::from_millis(100);
 
 /// What the thread is to do.
 #[derive(Clone, PartialEq, Eq)]
@@ -82,16 +76,20 @@ impl Part {
     fn run(&self) {
         loop {
             match self.wanted() {
-                Wanted::Leave => return,
-                Wanted::Announce(slices, _) if slices.is_empty() => std::thread::sleep(POLL),
+                Wanted::Leave => break,
+                Wanted::Announce(slices, _) if slices.is_empty() => {
+                    self.connection.kept_out.forget(ANSWERS);
+                    std::thread::sleep(POLL);
+                }
                 Wanted::Announce(slices, owned) => {
                     if let Err(error) = self.take_part(slices, owned) {
-                        tracing::warn!(%error, "this node cannot say that it answers questions, and tries again");
+                        self.connection.kept_out.note(ANSWERS, error);
                         std::thread::sleep(PAUSE);
                     }
                 }
             }
         }
+        self.connection.kept_out.forget(ANSWERS);
     }
 
     fn wanted(&self) -> Wanted {
@@ -100,23 +98,12 @@ impl Part {
 
     /// Is a member, called so, as long as that is wanted.
     fn take_part(&self, slices: BTreeSet<u16>, owned: BTreeSet<u16>) -> Result<()> {
-        let failed = |error: &KafkaError| self.connection.failed("joining the group of nodes that answer", error);
         let settings = &self.connection.settings;
         let Node { id, url } = self.node.clone();
         let name = Answering { id, url, slices: slices.clone(), owned: owned.clone() }.to_string();
         let config = settings.present(&settings.full_name(ANSWERS), &name);
-        let client: BaseConsumer<super::Context> =
-            config.create_with_context(self.connection.context()).map_err(|error| failed(&error))?;
-        // A member has a topic. What it is assigned of that is nothing to it.
-        client.subscribe(&[&settings.full_name(WORK)]).map_err(|error| failed(&error))?;
         let wanted = Wanted::Announce(slices, owned);
-        while self.wanted() == wanted {
-            if let Some(Err(error)) = client.poll(POLL)
-                && client.client().fatal_error().is_some()
-            {
-                return Err(failed(&error));
-            }
-        }
-        Ok(())
+        // A member has a topic. What it is given of that is nothing to it.
+        sit(&self.connection, ANSWERS, &config, &Arc::default(), || self.wanted() == wanted)
     }
 }

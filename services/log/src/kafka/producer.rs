@@ -4,15 +4,17 @@ use super::Connection;
 use super::append::{Deliveries, Delivery, QUEUE_WAIT, hand_over};
 use super::context::Context;
 use super::errors::code_of;
+use super::groups::mark;
 use super::settings::TRANSACTION_TIMEOUT_MS;
 use super::worker::Worker;
-use crate::{Batch, CommitOutcome, Producer};
+use crate::{Batch, CommitOutcome, Kept, Producer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{Producer as _, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use thyme_core::failpoint::{Point, reach};
 use thyme_core::{Error, Result};
 
 type Client = ThreadedProducer<Context>;
@@ -105,19 +107,27 @@ impl KafkaProducer {
             for (topic, partition, next) in places {
                 let name = self.connection.settings.full_name(&topic);
                 let offset = Offset::Offset(i64::try_from(next).unwrap_or(i64::MAX));
-                list.add_partition_offset(&name, i32::from(partition), offset)
-                    .map_err(|error| self.connection.failed("committing offsets", &error))?;
+                let mut place = list.add_partition(&name, i32::from(partition));
+                place.set_offset(offset).map_err(|error| self.connection.failed("committing offsets", &error))?;
+                place.set_metadata(mark(next));
             }
             lists.push((list, self.connection.groups.metadata(&group)?));
         }
+        let until = Instant::now() + DECIDE;
         let client = self.client.clone();
-        Ok(self.worker.run(DECIDE + SLACK, move || {
-            let until = Instant::now() + DECIDE;
+        let sent = self.worker.run(left(until) + SLACK, move || {
             for (list, group) in &lists {
                 let sent = persist(until, |left| client.send_offsets_to_transaction(list, group, left));
                 sent.map_err(Failure::Before)?;
             }
-            client.flush(left(until)).map_err(Failure::Before)?;
+            client.flush(left(until)).map_err(Failure::Before)
+        });
+        if !matches!(sent, Some(Ok(()))) {
+            return Ok(sent);
+        }
+        reach(Point::BeforeEnd);
+        let client = self.client.clone();
+        Ok(self.worker.run(left(until) + SLACK, move || {
             persist(until, |left| client.commit_transaction(left)).map_err(Failure::Deciding)
         }))
     }
@@ -179,8 +189,8 @@ fn is_fenced(error: &KafkaError) -> bool {
 }
 
 impl Producer for KafkaProducer {
-    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
-        self.connection.groups.committed(group, topic, partition)
+    fn kept(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<Kept>> {
+        self.connection.groups.kept(group, topic, partition)
     }
 
     fn begin(&mut self) -> Result<()> {

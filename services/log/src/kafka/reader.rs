@@ -85,7 +85,12 @@ impl Reader {
                     self.make_room(topic, partition, usize::MAX);
                 }
             }
-            Err(_) => self.remove(topic, partition, &cursor),
+            Err(_) => {
+                let fetcher = self.remove(topic, partition, &cursor);
+                if cursor.lock().is_starved() {
+                    fetcher.into_iter().for_each(|fetcher| self.renew(fetcher));
+                }
+            }
         }
         outcome
     }
@@ -234,15 +239,31 @@ impl Reader {
         }
     }
 
-    fn remove(&self, topic: &str, partition: u16, cursor: &Arc<Mutex<Cursor>>) {
+    /// The consumer it had, if it was still there.
+    fn remove(&self, topic: &str, partition: u16, cursor: &Arc<Mutex<Cursor>>) -> Option<usize> {
         let mut removed = None;
         if let Some(slots) = self.cursors.lock().get_mut(topic).and_then(|partitions| partitions.get_mut(&partition))
             && let Some(index) = slots.iter().position(|slot| Arc::ptr_eq(&slot.cursor, cursor))
         {
             removed = Some(slots.remove(index));
         }
-        if let Some(slot) = removed {
-            self.close(slot, topic, partition);
+        let slot = removed?;
+        let fetcher = slot.fetcher;
+        self.close(slot, topic, partition);
+        Some(fetcher)
+    }
+
+    /// librdkafka may lose sight of a partition that had no leader for a moment, and never ask for it again (its issue 5430). What is
+    /// placed from now on gets a client that has not; who reads by the old one and is served goes on with it.
+    fn renew(&self, fetcher: usize) {
+        match self.consumer() {
+            Ok(fresh) => {
+                let mut fetchers = self.fetchers.lock();
+                let old = fetchers.get_mut(fetcher).map(|fetcher| std::mem::replace(&mut fetcher.consumer, fresh));
+                drop(fetchers);
+                drop(old);
+            }
+            Err(error) => tracing::debug!(%error, "no new consumer for a partition that is not served"),
         }
     }
 

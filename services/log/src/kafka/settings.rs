@@ -109,6 +109,14 @@ impl KafkaSettings {
         format!("{}.{name}", self.prefix)
     }
 
+    /// Whether the brokers are to know the client by a certificate, if by anything, and it has none.
+    pub fn lacks_certificate(&self) -> bool {
+        let given = |name: &str| self.properties.get(name);
+        let speaks_tls = given("security.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("ssl"));
+        let places = ["ssl.certificate.location", "ssl.certificate.pem", "ssl.keystore.location"];
+        speaks_tls && places.iter().all(|name| given(name).is_none())
+    }
+
     /// A text with every secret value blotted out.
     pub fn hide_secrets(&self, text: &str) -> String {
         let mut hidden = text.to_string();

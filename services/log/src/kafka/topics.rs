@@ -66,12 +66,20 @@ impl Topics {
     /// Errors if there is no such topic or partition.
     pub fn check(&self, topic: &str, partition: u16) -> Result<()> {
         match self.partitions(topic)? {
-            None => Err(Error::not_found(format!("no topic '{topic}' under the prefix '{}'", self.settings.prefix))),
+            None => Err(self.no_topic(topic)),
             Some(partitions) if partition >= partitions => Err(Error::invalid(format!(
                 "topic '{topic}' has {partitions} partitions, there is none of number {partition}"
             ))),
             Some(_) => Ok(()),
         }
+    }
+
+    /// The broker lists no topic to whom it does not grant anything on it.
+    fn no_topic(&self, topic: &str) -> Error {
+        let prefix = &self.settings.prefix;
+        Error::not_found(format!("no topic '{topic}' under the prefix '{prefix}'")).hint(format!(
+            "it is gone, or the principal of [log.kafka] may not read topics with the prefix '{prefix}.'"
+        ))
     }
 
     pub fn create(&self, topic: &str, partitions: u16) -> Result<()> {
@@ -140,7 +148,7 @@ impl Topics {
         let name = self.settings.full_name(topic);
         let what = format!("deleting topic '{name}'");
         if self.partitions(topic)?.is_none() {
-            return Err(Error::not_found(format!("no topic '{topic}' under the prefix '{}'", self.settings.prefix)));
+            return Err(self.no_topic(topic));
         }
         let results = futures::executor::block_on(self.admin.delete_topics(&[&name], &options()));
         for result in results.map_err(|error| translate(&self.settings, &what, &error))? {

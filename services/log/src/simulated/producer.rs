@@ -2,7 +2,7 @@
 
 use super::broker::{End, Ended};
 use super::{Shared, unreachable_broker};
-use crate::{Batch, CommitOutcome, Producer};
+use crate::{Batch, CommitOutcome, Kept, Producer};
 use std::sync::Arc;
 use thyme_core::{Error, Result};
 
@@ -38,9 +38,10 @@ fn no_transaction() -> Error {
 }
 
 impl Producer for SimulatedProducer {
-    fn committed(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<u64>> {
+    fn kept(&mut self, group: &str, topic: &str, partition: u16) -> Result<Option<Kept>> {
         let place = (group.to_string(), topic.to_string(), partition);
-        self.shared.broker.lock().committed(&place)
+        let next = self.shared.broker.lock().committed(&place)?;
+        Ok(next.map(|next| Kept { next, is_ours: true }))
     }
 
     fn begin(&mut self) -> Result<()> {

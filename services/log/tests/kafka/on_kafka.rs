@@ -4,13 +4,17 @@ mod faults;
 mod members;
 mod places;
 mod refusals;
+mod rights;
 
 use bytes::Bytes;
+use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
+use rdkafka::client::DefaultClientContext;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use thyme_broker::Broker;
-use thyme_core::Result;
+use thyme_core::{Error, ErrorKind, Result};
 use thyme_log::conformance::Place;
 use thyme_log::{Batch, EventLog, KafkaLog, KafkaSettings, NewRecord};
 
@@ -44,6 +48,11 @@ fn settings(broker: &Broker, prefix: &str, properties: &[(&str, &str)]) -> Kafka
     KafkaSettings::parse(&format!("kafka://{}/{prefix}", broker.address), None, properties).unwrap()
 }
 
+/// The broker's own view of topics.
+fn admin() -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", &BROKER.address).create().unwrap()
+}
+
 fn batch(topic: &str, partition: u16, values: &[&str]) -> Batch {
     let records = values.iter().map(|value| NewRecord::new(Bytes::new(), value.to_string()));
     Batch { topic: topic.to_string(), partition, records: records.collect() }
@@ -58,6 +67,15 @@ fn values(log: &KafkaLog, topic: &str, partition: u16) -> Vec<String> {
         let Some(last) = records.last() else { return found };
         from = last.offset + 1;
         found.extend(records.iter().map(|record| String::from_utf8(record.value.to_vec()).unwrap()));
+    }
+}
+
+#[track_caller]
+fn says(error: &Error, kind: ErrorKind, parts: &[&str]) {
+    let text = error.to_string();
+    assert_eq!(error.kind(), kind, "{text}");
+    for part in parts {
+        assert!(text.contains(part), "'{part}' is missing in: {text}");
     }
 }
 

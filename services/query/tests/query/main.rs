@@ -9,6 +9,7 @@ mod history;
 mod operators;
 mod parity;
 mod parts;
+mod pins;
 mod standing;
 mod statuses;
 mod world;

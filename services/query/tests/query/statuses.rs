@@ -101,6 +101,30 @@ fn a_batch_gives_what_single_questions_give() {
 }
 
 #[test]
+fn a_batch_that_is_read_in_turns_is_the_sum_of_small_ones() {
+    let world = World::new(None);
+    let known: Vec<String> = (0..300).map(|user| format!("user{user}")).collect();
+    let orders =
+        (0..900).map(|order: i64| (known[order as usize % 300].as_str(), order * HOUR / 90, 1, Some(0.1), order));
+    world.orders(&orders.collect::<Vec<_>>());
+    // Most are unknown, and each comes twice or three times.
+    let users: Vec<String> = (0..20_000).map(|row| format!("user{}", row * 7_919 % 8_000)).collect();
+    let ask = |users: &[String]| {
+        let mut asked = question("", NATIVE, At::Time(10 * HOUR));
+        asked.keys = users.iter().flat_map(|user| question(user, NATIVE, At::Now).keys).collect();
+        world.ask(asked).unwrap()
+    };
+    let large = ask(&users);
+    for (part, users) in users.chunks(500).enumerate() {
+        let small = ask(users);
+        for (of_large, of_small) in large.columns.iter().zip(&small.columns) {
+            assert_eq!(of_large.values[part * 500..][..500], of_small.values, "{} in part {part}", of_large.name);
+        }
+    }
+    assert!(large.columns[0].values.iter().any(|found| found.value != large.columns[0].values[0].value));
+}
+
+#[test]
 fn keys_come_typed_or_as_text_or_json() {
     let world = World::new(None);
     world.orders(&[("a", HOUR, 7, Some(1.0), 2)]);

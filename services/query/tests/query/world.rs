@@ -11,9 +11,9 @@ use thyme_core::definition::{Compiled, Definitions, ModuleDef, compile};
 use thyme_core::slice::Slice;
 use thyme_core::time::{Clock, ClockMode};
 use thyme_core::value::Value;
-use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob, RouteJob};
-use thyme_ingest::{Ingestor, RowIds, Rows, Targets};
-use thyme_log::EmbeddedLog;
+use thyme_engine::{DatasetJob, Engine, EngineOptions, JobSpec, PipelineJob, Role, RouteJob};
+use thyme_ingest::{GivenKey, Ingestor, RowIds, Rows, Targets};
+use thyme_log::{EmbeddedLog, EventLog};
 use thyme_query::{
     AlwaysApplied, Answer, Asking, At, Deployment, ExtractedRows, ExtractorCall, ExtractorRuntime, ExtractorSpec,
     Given, GivenMap, LoadReport, QueryEngine, QueryOptions, QueryParts, Question, RunKind, RunRecord, RunSink,
@@ -73,6 +73,7 @@ pub struct World {
     pub runs: Arc<Runs>,
     pub functions: Arc<Functions>,
     pub compiled: Arc<Compiled>,
+    log: Arc<dyn EventLog>,
     ingestor: Ingestor,
     /// Of all slices.
     engines: Mutex<Vec<Engine>>,
@@ -201,13 +202,30 @@ impl World {
 
     /// On so many engines and states.
     pub fn sliced(definitions: Json, functions: Functions, clock_mode: ClockMode, slices: u16) -> World {
-        let definitions: Definitions = serde_json::from_value(definitions).unwrap();
-        let compiled = Arc::new(compile(&definitions).unwrap());
+        let log = Arc::new(EmbeddedLog::in_memory().unwrap());
+        World::on(log, compiled_of(definitions), Arc::new(functions), clock_mode, slices, Role::Owner)
+    }
+
+    /// Another node that has built all of it from the same log, on so many engines and states.
+    pub fn follower(&self, slices: u16) -> World {
+        let (compiled, clock) = (self.compiled.clone(), self.deployment.clock);
+        let world = World::on(self.log.clone(), compiled, self.functions.clone(), clock, slices, Role::Follower);
+        world.run_to_end();
+        world
+    }
+
+    fn on(
+        log: Arc<dyn EventLog>,
+        compiled: Arc<Compiled>,
+        functions: Arc<Functions>,
+        clock_mode: ClockMode,
+        slices: u16,
+        role: Role,
+    ) -> World {
         let (job, tables) = wire(&compiled);
-        let log: Arc<dyn thyme_log::EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
         let states = States::new((0..slices).map(|_| StateStore::in_memory().unwrap()).collect());
         let engine = |(slice, state): (Slice, &Arc<StateStore>)| {
-            let options = EngineOptions { clock: clock_mode, durable: false, slice, ..EngineOptions::default() };
+            let options = EngineOptions { clock: clock_mode, durable: false, slice, role, ..EngineOptions::default() };
             let mut engine = Engine::open(state.clone(), log.clone(), options).unwrap();
             engine.deploy(&job).unwrap();
             engine
@@ -215,8 +233,7 @@ impl World {
         let engines = Mutex::new(Slice::all(slices).zip(states.all().values()).map(engine).collect());
         let clock = Arc::new(TestClock(AtomicI64::new(0)));
         let runs = Arc::new(Runs::default());
-        let functions = Arc::new(functions);
-        let ingestor = Ingestor::new(log, clock.clone());
+        let ingestor = Ingestor::new(log.clone(), clock.clone());
         let targets = Targets::new(&compiled, |identity| Ok(ids(&compiled)[identity])).unwrap();
         ingestor.deploy(targets);
         let query = QueryEngine::new(QueryParts {
@@ -236,7 +253,7 @@ impl World {
         };
         query.deploy(deployment.clone());
         let query = Arc::new(query);
-        World { query, states, deployment, clock, runs, functions, compiled, ingestor, engines }
+        World { query, states, deployment, clock, runs, functions, compiled, log, ingestor, engines }
     }
 
     /// Appends orders (user, time, shop, amount, items) at the clock's time and applies them.
@@ -261,8 +278,22 @@ impl World {
         self.run_to_end();
     }
 
+    /// Erases a user.
+    pub fn erase(&self, user: &str) {
+        let key = BTreeMap::from([("user".to_string(), Value::str(user))]);
+        wait(self.ingestor.erase("Order", vec![GivenKey::Named(key)])).unwrap();
+        self.run_to_end();
+    }
+
+    /// Serves these definitions, which need no other tables.
+    pub fn recommit(&self, definitions: Json, commit_id: &str) {
+        let compiled = compiled_of(definitions);
+        let (_, tables) = wire(&compiled);
+        self.query.deploy(Deployment { commit_id: commit_id.into(), compiled, tables, ..self.deployment.clone() });
+    }
+
     /// What one engine routes, others read.
-    fn run_to_end(&self) {
+    pub fn run_to_end(&self) {
         while self.engines.lock().iter_mut().map(|engine| engine.step().unwrap()).sum::<usize>() > 0 {}
     }
 
@@ -288,6 +319,11 @@ pub fn question(user: &str, features: &[&str], at: At) -> Question {
         asking: Asking::default(),
         kind: RunKind::Online,
     }
+}
+
+fn compiled_of(definitions: Json) -> Arc<Compiled> {
+    let definitions: Definitions = serde_json::from_value(definitions).unwrap();
+    Arc::new(compile(&definitions).unwrap())
 }
 
 fn ids(compiled: &Compiled) -> BTreeMap<String, u32> {

@@ -35,7 +35,7 @@ pub async fn fetch(
 ) -> Result<Restored> {
     let (restoring, state) = (data_dir.restoring(slice), data_dir.state(slice));
     tracing::info!(slice = slice.index, "there is no state: looking for a checkpoint");
-    let identity = thyme_engine::identity_of(log.identity(), slice);
+    let identity = slice.note_of(log.identity());
     let fetched = checkpoints.restore(&identity, &restoring, Arc::new(look::verify)).await;
     let found = match fetched {
         Err(error) if error.kind() == ErrorKind::Unavailable && log.topics()?.is_empty() => {

@@ -4,6 +4,11 @@ use crate::support::*;
 use serde_json::{Value as Json, json};
 use std::io::Write as _;
 use std::path::Path;
+use thyme_catalog::{Catalog as _, SqlCatalog};
+use thyme_core::Value;
+use thyme_core::key::{DEFAULT_PARTITIONS, encode_key, partition};
+use thyme_core::record::Record;
+use thyme_log::{Batch, EmbeddedLog, EventLog as _, NewRecord};
 
 fn definitions(path: &Path) -> Json {
     let mut definitions = user_definitions();
@@ -159,5 +164,70 @@ async fn orders_to_a_source_that_cannot_be_followed() {
     let refused = server.post("/api/v1/commit", &json!({"definitions": written})).await;
     assert!(refused.status == 422 && refused.text().contains("a secret is not written into a definition"));
     assert!(!refused.text().contains("hunter2"), "{}", refused.text());
+    server.server.stop().await.unwrap();
+}
+
+/// Of a server that does not run.
+async fn catalog(data_dir: &Path) -> SqlCatalog {
+    SqlCatalog::sqlite(&data_dir.join("catalog.db")).await.unwrap()
+}
+
+async fn put_back(data_dir: &Path, saved: &str) {
+    let catalog = catalog(data_dir).await;
+    catalog.save_cursor("Order@1", saved, 0).await.unwrap();
+    catalog.close().await;
+}
+
+/// Something is appended to each partition, long after all else.
+async fn years_later(data_dir: &Path) {
+    let log = EmbeddedLog::open(data_dir.join("log")).unwrap();
+    for wanted in 0..DEFAULT_PARTITIONS {
+        let mut keys = (0..1000).map(|number| encode_key(&[Value::str(format!("nobody {number}"))]).unwrap());
+        let key = keys.find(|key| partition(key, DEFAULT_PARTITIONS) == wanted).unwrap();
+        let erase = Record::Erase { append_time: 4_000_000_000_000_000 }.encode();
+        let records = vec![NewRecord::new(key, erase)];
+        log.append(vec![Batch { topic: "Order.v1".to_string(), partition: wanted, records }]).await.unwrap();
+    }
+    log.close();
+}
+
+/// A server that dies when rows are published and their cursor is not saved, and comes back when the engine has forgotten their ids.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_published_before_a_halt_of_any_length_count_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("orders.jsonl");
+    let data_dir = directory.path().join("data");
+    append(&path, &lines(0, 50));
+    let server = TestServer::start(&data_dir).await;
+    server.commit(&definitions(&path)).await;
+    wait_accepted(&server, 50).await;
+    server.server.stop().await.unwrap();
+    let of_fifty = catalog(&data_dir).await;
+    let saved = of_fifty.cursor("Order@1").await.unwrap().unwrap();
+    of_fifty.close().await;
+
+    append(&path, &lines(50, 100));
+    append(&path, "this is no JSON\n");
+    let server = TestServer::start(&data_dir).await;
+    wait_accepted(&server, 100).await;
+    server.server.stop().await.unwrap();
+    years_later(&data_dir).await;
+
+    put_back(&data_dir, &saved).await;
+    append(&path, &lines(100, 110));
+    let server = TestServer::start(&data_dir).await;
+    wait_accepted(&server, 110).await;
+    let counts = server.get("/api/v1/status").await.ok()["datasets"][0]["counts"].clone();
+    assert_eq!((&counts["duplicates"], &counts["dead_letters"]), (&json!(0), &json!(1)), "{counts}");
+    server.server.stop().await.unwrap();
+
+    // A version of before kept no place in the log: then it is the engine that knows the ids, those that it has not forgotten.
+    let saved: Json = serde_json::from_str(&saved).unwrap();
+    put_back(&data_dir, saved["cursor"].as_str().unwrap()).await;
+    let server = TestServer::start(&data_dir).await;
+    while accepted_and_duplicates(&server).await != (160, 10) {
+        assert!(accepted_and_duplicates(&server).await.0 <= 160);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     server.server.stop().await.unwrap();
 }

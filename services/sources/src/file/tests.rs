@@ -3,7 +3,7 @@
 mod bad_rows;
 mod kinds;
 
-use crate::conformance::{self, Origin};
+use crate::conformance::{self, Form, Origin, Refused};
 use crate::{Place, Poll, Source};
 use arrow_array::{ArrayRef, RecordBatch};
 use parquet::arrow::ArrowWriter;
@@ -93,7 +93,9 @@ fn csv_header() -> String {
 }
 
 fn columns(rows: &[Vec<Value>]) -> RecordBatch {
-    use arrow_array::{BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
+    use arrow_array::{
+        BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    };
     let column = |at: usize| rows.iter().map(move |row| &row[at]);
     let ints: Int64Array = column(0).map(Value::as_int).collect();
     let times: TimestampMicrosecondArray =
@@ -103,8 +105,12 @@ fn columns(rows: &[Vec<Value>]) -> RecordBatch {
     let texts: StringArray = column(3).map(Value::as_str).collect();
     let flags: BooleanArray =
         column(4).map(|value| if let Value::Bool(flag) = value { Some(*flag) } else { None }).collect();
-    let arrays: [ArrayRef; 5] =
-        [Arc::new(ints), Arc::new(times.with_timezone("UTC")), Arc::new(floats), Arc::new(texts), Arc::new(flags)];
+    let decimals: Decimal128Array =
+        column(5).map(|value| if let Value::Decimal(number) = value { Some(number.units()) } else { None }).collect();
+    let decimals = decimals.with_precision_and_scale(38, 18).unwrap();
+    let times = times.with_timezone("UTC");
+    let arrays: [ArrayRef; 6] =
+        [Arc::new(ints), Arc::new(times), Arc::new(floats), Arc::new(texts), Arc::new(flags), Arc::new(decimals)];
     RecordBatch::try_from_iter(conformance::fields().into_iter().map(|field| field.name).zip(arrays)).unwrap()
 }
 
@@ -117,18 +123,69 @@ fn parquet_bytes(batch: &RecordBatch, rows_per_group: usize) -> Vec<u8> {
     bytes
 }
 
-struct Lines(Sample, fn(&[Vec<Value>]) -> String);
+struct JsonLines(Sample);
 
-impl Origin for Lines {
+impl Origin for JsonLines {
     fn open(&self) -> Result<Box<dyn Source>> {
         Ok(self.0.source())
     }
     fn add(&mut self, rows: &[Vec<Value>]) -> bool {
-        self.0.append(self.1(rows));
+        self.0.append(json_lines(rows));
         true
+    }
+    fn add_at(&mut self, number: i64, time: &str) -> bool {
+        self.0.append(format!("{{\"id\": {number}, \"ts\": \"{time}\"}}\n"));
+        true
+    }
+    fn change(&mut self, form: Form, number: i64) -> bool {
+        if let Some(object) = conformance::object_in(form, number) {
+            self.0.append(object + "\n");
+        }
+        true
+    }
+    fn hold(&mut self, _: &[Vec<Value>]) -> bool {
+        false
+    }
+    fn release(&mut self) {}
+    fn refused(&self) -> Option<Refused> {
+        None
     }
 }
 
+struct CsvLines(Sample);
+
+impl Origin for CsvLines {
+    fn open(&self) -> Result<Box<dyn Source>> {
+        Ok(self.0.source())
+    }
+    fn add(&mut self, rows: &[Vec<Value>]) -> bool {
+        self.0.append(csv_lines(rows));
+        true
+    }
+    fn add_at(&mut self, number: i64, time: &str) -> bool {
+        self.0.append(format!("{number},{time},,,,\r\n"));
+        true
+    }
+    /// The header says how many cells a line has.
+    fn change(&mut self, form: Form, number: i64) -> bool {
+        match form {
+            Form::Wider => return false,
+            Form::Fields => {}
+            Form::KeyIsText => self.0.append(format!("number {number},2024-01-15,,,,\r\n")),
+            Form::KeyIsGone => self.0.append(",2024-01-15,,,,\r\n"),
+        }
+        true
+    }
+    fn hold(&mut self, _: &[Vec<Value>]) -> bool {
+        false
+    }
+    fn release(&mut self) {}
+    fn refused(&self) -> Option<Refused> {
+        None
+    }
+}
+
+/// Written once.
 struct Parquet(Sample);
 
 impl Origin for Parquet {
@@ -138,20 +195,33 @@ impl Origin for Parquet {
     fn add(&mut self, _: &[Vec<Value>]) -> bool {
         false
     }
+    fn add_at(&mut self, _: i64, _: &str) -> bool {
+        false
+    }
+    fn change(&mut self, _: Form, _: i64) -> bool {
+        false
+    }
+    fn hold(&mut self, _: &[Vec<Value>]) -> bool {
+        false
+    }
+    fn release(&mut self) {}
+    fn refused(&self) -> Option<Refused> {
+        None
+    }
 }
 
 mod jsonl_conforms {
     use super::*;
-    fn origin(rows: &[Vec<Value>]) -> Lines {
-        Lines(Sample::new("rows.jsonl", json_lines(rows)), json_lines)
+    fn origin(rows: &[Vec<Value>]) -> JsonLines {
+        JsonLines(Sample::new("rows.jsonl", json_lines(rows)))
     }
     crate::source_conformance!(origin);
 }
 
 mod csv_conforms {
     use super::*;
-    fn origin(rows: &[Vec<Value>]) -> Lines {
-        Lines(Sample::new("rows.csv", csv_header() + &csv_lines(rows)), csv_lines)
+    fn origin(rows: &[Vec<Value>]) -> CsvLines {
+        CsvLines(Sample::new("rows.csv", csv_header() + &csv_lines(rows)))
     }
     crate::source_conformance!(origin);
 }

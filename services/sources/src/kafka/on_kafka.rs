@@ -4,7 +4,7 @@ mod histories;
 mod refusals;
 
 use super::open;
-use crate::conformance::{self, Origin};
+use crate::conformance::{self, Form, Origin, Refused};
 use crate::{Poll, Source};
 use parking_lot::Mutex;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
@@ -16,7 +16,7 @@ use rdkafka::{ClientConfig, ClientContext};
 use serde_json::{Map, Value as Json, json};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_broker::Broker;
 use thyme_core::definition::SourceDef;
 use thyme_core::schema::Field;
@@ -77,13 +77,13 @@ impl Topic {
 
     fn create(&self, partitions: i32) {
         let new = NewTopic::new(&self.name, partitions, TopicReplication::Fixed(1));
-        let until = std::time::Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(20);
         // One that was just deleted may still be there.
         loop {
             let made = self.runtime.block_on(self.admin.create_topics([&new], &AdminOptions::new())).unwrap();
             match &made[0] {
                 Ok(_) => break,
-                Err(_) if std::time::Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
+                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(100)),
                 Err(error) => panic!("{error:?}"),
             }
         }
@@ -136,12 +136,13 @@ impl Topic {
         assert_eq!(*self.producer.context().failed.lock(), None, "not delivered");
     }
 
+    fn object(&self, row: &[Value]) -> Vec<u8> {
+        let members = self.fields.iter().zip(row).map(|(field, value)| (field.name.clone(), value.to_json()));
+        serde_json::to_vec(&members.collect::<Map<String, Json>>()).unwrap()
+    }
+
     fn send_rows(&self, partition: i32, rows: &[Vec<Value>]) {
-        for row in rows {
-            let object: Map<String, Json> =
-                self.fields.iter().zip(row).map(|(field, value)| (field.name.clone(), value.to_json())).collect();
-            self.send(partition, Some(&serde_json::to_vec(&object).unwrap()));
-        }
+        rows.iter().for_each(|row| self.send(partition, Some(&self.object(row))));
         self.flush();
     }
 
@@ -168,24 +169,78 @@ fn ids(poll: &Poll) -> Vec<i64> {
     poll.rows.iter().map(|row| row.values[0].as_int().unwrap()).collect()
 }
 
-struct TopicOrigin(Topic);
+struct TopicOrigin {
+    topic: Topic,
+    /// With a transaction that is open.
+    late: Option<BaseProducer>,
+}
 
 impl TopicOrigin {
     fn new(rows: &[Vec<Value>]) -> TopicOrigin {
-        let origin = TopicOrigin(Topic::new(1));
-        origin.0.send_rows(0, rows);
+        let origin = TopicOrigin { topic: Topic::new(1), late: None };
+        origin.topic.send_rows(0, rows);
         origin
+    }
+
+    fn send(&self, object: &str) {
+        self.topic.send(0, Some(object.as_bytes()));
+        self.topic.flush();
+    }
+
+    /// Up to where others may read.
+    fn readable(&self) -> i64 {
+        self.topic.admin.inner().fetch_watermarks(&self.topic.name, 0, Duration::from_secs(20)).unwrap().1
     }
 }
 
 impl Origin for TopicOrigin {
     fn open(&self) -> Result<Box<dyn Source>> {
-        open(&self.0.definition(), &self.0.fields)
+        open(&self.topic.definition(), &self.topic.fields)
     }
 
     fn add(&mut self, rows: &[Vec<Value>]) -> bool {
-        self.0.send_rows(0, rows);
+        self.topic.send_rows(0, rows);
         true
+    }
+
+    fn add_at(&mut self, number: i64, time: &str) -> bool {
+        self.send(&format!("{{\"id\": {number}, \"ts\": \"{time}\"}}"));
+        true
+    }
+
+    fn change(&mut self, form: Form, number: i64) -> bool {
+        if let Some(object) = conformance::object_in(form, number) {
+            self.send(&object);
+        }
+        true
+    }
+
+    fn hold(&mut self, rows: &[Vec<Value>]) -> bool {
+        let late = histories::transactional(&self.topic, "late");
+        late.begin_transaction().unwrap();
+        for row in rows {
+            let object = self.topic.object(row);
+            let record = BaseRecord::<[u8], [u8]>::to(&self.topic.name).partition(0).payload(&object);
+            late.send(record).map_err(|(error, _)| error).unwrap();
+        }
+        late.flush(Duration::from_secs(20)).unwrap();
+        self.late = Some(late);
+        true
+    }
+
+    fn release(&mut self) {
+        let held_at = self.readable();
+        self.late.take().unwrap().commit_transaction(Duration::from_secs(20)).unwrap();
+        // The broker answers before it has written its mark.
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.readable() == held_at {
+            assert!(Instant::now() < until, "the transaction does not end");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        Some(refusals::refused(&self.topic.name))
     }
 }
 

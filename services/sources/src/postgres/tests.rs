@@ -5,7 +5,7 @@ mod refusals;
 mod values;
 
 use super::open;
-use crate::conformance::{self, Origin};
+use crate::conformance::{self, Form, Origin, Refused};
 use crate::{Poll, Source};
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
@@ -125,36 +125,93 @@ fn ids(poll: &Poll) -> Vec<i64> {
     poll.rows.iter().map(|row| row.values[0].as_int().unwrap()).collect()
 }
 
-struct TableOrigin(Table);
+struct TableOrigin {
+    /// With a transaction that is open.
+    late: Option<Client>,
+    table: Table,
+}
 
 impl TableOrigin {
     fn new(cursor: Option<&'static str>, rows: &[Vec<Value>]) -> TableOrigin {
-        let columns =
-            "id bigint PRIMARY KEY, ts timestamptz NOT NULL, amount double precision, note text, flag boolean";
-        let mut origin = TableOrigin(Table::new(columns, conformance::fields(), cursor));
+        let columns = "id bigint PRIMARY KEY, ts timestamptz NOT NULL, amount double precision, note text, flag boolean, \
+                       price numeric";
+        let mut origin = TableOrigin { table: Table::new(columns, conformance::fields(), cursor), late: None };
         origin.add(rows);
         origin
+    }
+
+    /// A statement that inserts the rows.
+    fn insert(&self, rows: &[Vec<Value>]) -> String {
+        let literal = |value: &Value| match value {
+            Value::Null => "NULL".to_string(),
+            Value::Time(time) => format!("'{}'", format_time(*time)),
+            Value::Str(text) => format!("'{text}'"),
+            Value::Decimal(number) => number.to_string(),
+            other => other.to_json().to_string(),
+        };
+        let tuple = |row: &Vec<Value>| format!("({})", row.iter().map(literal).collect::<Vec<_>>().join(", "));
+        let tuples: Vec<String> = rows.iter().map(tuple).collect();
+        format!("INSERT INTO {} VALUES {}", self.table.name, tuples.join(", "))
     }
 }
 
 impl Origin for TableOrigin {
     fn open(&self) -> Result<Box<dyn Source>> {
-        open(&self.0.definition(), &self.0.fields)
+        open(&self.table.definition(), &self.table.fields)
     }
 
     fn add(&mut self, rows: &[Vec<Value>]) -> bool {
-        let literal = |value: &Value| match value {
-            Value::Null => "NULL".to_string(),
-            Value::Time(time) => format!("'{}'", format_time(*time)),
-            Value::Str(text) => format!("'{text}'"),
-            other => other.to_json().to_string(),
-        };
-        let tuple = |row: &Vec<Value>| format!("({})", row.iter().map(literal).collect::<Vec<_>>().join(", "));
-        let tuples: Vec<String> = rows.iter().map(tuple).collect();
-        if !tuples.is_empty() {
-            self.0.sql(&format!("INSERT INTO $t VALUES {}", tuples.join(", ")));
+        if !rows.is_empty() {
+            let insert = self.insert(rows);
+            self.table.sql(&insert);
         }
         true
+    }
+
+    fn add_at(&mut self, number: i64, time: &str) -> bool {
+        self.table.sql(&format!("INSERT INTO $t (id, ts) VALUES ({number}, '{time}')"));
+        true
+    }
+
+    fn change(&mut self, form: Form, number: i64) -> bool {
+        match form {
+            Form::Fields => {
+                let columns = "SELECT column_name::text || ' ' || data_type FROM information_schema.columns WHERE table_name = '$t'";
+                let columns = self.table.client.texts(&columns.replace("$t", &self.table.name));
+                if columns.contains(&"number bigint".to_string()) {
+                    self.table.sql("ALTER TABLE $t RENAME COLUMN number TO id");
+                }
+                if columns.contains(&"id text".to_string()) {
+                    self.table.sql("ALTER TABLE $t ALTER COLUMN id TYPE bigint USING id::bigint");
+                }
+                return true;
+            }
+            Form::Wider => self.table.sql("ALTER TABLE $t ADD COLUMN more int DEFAULT 7"),
+            Form::KeyIsText => self.table.sql("ALTER TABLE $t ALTER COLUMN id TYPE text"),
+            Form::KeyIsGone => self.table.sql("ALTER TABLE $t RENAME COLUMN id TO number"),
+        }
+        self.table.sql(&format!("INSERT INTO $t VALUES ({number}, '2024-01-15T12:00:00Z')"));
+        true
+    }
+
+    fn hold(&mut self, rows: &[Vec<Value>]) -> bool {
+        let mut late = Client::new();
+        late.sql(&format!("BEGIN; {}", self.insert(rows)));
+        self.late = Some(late);
+        true
+    }
+
+    fn release(&mut self) {
+        self.late.take().unwrap().sql("COMMIT");
+    }
+
+    fn refused(&self) -> Option<Refused> {
+        let mut definition = self.table.definition();
+        let other = "CARGO_PKG_VERSION";
+        definition.settings.insert("password".to_string(), json!({"env": other}));
+        let source = open(&definition, &self.table.fields).unwrap();
+        let secrets = [PASSWORD_FROM, other].map(|variable| std::env::var(variable).unwrap());
+        Some(Refused { source, says: "password authentication failed", secrets: secrets.into() })
     }
 }
 

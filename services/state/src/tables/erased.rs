@@ -36,6 +36,16 @@ impl Snapshot {
         self.meta(row_key(log, partition).bytes(key))?.map_or_else(|| Ok(Vec::new()), |bytes| decode(&bytes))
     }
 
+    /// Whether a key of the partition has an erase at `offset` or behind it.
+    pub fn is_erased_from(&self, log: u32, partition: u16, offset: u64) -> Result<bool> {
+        let mut is_erased = false;
+        self.scan_meta(row_key(log, partition), |_, value| {
+            is_erased = decode(value)?.last().is_some_and(|last| *last >= offset);
+            Ok(!is_erased)
+        })?;
+        Ok(is_erased)
+    }
+
     /// All erased keys of a partition with the offsets of their erases, in log order.
     pub fn all_erased(&self, log: u32, partition: u16) -> Result<Vec<(Vec<u8>, Vec<u64>)>> {
         let mut found = Vec::new();

@@ -1,9 +1,10 @@
 //! The broker killed, paused, back again.
 
 use super::*;
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
-use thyme_core::ErrorKind;
-use thyme_log::CommitOutcome;
+use thyme_core::failpoint::{Point, install};
+use thyme_log::{CommitOutcome, Producer};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_append_is_refused_while_the_broker_is_away_and_goes_on_after() {
@@ -77,6 +78,138 @@ fn copy(log: &KafkaLog, broker: &Arc<Broker>, kills: &mut Vec<u64>) -> Result<bo
         }
     }
     Ok(true)
+}
+
+thread_local! {
+    /// What this thread's next transaction meets when all of it is sent and its end is not.
+    static AT_THE_END: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
+}
+
+fn at_the_end(deed: impl FnOnce() + 'static) {
+    static IS_HOOKED: LazyLock<bool> = LazyLock::new(|| {
+        install(Box::new(|point| {
+            if point == Point::BeforeEnd
+                && let Some(deed) = AT_THE_END.take()
+            {
+                deed();
+            }
+            Ok(())
+        }))
+    });
+    assert!(*IS_HOOKED);
+    AT_THE_END.set(Some(Box::new(deed)));
+}
+
+/// While the broker comes to itself; at first it lists no topics.
+fn again<T>(mut call: impl FnMut() -> Result<T>) -> T {
+    let until = Instant::now() + Duration::from_secs(90);
+    loop {
+        match call() {
+            Ok(found) => return found,
+            Err(error) => {
+                let may_pass = matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NotFound);
+                assert!(may_pass && Instant::now() < until, "{error}");
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Numbers, each in a transaction of a producer made for it. The group's offset is the next one.
+struct Numbers {
+    broker: Arc<Broker>,
+    log: KafkaLog,
+}
+
+impl Numbers {
+    fn next(&self) -> (Box<dyn Producer>, u64) {
+        let mut producer = again(|| self.log.producer("numbers"));
+        let next = again(|| producer.committed("g", "out", 0)).unwrap_or_default();
+        (producer, next)
+    }
+
+    /// What the broker is done at the end of the transaction; one that does not come to it, on a busy machine, is begun anew.
+    fn send(&self, done: impl FnOnce(Arc<Broker>) + 'static) -> (Box<dyn Producer>, CommitOutcome) {
+        let broker = self.broker.clone();
+        at_the_end(move || done(broker));
+        for _ in 0..20 {
+            let (mut producer, next) = self.next();
+            producer.begin().unwrap();
+            producer.send(batch("out", 0, &[&next.to_string()])).unwrap();
+            producer.send_offset("g", "out", 0, next + 1).unwrap();
+            let outcome = producer.commit();
+            if AT_THE_END.with_borrow(Option::is_none) {
+                return (producer, outcome);
+            }
+        }
+        panic!("no transaction comes to its end");
+    }
+
+    /// Whose commit was quick goes on. On a busy machine not every one is.
+    fn send_quickly(&self) {
+        for _ in 0..20 {
+            let (mut producer, outcome) = self.send(|_| ());
+            if matches!(outcome, CommitOutcome::Committed) && !producer.is_spent() {
+                producer.begin().unwrap();
+                return producer.abort().unwrap();
+            }
+        }
+        panic!("no commit is quick");
+    }
+
+    /// All numbers below the group's offset, each once.
+    fn check(&self) {
+        let (_producer, next) = self.next();
+        let log = again(|| KafkaLog::open(settings(&self.broker, "t", &[])));
+        again(|| log.end_offset("out", 0));
+        assert_eq!(values(&log, "out", 0), (0..next).map(|number| number.to_string()).collect::<Vec<_>>());
+    }
+}
+
+fn says_it_is_spent(mut producer: Box<dyn Producer>) {
+    assert!(producer.is_spent());
+    says(&producer.begin().unwrap_err(), ErrorKind::FailedPrecondition, &["producer 'numbers' must be made anew"]);
+}
+
+/// The broker stands still when a commit is asked for: so long that it was near to give the transaction up, and for longer than anybody
+/// waits. Only whoever makes the next producer learns what became of the second.
+#[test]
+fn a_producer_is_not_used_again_after_a_commit_that_was_slow_or_had_no_answer() {
+    let broker = Arc::new(Broker::start().unwrap());
+    let log = KafkaLog::open(settings(&broker, "t", &[])).unwrap();
+    log.create_topic("out", 1).unwrap();
+    let numbers = Numbers { broker: broker.clone(), log };
+    numbers.send_quickly();
+    numbers.check();
+
+    // A machine that is busy may make it too slow to be answered.
+    let mut slow = 0;
+    for _ in 0..5 {
+        let (producer, outcome) = numbers.send(|broker| {
+            broker.pause().unwrap();
+            std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_secs(5));
+                broker.resume().unwrap();
+            });
+        });
+        says_it_is_spent(producer);
+        numbers.check();
+        match outcome {
+            CommitOutcome::Committed => slow += 1,
+            CommitOutcome::Unknown(_) => continue,
+            CommitOutcome::NotCommitted(error) => panic!("{error}"),
+        }
+        break;
+    }
+    assert_eq!(slow, 1);
+
+    let (producer, outcome) = numbers.send(|broker| broker.pause().unwrap());
+    assert!(matches!(outcome, CommitOutcome::Unknown(_)), "{outcome:?}");
+    says_it_is_spent(producer);
+    broker.resume().unwrap();
+    numbers.check();
+    numbers.send_quickly();
+    numbers.check();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,18 +3,38 @@
 use super::*;
 use std::collections::BTreeSet;
 use std::time::Duration;
-use thyme_core::ErrorKind;
 use thyme_log::{Answering, Member, Node, Presence};
+use tokio::sync::mpsc;
 
-fn node(name: &str) -> Node {
+pub fn node(name: &str) -> Node {
     Node { id: name.to_string(), url: format!("http://{name}:8080") }
 }
 
-fn owned(member: &dyn Member) -> BTreeSet<u16> {
+pub fn owned(member: &dyn Member) -> BTreeSet<u16> {
     member.owns().borrow().clone()
 }
 
-async fn until_it_owns(member: &dyn Member, slices: usize) -> BTreeSet<u16> {
+/// What a member owns after each change from now on.
+fn changes_of(member: &dyn Member) -> mpsc::UnboundedReceiver<BTreeSet<u16>> {
+    let mut owns = member.owns();
+    owns.mark_unchanged();
+    let (tell, heard) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while owns.changed().await.is_ok() && tell.send(owns.borrow_and_update().clone()).is_ok() {}
+    });
+    heard
+}
+
+/// Whoever gives up a part of its slices never lets go of the rest, not even for a moment: the work on them goes on.
+async fn check_kept(mut changes: mpsc::UnboundedReceiver<BTreeSet<u16>>, kept: &BTreeSet<u16>) {
+    let mut owned = None;
+    while owned.as_ref() != Some(kept) {
+        owned = tokio::time::timeout(Duration::from_secs(10), changes.recv()).await.unwrap();
+        assert!(owned.as_ref().is_some_and(|owned| owned.is_superset(kept)), "{kept:?} became {owned:?} meanwhile");
+    }
+}
+
+pub async fn until_it_owns(member: &dyn Member, slices: usize) -> BTreeSet<u16> {
     let mut owns = member.owns();
     let waited = tokio::time::timeout(Duration::from_secs(60), owns.wait_for(|owned| owned.len() == slices));
     assert!(waited.await.is_ok_and(|changed| changed.is_ok()), "it never owns {slices}: {:?}", owned(member));
@@ -99,9 +119,11 @@ async fn nodes_share_the_slices() {
     let first = log.join(node("first")).unwrap();
     until_it_owns(first.as_ref(), 4).await;
     // Another takes over its share, and the first keeps the rest.
+    let changes = changes_of(first.as_ref());
     let second = other_log.join(node("second")).unwrap();
     let of_second = until_it_owns(second.as_ref(), 2).await;
     let of_first = until_it_owns(first.as_ref(), 2).await;
+    check_kept(changes, &of_first).await;
     assert_eq!(of_first.union(&of_second).count(), 4, "{of_first:?} {of_second:?}");
     for slice in 0..4 {
         let owner = if of_first.contains(&slice) { "http://first:8080" } else { "http://second:8080" };
@@ -110,16 +132,17 @@ async fn nodes_share_the_slices() {
     // One that stays away leaves its slices to the other.
     drop(first);
     until_it_owns(second.as_ref(), 4).await;
+    let changes = changes_of(second.as_ref());
     let first = log.join(node("first")).unwrap();
     until_it_owns(first.as_ref(), 2).await;
-    until_it_owns(second.as_ref(), 2).await;
+    check_kept(changes, &until_it_owns(second.as_ref(), 2).await).await;
 }
 
-fn answers(name: &str) -> Node {
+pub fn answers(name: &str) -> Node {
     Node { id: name.to_string(), url: format!("http://{name}:8081") }
 }
 
-async fn until_answering(presence: &dyn Presence, wanted: &[&str]) {
+pub async fn until_answering(presence: &dyn Presence, wanted: &[&str]) {
     let wanted: Vec<Answering> = wanted.iter().map(|text| Answering::parse(text).unwrap()).collect();
     let mut seen = Vec::new();
     for _ in 0..300 {

@@ -1,6 +1,25 @@
 //! Several places of one partition, each with a consumer that fetches on its own, and records that another process appends.
 
 use super::*;
+use rdkafka::admin::{AdminOptions, ResourceSpecifier};
+
+/// State is rebuilt from the beginning of the log, whatever a broker keeps unless it is told otherwise.
+#[tokio::test]
+async fn topics_are_made_to_keep_everything() {
+    let prefix = own_prefix();
+    let log = KafkaLog::open(settings(&BROKER, &prefix, &[])).unwrap();
+    log.create_topic("t", 2).unwrap();
+    assert_eq!(log.slices().unwrap(), 1);
+    for topic in ["t", "owner"] {
+        let name = format!("{prefix}.{topic}");
+        let told = admin().describe_configs(&[ResourceSpecifier::Topic(&name)], &AdminOptions::new()).await.unwrap();
+        let config = told.into_iter().next().unwrap().unwrap();
+        for (property, wanted) in [("retention.ms", "-1"), ("retention.bytes", "-1"), ("cleanup.policy", "delete")] {
+            let value = config.get(property).and_then(|entry| entry.value.as_deref());
+            assert_eq!(value, Some(wanted), "{name} {property}");
+        }
+    }
+}
 
 /// A pipeline's table has come so far; what follows it from behind must find the same records, or it would lose them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

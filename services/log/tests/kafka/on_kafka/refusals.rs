@@ -1,17 +1,9 @@
 //! What cannot work is refused with the reason and the fix.
 
 use super::*;
+use rdkafka::admin::AdminOptions;
+use rdkafka::{Offset, TopicPartitionList};
 use std::net::TcpListener;
-use thyme_core::{Error, ErrorKind};
-
-#[track_caller]
-fn says(error: &Error, kind: ErrorKind, parts: &[&str]) {
-    let text = error.to_string();
-    assert_eq!(error.kind(), kind, "{text}");
-    for part in parts {
-        assert!(text.contains(part), "'{part}' is missing in: {text}");
-    }
-}
 
 fn refused(settings: KafkaSettings) -> Error {
     KafkaLog::open(settings).err().unwrap()
@@ -65,22 +57,21 @@ async fn a_record_that_is_too_large() {
     assert_eq!(values(&log, "t", 0).last().unwrap(), "after");
 }
 
+/// The records of a partition of `t` below an offset, as the broker's retention does away with them.
+async fn delete_below(prefix: &str, offset: i64) {
+    let mut before = TopicPartitionList::new();
+    before.add_partition_offset(&format!("{prefix}.t"), 0, Offset::Offset(offset)).unwrap();
+    admin().delete_records(&before, &AdminOptions::new()).await.unwrap();
+}
+
 #[tokio::test]
 async fn retention_has_cut_records_off() {
-    use rdkafka::TopicPartitionList;
-    use rdkafka::admin::{AdminClient, AdminOptions};
-    use rdkafka::client::DefaultClientContext;
-    use rdkafka::{ClientConfig, Offset};
     let prefix = own_prefix();
     let log = KafkaLog::open(settings(&BROKER, &prefix, &[])).unwrap();
     log.create_topic("t", 1).unwrap();
     log.append(vec![batch("t", 0, &["a", "b", "c", "d"])]).await.unwrap();
     assert_eq!(log.read("t", 0, 0, 2, 1000).unwrap().len(), 2);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &BROKER.address).create().unwrap();
-    let mut before = TopicPartitionList::new();
-    before.add_partition_offset(&format!("{prefix}.t"), 0, Offset::Offset(3)).unwrap();
-    admin.delete_records(&before, &AdminOptions::new()).await.unwrap();
+    delete_below(&prefix, 3).await;
     let other = KafkaLog::open(settings(&BROKER, &prefix, &[])).unwrap();
     let error = other.read("t", 0, 2, 10, 1000).unwrap_err();
     let parts = [&format!("topic={prefix}.t"), "partition=0", "wanted=2", "first=3", "retention.ms=-1"];
@@ -88,43 +79,46 @@ async fn retention_has_cut_records_off() {
     assert_eq!(other.read("t", 0, 3, 10, 1000).unwrap()[0].value, "d");
 }
 
-/// A broker with an authorizer; a JAAS line per listener is all that PLAIN needs.
-fn guarded() -> Broker {
-    let jaas = "listener.name.sasl_plaintext.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
-                username=\"admin\" password=\"root\" user_admin=\"root\" user_ann=\"hunter2\";";
-    // The internal listener stays plain; the guarded one has the port.
-    Broker::start_with(&[
-        "listener.security.protocol.map=PLAINTEXT:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-        "sasl.enabled.mechanisms=PLAIN",
-        "sasl.mechanism.inter.broker.protocol=PLAIN",
-        &jaas.replace("sasl_plaintext", "plaintext"),
-        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        "super.users=User:admin;User:ANONYMOUS",
-    ])
-    .unwrap()
-}
-
-#[test]
-fn a_principal_without_rights_is_told_which_and_a_wrong_password_is_told_as_such() {
-    let broker = guarded();
-    let login = |user, password| {
-        [
-            ("security.protocol", "SASL_PLAINTEXT"),
-            ("sasl.mechanism", "PLAIN"),
-            ("sasl.username", user),
-            ("sasl.password", password),
-        ]
+/// The broker is asked where a partition begins when a place is opened. Whoever has read a place for long must not skip what is cut off
+/// ahead of it later, nor wait for it.
+#[tokio::test]
+async fn retention_has_cut_records_off_ahead_of_who_is_reading() {
+    const RECORDS: u64 = 60;
+    const KEPT_FROM: u64 = 50;
+    let prefix = own_prefix();
+    // No more than a record or two is fetched ahead.
+    let narrow = [("max.partition.fetch.bytes", "20000"), ("queued.max.messages.kbytes", "1")];
+    let log = KafkaLog::open(settings(&BROKER, &prefix, &narrow)).unwrap();
+    log.create_topic("t", 1).unwrap();
+    // A request each, for the broker never sends less than what came by one.
+    let record = "x".repeat(16_000);
+    for _ in 0..RECORDS {
+        log.append(vec![batch("t", 0, &[&record])]).await.unwrap();
+    }
+    let mut next = 0;
+    while next < 5 {
+        next = log.read("t", 0, next, 1, 1).unwrap().last().unwrap().offset + 1;
+    }
+    delete_below(&prefix, KEPT_FROM as i64).await;
+    // What was fetched before is still right.
+    let error = loop {
+        match log.read("t", 0, next, 1, 1) {
+            Ok(records) => next = records.last().unwrap().offset + 1,
+            Err(error) => break error,
+        }
     };
-    let error = refused(settings(&broker, "shop", &login("ann", "hunter3")));
-    says(&error, ErrorKind::Unauthenticated, &["sasl.password"]);
-    assert!(!error.to_string().contains("hunter3"), "{error}");
-
-    let admin = KafkaLog::open(settings(&broker, "shop", &login("admin", "root"))).unwrap();
-    admin.create_topic("t", 1).unwrap();
-
-    let ann = KafkaLog::open(settings(&broker, "shop", &login("ann", "hunter2"))).unwrap();
-    let error = ann.create_topic("mine", 1).unwrap_err();
-    says(&error, ErrorKind::PermissionDenied, &["shop.mine", "with the prefix 'shop.'"]);
-    let error = ann.producer("engine").err().unwrap();
-    says(&error, ErrorKind::PermissionDenied, &["shop.engine", "transactional ids"]);
+    assert!((5..KEPT_FROM).contains(&next), "nothing is skipped: {next}");
+    let (wanted, first) = (format!("wanted={next}"), format!("first={KEPT_FROM}"));
+    says(
+        &error,
+        ErrorKind::DataLoss,
+        &[&format!("topic={prefix}.t"), "partition=0", &wanted, &first, "retention.ms=-1"],
+    );
+    // It stays so for who asks again, and what is there is read.
+    says(&log.read("t", 0, next, 1, 1).unwrap_err(), ErrorKind::DataLoss, &[&wanted, &first]);
+    let kept: Vec<u64> = (KEPT_FROM..RECORDS)
+        .flat_map(|from| log.read("t", 0, from, 1, 1).unwrap())
+        .map(|record| record.offset)
+        .collect();
+    assert_eq!(kept, (KEPT_FROM..RECORDS).collect::<Vec<u64>>());
 }

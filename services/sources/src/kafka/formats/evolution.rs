@@ -33,10 +33,12 @@ fn old_and_new_schemas_stand_side_by_side_in_a_topic() {
     let mut decoder = registry.decoder("avro", &fields());
     // id 5, ts 1000 ms, amount -1.50 (0xff6a).
     let old = framed(7, &[10, 0xd0, 0x0f, 2, 4, 0xff, 0x6a]);
-    let old_row = vec![Value::Int(5), Value::Time(1_000_000), Value::Float(-1.5), Value::Null, Value::Null];
+    let old_row =
+        vec![Value::Int(5), Value::Time(1_000_000), Value::Float(-1.5), Value::Null, Value::Null, Value::Null];
     // more {"k": "v"} in a block with its size, id 6, one day, "b".
     let new = framed(8, &[1, 10, 2, b'k', 2, 2, b'v', 0, 12, 2, 2]);
-    let new_row = vec![Value::Int(6), Value::Time(86_400_000_000), Value::Null, Value::str("b"), Value::Null];
+    let new_row =
+        vec![Value::Int(6), Value::Time(86_400_000_000), Value::Null, Value::str("b"), Value::Null, Value::Null];
     for (bytes, row) in [(&old, &old_row), (&new, &new_row), (&old, &old_row), (&new, &new_row)] {
         assert_eq!(read(&mut decoder, bytes).as_ref(), Ok(row));
     }
@@ -158,7 +160,9 @@ fn messages_of_protobuf_may_change_in_the_same_ways() {
     // The first message of the file; 1 s; id 7.
     let common = [0, 10, 2, 8, 1, 16, 7];
     let mut told = |id, more: &[u8]| read(&mut decoder, &framed(id, &[&common[..], more].concat()));
-    let row = |amount: Value, note: Value| Ok(vec![Value::Int(7), Value::Time(1_000_000), amount, note, Value::Null]);
+    let row = |amount: Value, note: Value| {
+        Ok(vec![Value::Int(7), Value::Time(1_000_000), amount, note, Value::Null, Value::Null])
+    };
     assert_eq!(told(1, &[24, 5]), row(Value::Float(5.0), Value::Null));
     // Not written is the default of its type, not null.
     assert_eq!(told(1, &[]), row(Value::Float(0.0), Value::Null));

@@ -47,7 +47,7 @@ fn a_message_is_found_by_its_indexes_and_read_with_what_its_schema_imports() {
     let mut decoder = registry.decoder("protobuf", &fields());
     // Two indexes: 1 and 0. id 5; ts 2 s and 1500 ns; amount 0.5.
     let event = [&[4, 2, 0, 8, 5, 0x12, 5, 8, 2, 16, 0xdc, 0x0b, 0x1a, 9, 9][..], &0.5f64.to_le_bytes()].concat();
-    let row = vec![Value::Int(5), Value::Time(2_000_001), Value::Float(0.5), Value::Null, Value::Null];
+    let row = vec![Value::Int(5), Value::Time(2_000_001), Value::Float(0.5), Value::Null, Value::Null, Value::Null];
     assert_eq!(read(&mut decoder, &framed(1, &event)), Ok(row));
     for (bytes, part) in [
         (&[][..], "the indexes of the message do not end"),

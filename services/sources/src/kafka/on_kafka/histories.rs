@@ -62,7 +62,7 @@ fn a_partition_that_is_added_later_is_read_from_its_first_record() {
     assert_eq!(ids(&source.poll(Some(&cursor), 100).unwrap()), [3]);
 }
 
-fn transactional(topic: &Topic, id: &str) -> BaseProducer {
+pub fn transactional(topic: &Topic, id: &str) -> BaseProducer {
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &topic.address)
         .set("transactional.id", format!("{}-{id}", topic.name))

@@ -18,16 +18,7 @@ fn drain(table: &Table, mut last: Option<Poll>, max_rows: usize) -> (Vec<i64>, P
 }
 
 #[test]
-fn a_tie_at_a_page_edge_is_told_apart_by_the_key() {
-    let mut table = Table::of_events();
-    table.sql("INSERT INTO $t SELECT n, '2024-01-15T12:00:00Z' FROM generate_series(1, 30) n");
-    for page in [1, 7, 10, 30] {
-        assert_eq!(drain(&table, None, page).0, (1..=30).collect::<Vec<i64>>());
-    }
-}
-
-#[test]
-fn a_late_commit_with_an_older_cursor_is_found() {
+fn rows_that_wait_for_an_open_transaction_name_it() {
     let mut table = Table::of_events();
     let name = table.name.clone();
     table.sql("INSERT INTO $t VALUES (1, '2024-01-15T12:00:00Z')");

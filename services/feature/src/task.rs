@@ -2,9 +2,9 @@
 
 use tokio::task::JoinHandle;
 
-pub(crate) struct AbortOnDrop(pub JoinHandle<()>);
+pub(crate) struct AbortOnDrop<T>(pub JoinHandle<T>);
 
-impl Drop for AbortOnDrop {
+impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {
         self.0.abort();
     }
