@@ -56,8 +56,8 @@ def copy_source() -> Path:
 
 
 def seed_target() -> Path:
-    """A target directory of its own, with the crates of others that the real one has compiled: cargo knows a crate by its
-    place in the workspace, so that they are not compiled again."""
+    """A target directory of its own, with the crates of others that the real one has compiled: cargo knows a crate by
+    its place in the workspace, so that they are not compiled again."""
     target = PLACE / "target"
     for part in ("deps", "build", ".fingerprint"):
         compiled = TARGET / "release" / part
