@@ -5,14 +5,14 @@
 //! along with spines whose joined rows fit there.
 
 use super::command::export_command;
+use super::encoding::encode;
 use super::stream::{Upload, open};
 use crate::asking::asking;
 use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
-use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
-use futures::stream::{BoxStream, Stream, StreamExt as _};
+use futures::stream::{BoxStream, Stream};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
@@ -25,8 +25,6 @@ use tonic::{Status, Streaming};
 
 /// Joined rows that may wait for the client.
 const WAITING_BYTES: u32 = 64 << 20;
-/// A message down carries about this much.
-const MESSAGE_BYTES: usize = 2 << 20;
 
 type Joined = Result<(RecordBatch, OwnedSemaphorePermit)>;
 
@@ -52,19 +50,7 @@ pub(crate) async fn exchange(
     };
     let export = engine.export(question, upload.schema()).await?;
     let (schema, run_id) = (export.schema(), export.query_run_id());
-    let encoder = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_dictionary_handling(DictionaryHandling::Resend)
-        .with_max_flight_data_size(MESSAGE_BYTES);
-    let joined = encoder.build(join(upload, export, deadline)).map(|data| data.map_err(to_status));
-    Ok((joined.boxed(), run_id))
-}
-
-fn to_status(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        other => to_plain_status(&Error::internal(format!("writing the Arrow stream failed: {other}"))),
-    }
+    Ok((encode(schema, join(upload, export, deadline)), run_id))
 }
 
 /// The joined batches. The work ends when the stream is dropped: the client has gone.

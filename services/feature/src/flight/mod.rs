@@ -2,6 +2,7 @@
 //! form, and errors say everything in their message.
 
 mod command;
+mod encoding;
 mod exchange;
 mod listing;
 mod put;
