@@ -20,11 +20,11 @@ use thyme_proto::convert::{time_to_wire, value_from_wire, value_to_wire};
 use thyme_proto::v1;
 use thyme_proto::v1::feature_service_client::FeatureServiceClient;
 
-fn json_command(command: Json) -> FlightDescriptor {
+pub(super) fn json_command(command: Json) -> FlightDescriptor {
     FlightDescriptor::new_cmd(command.to_string())
 }
 
-fn upload(
+pub(super) fn upload(
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
 ) -> impl futures::Stream<Item = Result<FlightData, FlightError>> {
@@ -35,7 +35,7 @@ fn upload(
         .build(stream::iter(batches.into_iter().map(Ok)))
 }
 
-async fn put(
+pub(super) async fn put(
     stack: &Stack,
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
@@ -47,11 +47,11 @@ async fn put(
     Ok(results.into_iter().map(|result| result.app_metadata).collect())
 }
 
-async fn exchange(stack: &Stack, command: Json, batches: Vec<RecordBatch>) -> Result<RecordBatch, String> {
+pub(super) async fn exchange(stack: &Stack, command: Json, batches: Vec<RecordBatch>) -> Result<RecordBatch, String> {
     exchange_by(stack, json_command(command), batches).await
 }
 
-async fn exchange_by(
+pub(super) async fn exchange_by(
     stack: &Stack,
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
@@ -65,7 +65,7 @@ async fn exchange_by(
     Ok(concat_batches(joined.schema().unwrap(), &all).unwrap())
 }
 
-fn message(error: FlightError) -> String {
+pub(super) fn message(error: FlightError) -> String {
     match error {
         FlightError::Tonic(status) => status.message().to_string(),
         other => panic!("{other}"),
@@ -73,7 +73,7 @@ fn message(error: FlightError) -> String {
 }
 
 /// A spine of (user, microseconds before noon), with a column of its own.
-fn spine(rows: &[(&str, i64)]) -> RecordBatch {
+pub(super) fn spine(rows: &[(&str, i64)]) -> RecordBatch {
     let users: StringArray = rows.iter().map(|(user, _)| Some(*user)).collect();
     let times: Vec<i64> = rows.iter().map(|(_, before)| NOON - before).collect();
     let labels: Int64Array = (0..rows.len() as i64).map(Some).collect();
@@ -329,8 +329,8 @@ async fn what_is_wrong_is_said_in_the_message() {
     let told = put(&stack, FlightDescriptor::new_path(vec!["a".into(), "b".into()]), vec![orders]).await.unwrap_err();
     assert!(told.contains("a path names one dataset or featureset"), "{told}");
     let mut client = FlightClient::new(stack.channel.clone());
-    let told = message(client.get_flight_info(FlightDescriptor::new_path(vec!["Order".into()])).await.unwrap_err());
-    assert_eq!(told, "GetFlightInfo is not offered (hint: send the spine through DoExchange)");
+    let told = message(client.poll_flight_info(FlightDescriptor::new_path(vec!["Order".into()])).await.unwrap_err());
+    assert!(told.starts_with("PollFlightInfo is not offered (hint: "), "{told}");
 }
 
 #[tokio::test]
