@@ -150,7 +150,7 @@ async fn all_parts_in_order_are_what_one_exchange_gives() {
         for row in (0..count).step_by(9973) {
             let request = v1::GetFeaturesRequest {
                 featureset: "UserFeatures".into(),
-                key: [("uid".to_string(), value_to_wire(&Value::str(&rows[row].0)))].into(),
+                key: [("uid".to_string(), value_to_wire(&Value::str(rows[row].0.as_str())))].into(),
                 ts: Some(time_to_wire(NOON - rows[row].1)),
                 known_at: metadata["thyme.position"].clone(),
                 ..v1::GetFeaturesRequest::default()
