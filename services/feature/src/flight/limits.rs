@@ -157,7 +157,7 @@ mod tests {
         tokio::task::yield_now().await;
         assert!(!last.is_finished());
         drop(second);
-        tokio::time::timeout(LONG, last).await.unwrap().unwrap();
+        drop(tokio::time::timeout(LONG, last).await.unwrap().unwrap());
     }
 
     fn messages(count: usize) -> impl Stream<Item = Result<FlightData, Status>> + Send + 'static {
