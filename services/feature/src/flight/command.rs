@@ -5,7 +5,7 @@ use arrow_flight::FlightDescriptor;
 use arrow_flight::flight_descriptor::DescriptorType;
 use prost::Message as _;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::BTreeMap;
 use thyme_core::{Error, Result};
 use thyme_proto::v1;
@@ -42,6 +42,8 @@ struct JsonExport {
     statuses: bool,
     #[serde(default)]
     pin: Option<String>,
+    #[serde(default)]
+    spine: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,7 +56,13 @@ struct JsonIngest {
     call_id: Option<String>,
 }
 
-/// What DoExchange is asked to do.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonSpine {
+    spine: String,
+}
+
+/// What DoExchange and GetFlightInfo are asked to do.
 pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::ExportCommand> {
     let mut command = match Described::read(descriptor)? {
         Described::Name(featureset) => v1::ExportCommand { featureset, ..v1::ExportCommand::default() },
@@ -74,6 +82,7 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
                 at_least: json.at_least.unwrap_or_default(),
                 statuses: json.statuses,
                 pin: json.pin.unwrap_or_default(),
+                spine: json.spine.unwrap_or_default(),
             }
         }
         Described::Any(any) => unpack(&any, "ExportCommand")?,
@@ -84,10 +93,25 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
     Ok(command)
 }
 
+/// What DoPut is asked to do.
+pub(crate) enum Put {
+    Rows(v1::IngestCommand),
+    Spine,
+}
+
 /// What DoPut is asked to do, and how to answer.
-pub(crate) fn ingest_command(descriptor: &FlightDescriptor) -> Result<(v1::IngestCommand, Form)> {
+pub(crate) fn put_command(descriptor: &FlightDescriptor) -> Result<(Put, Form)> {
     Ok(match Described::read(descriptor)? {
-        Described::Name(dataset) => (v1::IngestCommand { dataset, ..v1::IngestCommand::default() }, Form::Json),
+        Described::Name(dataset) => {
+            (Put::Rows(v1::IngestCommand { dataset, ..v1::IngestCommand::default() }), Form::Json)
+        }
+        Described::Json(text) if names_spine(text) => {
+            let JsonSpine { spine } = parse_json(text)?;
+            if spine != "new" {
+                return Err(unreadable(format!("\"spine\" is \"{spine}\"")).hint("put one with {\"spine\": \"new\"}"));
+            }
+            (Put::Spine, Form::Json)
+        }
         Described::Json(text) => {
             let json: JsonIngest = parse_json(text)?;
             let command = v1::IngestCommand {
@@ -95,19 +119,37 @@ pub(crate) fn ingest_command(descriptor: &FlightDescriptor) -> Result<(v1::Inges
                 event_id_column: json.event_id_column.unwrap_or_default(),
                 call_id: json.call_id.unwrap_or_default(),
             };
-            (command, Form::Json)
+            (Put::Rows(command), Form::Json)
         }
-        Described::Any(any) => (unpack(&any, "IngestCommand")?, Form::Protobuf),
+        Described::Any(any) if message_name(&any) == "thyme.v1.SpineCommand" => {
+            unpack::<v1::SpineCommand>(&any, "SpineCommand")?;
+            (Put::Spine, Form::Protobuf)
+        }
+        Described::Any(any) => (Put::Rows(unpack(&any, "IngestCommand")?), Form::Protobuf),
     })
+}
+
+fn names_spine(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Spine {
+        #[serde(rename = "spine")]
+        _spine: IgnoredAny,
+    }
+    serde_json::from_slice::<Spine>(text).is_ok()
 }
 
 /// The dataset or featureset that a descriptor names, in whatever form.
 pub(crate) fn described_name(descriptor: &FlightDescriptor) -> Result<String> {
     match Described::read(descriptor)? {
         Described::Name(name) => Ok(name),
-        Described::Json(_) | Described::Any(_) => export_command(descriptor)
-            .map(|command| command.featureset)
-            .or_else(|error| ingest_command(descriptor).map(|(command, _)| command.dataset).map_err(|_| error)),
+        Described::Json(_) | Described::Any(_) => {
+            export_command(descriptor).map(|command| command.featureset).or_else(|error| {
+                match put_command(descriptor) {
+                    Ok((Put::Rows(command), _)) => Ok(command.dataset),
+                    Ok((Put::Spine, _)) | Err(_) => Err(error),
+                }
+            })
+        }
     }
 }
 
@@ -148,8 +190,12 @@ fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(unreadable)
 }
 
+fn message_name(any: &prost_types::Any) -> &str {
+    any.type_url.rsplit('/').next().unwrap_or_default()
+}
+
 fn unpack<T: prost::Message + Default>(any: &prost_types::Any, name: &str) -> Result<T> {
-    let given = any.type_url.rsplit('/').next().unwrap_or_default();
+    let given = message_name(any);
     if given != format!("thyme.v1.{name}") {
         return Err(unreadable(format!("expected thyme.v1.{name}, got {given}")));
     }

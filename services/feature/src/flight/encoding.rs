@@ -6,7 +6,7 @@ use arrow_flight::error::FlightError;
 use arrow_flight::{FlightData, SchemaAsIpc};
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::SchemaRef;
-use futures::stream::{BoxStream, Stream, StreamExt as _};
+use futures::stream::{Stream, StreamExt as _};
 use thyme_core::Error;
 use thyme_proto::status::to_plain_status;
 use tonic::Status;
@@ -15,10 +15,10 @@ use tonic::Status;
 const MESSAGE_BYTES: usize = 2 << 20;
 
 /// The batches must be of the schema.
-pub(super) fn encode(
+pub(super) fn encoded(
     schema: SchemaRef,
     batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
-) -> BoxStream<'static, Result<FlightData, Status>> {
+) -> impl Stream<Item = Result<FlightData, Status>> + Send + 'static {
     // arrow-flight's own message says List where the schema has a LargeList, and forgets the metadata of unions, in this version
     // (arrow-rs issue 10291): a reader then takes the values for others. The ids of dictionaries follow from the schema alone.
     let first = FlightData::from(SchemaAsIpc::new(&schema, &IpcWriteOptions::default()));
@@ -27,7 +27,11 @@ pub(super) fn encode(
         .with_dictionary_handling(DictionaryHandling::Resend)
         .with_max_flight_data_size(MESSAGE_BYTES);
     let rest = encoder.build(batches).skip(1).map(|data| data.map_err(to_status));
-    futures::stream::once(std::future::ready(Ok(first))).chain(rest).boxed()
+    futures::stream::once(std::future::ready(Ok(first))).chain(rest)
+}
+
+pub(super) fn to_flight(error: Error) -> FlightError {
+    FlightError::Tonic(Box::new(to_plain_status(&error)))
 }
 
 fn to_status(error: FlightError) -> Status {

@@ -5,7 +5,8 @@
 //! along with spines whose joined rows fit there.
 
 use super::command::export_command;
-use super::encoding::encode;
+use super::encoding::{encoded, to_flight};
+use super::limits::{Limits, until_idle};
 use super::stream::{Upload, open};
 use crate::asking::asking;
 use crate::task::AbortOnDrop;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
 use thyme_core::{Error, ErrorKind, Result};
-use thyme_proto::status::to_plain_status;
+use thyme_proto::v1;
 use thyme_query::{Export, ExportQuestion, QueryEngine};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tonic::metadata::MetadataMap;
@@ -33,24 +34,36 @@ pub(crate) async fn exchange(
     engine: Arc<QueryEngine>,
     metadata: MetadataMap,
     messages: Streaming<FlightData>,
+    limits: Limits,
 ) -> Result<(BoxStream<'static, Result<FlightData, Status>>, Arc<str>)> {
-    let (descriptor, start) = open(messages).await?;
+    let (descriptor, start) = open(messages, limits.idle).await?;
     let command = export_command(&descriptor)?;
-    let asking = asking(&command.known_at, command.exclusive, &command.at_least, &metadata)?;
-    let deadline = asking.deadline;
+    if !command.spine.is_empty() {
+        let error = Error::invalid("a spine is named, and DoExchange brings its own").field("spine");
+        return Err(
+            error.hint("leave 'spine' out, or ask GetFlightInfo, which tells where the one that was put is joined")
+        );
+    }
+    let question = export_question(command, &metadata)?;
+    let deadline = question.asking.deadline;
     let upload = start.schema().await?;
-    let question = ExportQuestion {
+    let export = engine.export(question, upload.schema()).await?;
+    let (schema, run_id) = (export.schema(), export.query_run_id());
+    let idle = limits.idle;
+    Ok((until_idle(encoded(schema, join(upload, export, deadline, limits)), idle), run_id))
+}
+
+/// What a command asks.
+pub(super) fn export_question(command: v1::ExportCommand, metadata: &MetadataMap) -> Result<ExportQuestion> {
+    Ok(ExportQuestion {
+        asking: asking(&command.known_at, command.exclusive, &command.at_least, metadata)?,
         featureset: command.featureset,
         features: (!command.features.is_empty()).then_some(command.features),
         entity_columns: command.entity_columns,
         timestamp_column: command.timestamp_column,
         statuses: command.statuses,
         pin: (!command.pin.is_empty()).then(|| Pin::decode(&command.pin)).transpose()?,
-        asking,
-    };
-    let export = engine.export(question, upload.schema()).await?;
-    let (schema, run_id) = (export.schema(), export.query_run_id());
-    Ok((encode(schema, join(upload, export, deadline)), run_id))
+    })
 }
 
 /// The joined batches. The work ends when the stream is dropped: the client has gone.
@@ -58,15 +71,11 @@ fn join(
     upload: Upload,
     export: Export,
     deadline: Option<Duration>,
+    limits: Limits,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
     let (sender, receiver) = mpsc::unbounded_channel();
     let work = async move {
-        let joining = join_all(upload, export, &sender);
-        let done = match deadline {
-            Some(deadline) => tokio::time::timeout(deadline, joining).await.unwrap_or_else(|_| Err(too_late(deadline))),
-            None => joining.await,
-        };
-        if let Err(error) = done {
+        if let Err(error) = within(deadline, join_all(upload, export, limits, &sender)).await {
             let _gone = sender.send(Err(error));
         }
     };
@@ -75,15 +84,24 @@ fn join(
         let next = receiver.recv().await?;
         // The permit is dropped here: the batch is on its way.
         let batch = next.map(|(batch, _permit)| batch);
-        Some((batch.map_err(|error| FlightError::Tonic(Box::new(to_plain_status(&error)))), (receiver, task)))
+        Some((batch.map_err(to_flight), (receiver, task)))
     })
 }
 
-async fn join_all(mut upload: Upload, mut export: Export, sender: &mpsc::UnboundedSender<Joined>) -> Result<()> {
+async fn join_all(
+    mut upload: Upload,
+    mut export: Export,
+    limits: Limits,
+    sender: &mpsc::UnboundedSender<Joined>,
+) -> Result<()> {
     let waiting = Arc::new(Semaphore::new(WAITING_BYTES as usize));
     let rows_at_once = export.rows_at_once();
+    let mut has_begun = false;
     while let Some(chunk) = upload.next_chunk(rows_at_once).await? {
+        let place = limits.place(has_begun).await?;
         let joined = export.join(chunk).await?;
+        drop(place);
+        has_begun = true;
         let bytes = u32::try_from(joined.get_array_memory_size()).unwrap_or(WAITING_BYTES).min(WAITING_BYTES);
         let permit = waiting.clone().acquire_many_owned(bytes).await;
         let permit = permit.map_err(|_| Error::internal("the export's queue is closed"))?;
@@ -95,6 +113,10 @@ async fn join_all(mut upload: Upload, mut export: Export, sender: &mpsc::Unbound
     Ok(())
 }
 
-fn too_late(deadline: Duration) -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, format!("the export was not done within {} ms", deadline.as_millis()))
+/// The work, ended at its deadline if it has one.
+pub(super) async fn within(deadline: Option<Duration>, work: impl Future<Output = Result<()>>) -> Result<()> {
+    let Some(deadline) = deadline else { return work.await };
+    let too_late = format!("the export was not done within {} ms", deadline.as_millis());
+    let done = tokio::time::timeout(deadline, work).await;
+    done.unwrap_or_else(|_| Err(Error::new(ErrorKind::DeadlineExceeded, too_late)))
 }
