@@ -26,7 +26,7 @@ use tonic::{Status, Streaming};
 /// Joined rows that may wait for the client.
 const WAITING_BYTES: u32 = 64 << 20;
 /// A message down carries about this much.
-const MESSAGE_BYTES: usize = 2 << 20;
+pub(super) const MESSAGE_BYTES: usize = 2 << 20;
 
 type Joined = Result<(RecordBatch, OwnedSemaphorePermit)>;
 
@@ -60,7 +60,7 @@ pub(crate) async fn exchange(
     Ok((joined.boxed(), run_id))
 }
 
-fn to_status(error: FlightError) -> Status {
+pub(super) fn to_status(error: FlightError) -> Status {
     match error {
         FlightError::Tonic(status) => *status,
         other => to_plain_status(&Error::internal(format!("writing the Arrow stream failed: {other}"))),

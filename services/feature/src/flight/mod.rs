@@ -1,10 +1,12 @@
-//! Arrow Flight: bulk export (DoExchange), bulk ingest (DoPut), listings. A stock client needs no stub: commands have a JSON
-//! form, and errors say everything in their message.
+//! Arrow Flight: bulk export (DoExchange; without a spine GetFlightInfo and DoGet), bulk ingest (DoPut), listings. A stock client needs no
+//! stub: commands have a JSON form, and errors say everything in their message.
 
 mod command;
 mod exchange;
 mod listing;
 mod put;
+mod range_command;
+mod ranges;
 mod stream;
 
 use crate::grpc::RUN_ID_HEADER;
@@ -49,6 +51,15 @@ fn not_offered(what: &str, instead: &str) -> Status {
     plain(Error::new(ErrorKind::Unimplemented, format!("{what} is not offered")).hint(instead))
 }
 
+/// With the header that tells the run.
+fn with_run<T>(answer: T, run_id: &str) -> Response<T> {
+    let mut response = Response::new(answer);
+    if let Ok(run_id) = run_id.parse() {
+        response.metadata_mut().insert(RUN_ID_HEADER, run_id);
+    }
+    response
+}
+
 impl Flight {
     fn compiled(&self) -> Result<Arc<Compiled>> {
         self.engine.compiled().ok_or_else(|| {
@@ -73,11 +84,7 @@ impl FlightService for Flight {
     ) -> Result<Response<Self::DoExchangeStream>, Status> {
         let (metadata, _, messages) = request.into_parts();
         let (joined, run_id) = exchange::exchange(self.engine.clone(), metadata, messages).await.map_err(plain)?;
-        let mut response = Response::new(joined);
-        if let Ok(run_id) = run_id.parse() {
-            response.metadata_mut().insert(RUN_ID_HEADER, run_id);
-        }
-        Ok(response)
+        Ok(with_run(joined, &run_id))
     }
 
     async fn do_put(&self, request: Request<Streaming<FlightData>>) -> Result<Response<Self::DoPutStream>, Status> {
@@ -102,16 +109,31 @@ impl FlightService for Flight {
         Ok(Response::new(schema))
     }
 
-    async fn get_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
-        Err(not_offered("GetFlightInfo", "send the spine through DoExchange"))
+    async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
+        let (metadata, _, descriptor) = request.into_parts();
+        let compiled = self.compiled().map_err(plain)?;
+        match range_command::range_command(&descriptor, &compiled).map_err(plain)? {
+            Some(command) => {
+                let info = ranges::flight_info(&self.engine, &metadata, descriptor, command).await;
+                info.map(Response::new).map_err(plain)
+            }
+            None => Err(not_offered("GetFlightInfo of a spine", "send the spine through DoExchange")),
+        }
     }
 
     async fn poll_flight_info(&self, _: Request<FlightDescriptor>) -> Result<Response<PollInfo>, Status> {
         Err(not_offered("PollFlightInfo", "send the spine through DoExchange"))
     }
 
-    async fn do_get(&self, _: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
-        Err(not_offered("DoGet", "send the spine through DoExchange"))
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
+        let (metadata, _, ticket) = request.into_parts();
+        match range_command::read_ticket(&ticket).map_err(plain)? {
+            Some((command, slices)) => {
+                let got = ranges::get(&self.engine, &metadata, command, slices).await;
+                got.map(|(rows, run_id)| with_run(rows, &run_id)).map_err(plain)
+            }
+            None => Err(not_offered("DoGet of a spine", "send the spine through DoExchange")),
+        }
     }
 
     async fn handshake(

@@ -329,8 +329,9 @@ async fn what_is_wrong_is_said_in_the_message() {
     let told = put(&stack, FlightDescriptor::new_path(vec!["a".into(), "b".into()]), vec![orders]).await.unwrap_err();
     assert!(told.contains("a path names one dataset or featureset"), "{told}");
     let mut client = FlightClient::new(stack.channel.clone());
-    let told = message(client.get_flight_info(FlightDescriptor::new_path(vec!["Order".into()])).await.unwrap_err());
-    assert_eq!(told, "GetFlightInfo is not offered (hint: send the spine through DoExchange)");
+    let named = json_command(json!({"featureset": "UserFeatures", "spine": "x"}));
+    let told = message(client.get_flight_info(named).await.unwrap_err());
+    assert_eq!(told, "GetFlightInfo of a spine is not offered (hint: send the spine through DoExchange)");
 }
 
 #[tokio::test]

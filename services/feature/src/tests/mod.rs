@@ -2,5 +2,6 @@
 
 mod flight;
 mod grpc;
+mod ranges;
 mod stack;
 mod stream;
