@@ -68,7 +68,7 @@ async fn ask(stack: &Stack, descriptor: FlightDescriptor) -> RecordBatch {
 /// The messages of a ticket's answer, and its run.
 async fn messages(stack: &Stack, ticket: Ticket) -> (Vec<FlightData>, String) {
     let response = FlightServiceClient::new(stack.channel.clone()).do_get(ticket).await.unwrap();
-    let run = response.metadata()[crate::grpc::RUN_ID_HEADER].to_str().unwrap().to_string();
+    let run = response.metadata().get(crate::grpc::RUN_ID_HEADER).unwrap().to_str().unwrap().to_string();
     (response.into_inner().try_collect().await.unwrap(), run)
 }
 
