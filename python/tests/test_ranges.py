@@ -1,4 +1,4 @@
-"""`changes` and `rows` against a Flight server that is ours: what is asked, broken connections, the end; and the command."""
+"""`changes` and `rows` against a Flight server that is ours: what is asked, broken connections; and the command."""
 
 from __future__ import annotations
 

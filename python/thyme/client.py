@@ -165,9 +165,9 @@ class Client:
         progress: bool | None = None,
         stream: bool = False,
     ) -> ThymeResult:
-        """The features of all keys over a stretch of time: for each key a row where it begins, or where the key comes to
-        be known in it, and one at each instant at which a feature becomes another. At any time in between the features
-        are those of the last row before. Columns: keys, `timestamp`, features; the result may serve as a spine.
+        """The features of all keys over a stretch of time: for each key a row where it begins, or where the key comes
+        to be known in it, and one at each instant at which a feature becomes another. At any time in between the
+        features are those of the last row before. Columns: keys, `timestamp`, features; the result may be a spine.
 
         Args:
             since: aware datetime or ISO-8601 text; default: the first event, or the horizon of a `history=`.
@@ -195,8 +195,8 @@ class Client:
         progress: bool | None = None,
         stream: bool = False,
     ) -> ThymeResult:
-        """The accepted rows of a dataset with an index that no pipeline fills, late ones left out, in order of key, time
-        and arrival. The arguments are those of `changes`."""
+        """The accepted rows of a dataset with an index that no pipeline fills, late ones left out, in order of key,
+        time and arrival. The arguments are those of `changes`."""
         when = When(None, known_at, False, at_least)
         stretch = Stretch(since, until, pin)
         return self._walk(self._operations.rows(dataset, stretch, when, timeout, progress, stream))
