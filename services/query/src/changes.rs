@@ -4,10 +4,10 @@
 
 use crate::answer::FeatureValue;
 use crate::cells::status_array;
-use crate::chunk::value_rows_at_once;
-use crate::columns::{arrow_type, to_array};
+use crate::columns::{arrow_type, column_bytes, to_array};
 use crate::engine::QueryEngine;
 use crate::instants::{Instants, Moved, Stretch};
+use crate::keyed::ROW_BYTES;
 use crate::keys::Keys;
 use crate::plan::Planned;
 use crate::reads::{Found, Reading, TooEarly};
@@ -25,6 +25,9 @@ use thyme_core::value::Value;
 
 /// The column with each row's time.
 const TIMESTAMP: &str = "timestamp";
+/// Most instants of a chunk, and about what it may hold while it is worked on.
+const MAX_ROWS: usize = 65_536;
+const CHUNK_BYTES: usize = 64 << 20;
 /// About so many instants are found in one turn, of at most so many keys.
 const TURN_INSTANTS: usize = 8_192;
 const TURN_KEYS: usize = 1_024;
@@ -86,6 +89,15 @@ pub(crate) fn schema(planned: &Planned, statuses: bool) -> Result<Schema> {
     Ok(Schema::new(fields))
 }
 
+/// How many instants make a chunk: so many values are held of each.
+fn rows_at_once(planned: &Planned, statuses: bool) -> usize {
+    let status = if statuses { 2 * size_of::<u64>() } else { 0 };
+    let columns = planned.wanted.iter().map(|(_, slot)| column_bytes(&planned.slots[*slot].data_type) + status);
+    let values = planned.slots.iter().map(|slot| size_of::<FeatureValue>() + column_bytes(&slot.data_type));
+    let row = ROW_BYTES + values.chain(columns).sum::<usize>();
+    (CHUNK_BYTES / row).clamp(1, MAX_ROWS)
+}
+
 /// The changes of a run of hash slices.
 pub(crate) struct Changes {
     view: Arc<View>,
@@ -120,7 +132,7 @@ impl Changes {
             stretch,
             keys: Keys::new(sources, key.len(), vnodes),
             under_way: None,
-            most: value_rows_at_once(&planned, statuses),
+            most: rows_at_once(&planned, statuses),
             made: Made::of(key.len()),
             begun: 0,
         };

@@ -55,7 +55,10 @@ impl ChunkReader {
             let row = given * size_of::<FeatureValue>() + ROW_BYTES + cells.sum::<usize>();
             return (CHUNK_BYTES / row).clamp(1, MAX_ROWS);
         }
-        value_rows_at_once(planned, self.statuses)
+        let columns = planned.wanted.iter().map(|(_, slot)| column_bytes(&planned.slots[*slot].data_type) + status);
+        let values = planned.slots.iter().map(|slot| size_of::<FeatureValue>() + column_bytes(&slot.data_type));
+        let row = ROW_BYTES + values.chain(columns).sum::<usize>();
+        (CHUNK_BYTES / row).clamp(1, MAX_CALLED_ROWS)
     }
 
     /// All features (and statuses, where asked) of rows that no extractor is called for, and how many of their keys are known.
@@ -118,15 +121,6 @@ impl ChunkReader {
         };
         turns.each(turns.take(begin).await??, Reading::turn).await
     }
-}
-
-/// The same of rows that are read as values.
-pub(crate) fn value_rows_at_once(planned: &Planned, statuses: bool) -> usize {
-    let status = if statuses { 2 * size_of::<u64>() } else { 0 };
-    let columns = planned.wanted.iter().map(|(_, slot)| column_bytes(&planned.slots[*slot].data_type) + status);
-    let values = planned.slots.iter().map(|slot| size_of::<FeatureValue>() + column_bytes(&slot.data_type));
-    let row = ROW_BYTES + values.chain(columns).sum::<usize>();
-    (CHUNK_BYTES / row).clamp(1, MAX_CALLED_ROWS)
 }
 
 fn request_value(given: &GivenPlan, value: Value) -> FeatureValue {
