@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from shop import USERS
 from shop import rows as orders
-
 from thyme.times import as_micros
 
 
