@@ -71,6 +71,36 @@ class Asked:
     pin: str | None = None
 
 
+@dataclass(frozen=True)
+class Stretch:
+    """From when to when, the end excluded, and what an earlier answer stood on (arguments of `changes` and `rows`)."""
+
+    since: Any
+    until: Any
+    pin: str | None
+
+    def fields(self) -> dict[str, str]:
+        """As fields of a command."""
+        from thyme.literals import format_micros
+
+        times = {"since": self.since, "until": self.until}
+        found = {name: format_micros(as_micros(time, name)) for name, time in times.items() if time is not None}
+        return found if self.pin is None else {**found, "pin": self.pin}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What else is asked of changes."""
+
+    features: Sequence[Any] | None
+    statuses: bool
+    when: When
+
+    def fields(self) -> dict[str, Any]:
+        """As fields of a command."""
+        return {"features": feature_names(self.features), "statuses": self.statuses, **self.when.fields()}
+
+
 def timestamp(micros: int) -> Any:
     """Microseconds since 1970 as a `google.protobuf.Timestamp`."""
     return _proto.message("google.protobuf.Timestamp")(seconds=micros // 1_000_000, nanos=micros % 1_000_000 * 1000)

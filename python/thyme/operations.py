@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from thyme import calls, control_calls
-from thyme.calls import Asked, Call, When
+from thyme.calls import Asked, Call, Changes, Stretch, When
 from thyme.channel import Settings
 from thyme.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError, UnimplementedError
 from thyme.progress import Progress
@@ -126,6 +126,38 @@ class Operations:
         finally:
             for export in exports:
                 export.cancel()
+
+    def changes(
+        self, featureset: Any, stretch: Stretch, asked: Changes, timeout: float, progress: bool | None, stream: bool
+    ) -> Steps[ThymeResult]:
+        """The changes of all keys."""
+        shape = yield from self.shape(featureset, "featureset", False)
+        command = {"featureset": shape.name, **asked.fields(), **stretch.fields()}
+        return (yield from self._range(command, timeout, progress, stream))
+
+    def rows(
+        self, dataset: Any, stretch: Stretch, when: When, timeout: float, progress: bool | None, stream: bool
+    ) -> Steps[ThymeResult]:
+        """The rows of all keys."""
+        shape = yield from self.shape(dataset, "dataset", False)
+        known = {name: value for name, value in when.fields().items() if name != "exclusive"}
+        return (yield from self._range({"dataset": shape.name, **known, **stretch.fields()}, timeout, progress, stream))
+
+    def _range(
+        self, command: dict[str, Any], timeout: float, progress: bool | None, stream: bool
+    ) -> Steps[ThymeResult]:
+        from thyme.ranges import Range
+        from thyme.result import with_metadata
+
+        flights, retry_for = self.flights(), self.settings.retry_for
+        asked: Range = yield from again(Work(lambda: Range(flights, command, timeout, retry_for)), retry_for)
+        if stream:
+            return asked.streamed()
+        try:
+            with Progress("exporting", None, progress) as shown:
+                return with_metadata((yield Work(lambda: asked.read_all(shown))))
+        finally:
+            asked.cancel()
 
     def log(self, dataset: Any, rows: Any, event_ids: Any, progress: bool | None) -> Steps[LogResult]:
         """Sends rows."""

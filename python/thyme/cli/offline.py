@@ -15,6 +15,8 @@ from thyme.cli.options import (
     Json,
     KnownAt,
     Reference,
+    Since,
+    Until,
     Url,
     connect,
     names_of_text,
@@ -38,10 +40,13 @@ def register(app: typer.Typer) -> None:
 @reports_errors
 def query_offline(
     reference: Reference,
-    spine: Annotated[
-        str, typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin.")
-    ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="Where the rows go; - is stdout.")],
+    spine: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin."),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
     file_format: Annotated[
         str | None, typer.Option("--format", help="Of the spine: jsonl, csv, parquet or arrow; by the ending.")
     ] = None,
@@ -62,7 +67,21 @@ def query_offline(
     control_url: ControlUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Join features to the rows of a file, each as of its own time: a training set."""
+    """Join features to the rows of a file, each as of its own time: a training set. Without --input: the changes of all
+    keys of a featureset, or the rows of a dataset, between two times."""
+    if spine is None:
+        from thyme.cli.ranges import export_range
+
+        columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != "timestamp"}
+        of_a_spine = {"--format": file_format, **columns}
+        of_features = {"--features": features, "--exclusive": exclusive, "--statuses": statuses}
+        stretch = {"since": since, "until": until, "known_at": known_at}
+        export_range(reference, output, stretch, of_features, of_a_spine, url, control_url, as_json)
+        return
+    if since is not None or until is not None:
+        option = "--until" if since is None else "--since"
+        hint = "leave --input out for the changes of all keys, or the option"
+        raise UsageError(f"{option} is without a spine", hint=hint, field=option)
     from thyme.files import format_of
     from thyme.progress import Progress
     from thyme.spines import read_spine

@@ -41,6 +41,14 @@ At = Annotated[
     str | None,
     typer.Option("--at", metavar="TS", callback=_time_of_text, help="As of this time (ISO-8601, UTC without a zone)."),
 ]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TS", callback=_time_of_text, help="Without --input: from when on (ISO-8601)."),
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TS", callback=_time_of_text, help="Without --input: up to when, excluded."),
+]
 KnownAt = Annotated[str | None, typer.Option("--known-at", metavar="TS|POSITION", help="Only what was known then.")]
 Exclusive = Annotated[bool, typer.Option("--exclusive", help="Windows end just before the time.")]
 Features = Annotated[

@@ -216,6 +216,6 @@ fn mark(value: &Value, status: &Status) -> u8 {
 }
 
 /// `OK`, `DEFAULT` or `ERROR` per row.
-pub(crate) fn status_array(values: &[FeatureValue]) -> ArrayRef {
-    Arc::new(values.iter().map(|value| Some(value.status.name())).collect::<StringArray>())
+pub(crate) fn status_array<'a>(values: impl IntoIterator<Item = &'a FeatureValue>) -> ArrayRef {
+    Arc::new(values.into_iter().map(|value| Some(value.status.name())).collect::<StringArray>())
 }

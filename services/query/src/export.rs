@@ -6,7 +6,7 @@ use crate::chunk::{ChunkReader, SpineColumns};
 use crate::columns::{arrow_type, broken};
 use crate::engine::QueryEngine;
 use crate::plan::{GivenPlan, Planned};
-use crate::question::{At, ExportQuestion, RunKind};
+use crate::question::{Asking, At, ExportQuestion, RunKind};
 use crate::recorder::Recorder;
 use crate::rows::ENTITY_ID;
 use crate::run::RunRecord;
@@ -44,7 +44,7 @@ impl QueryEngine {
         spine: &SchemaRef,
         recorder: &mut Recorder,
     ) -> Result<Begun> {
-        refuse_beside_pin(question)?;
+        refuse_beside_pin(&question.asking, question.pin.is_some())?;
         let served = self.served()?;
         recorder.serves(&served);
         let planned = served.plan(&question.featureset, question.features.as_deref())?;
@@ -66,10 +66,9 @@ impl QueryEngine {
 }
 
 /// What a pin has already.
-fn refuse_beside_pin(question: &ExportQuestion) -> Result<()> {
-    let asking = &question.asking;
+pub(crate) fn refuse_beside_pin(asking: &Asking, is_pinned: bool) -> Result<()> {
     let given = [("known_at", asking.known_at.is_some()), ("at_least", asking.at_least.is_some())];
-    match given.into_iter().find(|(_, is_given)| *is_given && question.pin.is_some()) {
+    match given.into_iter().find(|(_, is_given)| *is_given && is_pinned) {
         None => Ok(()),
         Some((name, _)) => Err(Error::invalid(format!("{name} is given beside a pin"))
             .field(name)

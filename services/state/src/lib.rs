@@ -22,7 +22,7 @@ mod trie;
 pub use closing::Closing;
 pub use digest::{Digest, StateDigest};
 pub use model::{Durability, Event, Options, Table, Visible};
-pub use snapshot::Snapshot;
+pub use snapshot::{EventsFrom, Snapshot};
 pub use states::{Elsewhere, Snapshots, States};
 pub use store::StateStore;
 pub use tables::bitmap::{BITMAP_BITS, Bitmap};

@@ -153,14 +153,14 @@ pub(crate) fn described_name(descriptor: &FlightDescriptor) -> Result<String> {
     }
 }
 
-enum Described<'d> {
+pub(super) enum Described<'d> {
     Name(String),
     Json(&'d [u8]),
     Any(prost_types::Any),
 }
 
 impl Described<'_> {
-    fn read(descriptor: &FlightDescriptor) -> Result<Described<'_>> {
+    pub(super) fn read(descriptor: &FlightDescriptor) -> Result<Described<'_>> {
         match descriptor.r#type() {
             DescriptorType::Path => match descriptor.path.as_slice() {
                 [name] => Ok(Described::Name(name.clone())),
@@ -186,15 +186,15 @@ fn unreadable(what: impl std::fmt::Display) -> Error {
         .hint("send a command such as {\"featureset\": \"UserFeatures\"} or {\"dataset\": \"Order\"}")
 }
 
-fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+pub(super) fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(unreadable)
 }
 
-fn message_name(any: &prost_types::Any) -> &str {
+pub(super) fn message_name(any: &prost_types::Any) -> &str {
     any.type_url.rsplit('/').next().unwrap_or_default()
 }
 
-fn unpack<T: prost::Message + Default>(any: &prost_types::Any, name: &str) -> Result<T> {
+pub(super) fn unpack<T: prost::Message + Default>(any: &prost_types::Any, name: &str) -> Result<T> {
     let given = message_name(any);
     if given != format!("thyme.v1.{name}") {
         return Err(unreadable(format!("expected thyme.v1.{name}, got {given}")));

@@ -1,5 +1,5 @@
-//! Arrow Flight: bulk export (DoExchange, or GetFlightInfo and DoGet of a spine that was put), bulk ingest (DoPut), listings. A stock client needs no stub: commands have a JSON
-//! form, and errors say everything in their message.
+//! Arrow Flight: bulk export (DoExchange; GetFlightInfo and DoGet of a spine that was put, or without one), bulk ingest (DoPut), listings. A
+//! stock client needs no stub: commands have a JSON form, and errors say everything in their message.
 
 mod command;
 mod encoding;
@@ -8,6 +8,8 @@ pub(crate) mod limits;
 mod listing;
 mod put;
 mod put_spine;
+mod range_command;
+mod ranges;
 pub(crate) mod room;
 pub(crate) mod spines;
 mod stream;
@@ -77,6 +79,15 @@ fn plain(error: Error) -> Status {
 
 fn not_offered(what: &str, instead: &str) -> Status {
     plain(Error::new(ErrorKind::Unimplemented, format!("{what} is not offered")).hint(instead))
+}
+
+/// With the header that tells the run.
+fn with_run<T>(answer: T, run_id: &str) -> Response<T> {
+    let mut response = Response::new(answer);
+    if let Ok(run_id) = run_id.parse() {
+        response.metadata_mut().insert(RUN_ID_HEADER, run_id);
+    }
+    response
 }
 
 impl Flight {
@@ -159,6 +170,11 @@ impl FlightService for Flight {
 
     async fn get_flight_info(&self, request: Request<FlightDescriptor>) -> Result<Response<FlightInfo>, Status> {
         let (metadata, _, descriptor) = request.into_parts();
+        let compiled = self.compiled().map_err(plain)?;
+        if let Some(command) = range_command::range_command(&descriptor, &compiled).map_err(plain)? {
+            let info = ranges::flight_info(&self.engine, &metadata, descriptor, command).await;
+            return info.map(Response::new).map_err(plain);
+        }
         let command = command::export_command(&descriptor).map_err(plain)?;
         let info = uploaded::flight_info(self.engine.clone(), &self.spines, &metadata, descriptor, command);
         info.await.map(|(info, run_id)| with_run(info, &run_id)).map_err(plain)
@@ -170,8 +186,12 @@ impl FlightService for Flight {
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let (metadata, _, ticket) = request.into_parts();
-        let joined = uploaded::get(self.engine.clone(), &self.spines, &metadata, ticket, self.limits.clone());
-        joined.await.map(|(joined, run_id)| with_run(joined, &run_id)).map_err(plain)
+        let limits = self.limits.clone();
+        let got = match range_command::read_ticket(&ticket).map_err(plain)? {
+            Some((command, slices)) => ranges::get(&self.engine, &metadata, command, slices, limits).await,
+            None => uploaded::get(self.engine.clone(), &self.spines, &metadata, ticket, limits).await,
+        };
+        got.map(|(rows, run_id)| with_run(rows, &run_id)).map_err(plain)
     }
 
     async fn handshake(

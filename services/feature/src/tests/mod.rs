@@ -2,6 +2,7 @@
 
 mod flight;
 mod grpc;
+mod ranges;
 mod stack;
 mod stream;
 mod uploaded;
