@@ -34,6 +34,7 @@ class Doubling(flight.FlightServerBase):
         self.fail_after = 0
         self.received = 0
         self.commands = []
+        self.summary = {"rows": 7, "known": 5, "features": [], "plan": {"reads": [], "calls": [], "chunk_rows": 9}}
 
     def do_exchange(self, context, descriptor, reader, writer):
         failure = self.failures.pop(0) if self.failures else None
@@ -49,6 +50,9 @@ class Doubling(flight.FlightServerBase):
             writer.write_batch(pa.record_batch([*chunk.data.columns, twice], schema=schema))
             if failure is not None and number + 1 >= self.fail_after:
                 raise failure
+        if self.summary is not None:
+            empty = pa.record_batch([pa.array([], found.type) for found in schema], schema=schema)
+            writer.write_with_metadata(empty, json.dumps(self.summary).encode())
 
 
 @featureset
@@ -114,6 +118,31 @@ def test_a_pin_is_sent_as_it_came(server, client):
         first, second = server.commands[-2:]
         assert second == {**first, "pin": pin}
         assert "pin" not in first
+
+
+def test_the_summary_is_there_when_all_rows_have_come(server, client):
+    async def asynchronous(**asked):
+        async with AsyncClient(f"http://127.0.0.1:{server.port}") as other:
+            return await other.query_offline(Numbers, spine(5), **asked)
+
+    for rows in (5, 0):
+        for give in (spine, lambda rows: spine(rows).to_reader()):
+            assert client.query_offline(Numbers, give(rows)).summary == server.summary
+            streamed = client.query_offline(Numbers, give(rows), stream=True)
+            assert streamed.summary is None
+            assert len(streamed.to_arrow()) == rows
+            assert streamed.summary == server.summary
+    taken = client.query_offline(Numbers, spine(), stream=True)
+    reader = taken.to_reader()
+    reader.read_next_batch()
+    assert taken.summary is None
+    assert [batch.num_rows for batch in reader] == [BATCH_ROWS] * (BATCHES - 1)
+    assert taken.summary == server.summary
+    assert asyncio.run(asynchronous()).summary == server.summary
+    assert asyncio.run(asynchronous(stream=True)).summary is None
+    # A server before it told any.
+    server.summary = None
+    assert client.query_offline(Numbers, spine(5)).summary is None
 
 
 def test_what_is_not_taken_is_not_read(server, client):

@@ -92,6 +92,8 @@ class Export:
         self._flights = flights
         self._spine = spine
         self._failure: BaseException | None = None
+        self._summary: dict[str, Any] | None = None
+        self.told: dict[str, Any] = {}  # what is known when all rows were taken
         self._has_ended = False
         self._arrived: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
         self._sender = threading.Thread(target=self._send, daemon=True)
@@ -117,6 +119,7 @@ class Export:
             self._sender.join()
             if self._failure is not None:
                 raise self._failure
+            self.told["summary"] = self._summary
         finally:
             self.close()
 
@@ -167,7 +170,9 @@ class Export:
         try:
             self._arrived.put(self._reader.schema)
             for chunk in self._reader:
-                if chunk.data is not None:
+                if chunk.app_metadata is not None:  # the last one, which has no rows
+                    self._summary = json.loads(chunk.app_metadata.to_pybytes())
+                elif chunk.data is not None:
                     self._arrived.put(chunk.data)
         except BaseException as error:
             self._arrived.put(error)
@@ -224,10 +229,17 @@ def _fitting(piece: Any, schema: pa.Schema) -> pa.Table:
         ) from None
 
 
+def whole(export: Export, progress: Progress) -> ThymeResult:
+    """A result with all rows."""
+    result = with_metadata(export.read_all(progress))
+    result._told = export.told
+    return result
+
+
 def streamed(export: Export) -> ThymeResult:
     """A result whose rows are still coming."""
     result = with_metadata(export.schema.empty_table())
-    result.table = None
+    result.table, result._told = None, export.told
     batches = _started(export)
     next(batches)
     result.stream = pa.RecordBatchReader.from_batches(export.schema, batches)

@@ -102,8 +102,7 @@ class Operations:
     ) -> Steps[ThymeResult]:
         """The rows of a spine with their features. A spine that is a stream is read once: of its export only the
         opening, which reads nothing of it, is tried again."""
-        from thyme.offline import Export, Spine, streamed
-        from thyme.result import with_metadata
+        from thyme.offline import Export, Spine, streamed, whole
 
         shape = yield from self.shape(featureset, "featureset", asked.entity_column is not None)
         given: Spine = yield Work(lambda: Spine.of(shape, spine, asked))
@@ -120,9 +119,8 @@ class Operations:
             with Progress("exporting", given.total, progress) as shown:
                 if given.total is None:
                     export = yield from again(Work(opened), self.settings.retry_for)
-                    return with_metadata((yield Work(lambda: export.read_all(shown))))
-                work = Work(lambda: opened().read_all(shown))
-                return with_metadata((yield from again(work, self.settings.retry_for)))
+                    return (yield Work(lambda: whole(export, shown)))
+                return (yield from again(Work(lambda: whole(opened(), shown)), self.settings.retry_for))
         finally:
             for export in exports:
                 export.cancel()
