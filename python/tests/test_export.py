@@ -24,6 +24,25 @@ from thyme.offline import BATCH_ROWS
 NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
 BATCHES = 60
 
+DONE = {"chunks": 1, "keys": 2, "rows_swept": 1, "rows_sought": 1, "times": 2, "trie_rows": 3}
+READ = {
+    "table": "UserStats.compute",
+    "key": ["uid"],
+    "windows": ["1h", "7d"],
+    "features": ["twice", "shops"],
+    "one_by_one": ["shops"],
+    "done": DONE,
+}
+NEWEST = {"table": "Order", "key": ["uid"], "windows": [], "features": ["paid"], "one_by_one": [], "done": DONE}
+CALL = {"extractor": "Numbers.judge", "native": True, "batch": False, "inputs": ["twice", "paid"], "outputs": ["good"]}
+COUNTS = {"nulls": 1, "defaults": 0, "errors": 1, "first_error": "the timestamp is null"}
+SUMMARY = {
+    "rows": 7,
+    "known": 5,
+    "features": [{"name": "twice", **COUNTS}, {"name": "good", **dict.fromkeys(COUNTS, 0), "first_error": None}],
+    "plan": {"reads": [READ, NEWEST], "calls": [CALL], "chunk_rows": 262_144},
+}
+
 
 class Doubling(flight.FlightServerBase):
     """Answers each batch at once with one more column. `failures`: of the next calls, None for a good one."""
@@ -34,7 +53,7 @@ class Doubling(flight.FlightServerBase):
         self.fail_after = 0
         self.received = 0
         self.commands = []
-        self.summary = {"rows": 7, "known": 5, "features": [], "plan": {"reads": [], "calls": [], "chunk_rows": 9}}
+        self.summary = SUMMARY
 
     def do_exchange(self, context, descriptor, reader, writer):
         failure = self.failures.pop(0) if self.failures else None

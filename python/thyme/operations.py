@@ -94,7 +94,8 @@ class Operations:
         self, reference: Any, key: Any, when: When, inputs: Any, features: Any, max_events: int
     ) -> Steps[dict[str, Any]]:
         """How values come about."""
-        shape = yield from self.shape(reference, "any", not isinstance(key, Mapping))
+        needs_keys = key is not None and not isinstance(key, Mapping)
+        shape = yield from self.shape(reference, "any", needs_keys)
         return (yield from self.send(calls.explain(shape, key, when, inputs, features, max_events)))
 
     def query_offline(

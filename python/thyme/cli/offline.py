@@ -10,22 +10,25 @@ import typer
 
 from thyme.cli.options import (
     ControlUrl,
+    EntityColumns,
     Exclusive,
     Features,
     Json,
     KnownAt,
     Reference,
+    SpineFormat,
+    TimestampColumn,
     Url,
+    columns_of_text,
     connect,
     names_of_text,
     resolve,
 )
-from thyme.cli.output import UsageError, note, reports_errors, say_json
+from thyme.cli.output import note, reports_errors, say_json
 from thyme.errors import UnavailableError
 
 if TYPE_CHECKING:
     from thyme.result import ThymeResult
-    from thyme.shapes import Shape
 
 Result = TypeVar("Result")
 
@@ -42,18 +45,9 @@ def query_offline(
         str, typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin.")
     ],
     output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="Where the rows go; - is stdout.")],
-    file_format: Annotated[
-        str | None, typer.Option("--format", help="Of the spine: jsonl, csv, parquet or arrow; by the ending.")
-    ] = None,
-    entity_columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--entity-column", metavar="[KEY=]COLUMN", help="The column with the key. Repeat for several keys."
-        ),
-    ] = None,
-    timestamp_column: Annotated[
-        str, typer.Option(metavar="COLUMN", help="The column with each row's time.")
-    ] = "timestamp",
+    file_format: SpineFormat = None,
+    entity_columns: EntityColumns = None,
+    timestamp_column: TimestampColumn = "timestamp",
     known_at: KnownAt = None,
     exclusive: Exclusive = False,
     features: Features = None,
@@ -72,7 +66,7 @@ def query_offline(
         format_of(output, None)
     with connect(url, control_url) as client:
         shape = client.shape(resolve(reference))
-        columns = _columns(shape, entity_columns or [])
+        columns = columns_of_text(shape, entity_columns)
         types = {columns.get(key, key): shape.types[key] for key in shape.keys}
 
         def export() -> tuple[int, ThymeResult]:
@@ -101,7 +95,9 @@ def query_offline(
         retry_for = 0.0 if "-" in (spine, output) else client.settings.retry_for
         count, result = _again(export, retry_for)
     if as_json and output != "-":
-        say_json({"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position})
+        told = {"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position}
+        summary = result.summary or {}
+        say_json({**told, "known": summary.get("known"), "features": summary.get("features")})
     else:
         note(f"{count} rows to {'stdout' if output == '-' else output}")
     if result.query_run_id:
@@ -120,17 +116,3 @@ def _again(export: Callable[[], Result], retry_for: float) -> Result:
             if pause is None:
                 raise error from None
             time.sleep(pause)
-
-
-def _columns(shape: Shape, texts: list[str]) -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for text in texts:
-        key, separator, column = text.partition("=")
-        if not separator and len(shape.keys) != 1:
-            raise UsageError(
-                f"{shape.name} has the keys {', '.join(shape.keys)}",
-                hint=f"write --entity-column {shape.keys[0]}={text}",
-                field="--entity-column",
-            )
-        columns[key if separator else shape.keys[0]] = column if separator else text
-    return columns

@@ -2,7 +2,8 @@
 //! the snapshots (one of each slice) taken when it begins; its memory is bounded by one chunk of the spine.
 
 use crate::answer::Standing;
-use crate::chunk::{ChunkReader, SpineColumns};
+use crate::cells::Finished;
+use crate::chunk::{ChunkReader, Done, SpineColumns};
 use crate::columns::{arrow_type, broken};
 use crate::engine::QueryEngine;
 use crate::plan::{GivenPlan, Planned};
@@ -10,8 +11,8 @@ use crate::question::{At, ExportQuestion, RunKind};
 use crate::recorder::Recorder;
 use crate::rows::ENTITY_ID;
 use crate::run::RunRecord;
+use crate::summary::{Counts, ExportSummary, FeatureCounts, ReadCounts};
 use crate::view::Touched;
-use arrow_array::ArrayRef;
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType as ArrowType, Field as ArrowField, Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
@@ -112,6 +113,36 @@ pub struct Export {
     schema: SchemaRef,
     recorder: Recorder,
     recorded: bool,
+    tally: Tally,
+}
+
+/// What has come of an export so far.
+struct Tally {
+    rows: u64,
+    known: u64,
+    /// By wanted feature.
+    counts: Vec<Counts>,
+    /// By read of the plan.
+    done: Vec<ReadCounts>,
+}
+
+impl Tally {
+    fn new(planned: &Planned) -> Tally {
+        let (counts, done) = (planned.wanted.iter(), planned.reads.iter());
+        Tally {
+            rows: 0,
+            known: 0,
+            counts: counts.map(|_| Counts::default()).collect(),
+            done: done.map(|_| ReadCounts::default()).collect(),
+        }
+    }
+
+    fn add_rows(&mut self, rows: u64, known: u64, columns: &[Finished], reads: &[ReadCounts]) {
+        self.rows += rows;
+        self.known += known;
+        self.counts.iter_mut().zip(columns).for_each(|(all, column)| all.add(column.counts.clone()));
+        self.done.iter_mut().zip(reads).for_each(|(all, read)| all.add(read));
+    }
 }
 
 impl Export {
@@ -122,7 +153,8 @@ impl Export {
         metadata.extend(begun.metadata(&recorder.run_id()));
         let Begun { reader, schema, standing, .. } = begun;
         let schema = Arc::new(schema.with_metadata(metadata));
-        Export { engine, reader, standing, schema, recorder, recorded: false }
+        let tally = Tally::new(&reader.planned);
+        Export { engine, reader, standing, schema, recorder, recorded: false, tally }
     }
 
     /// All spine columns, then the features, then (where asked) `<feature>__status`; the metadata carries `thyme.featureset`,
@@ -155,6 +187,18 @@ impl Export {
         joined
     }
 
+    /// What has come of it so far.
+    pub fn summary(&self) -> ExportSummary {
+        let ChunkReader { view, planned, .. } = &self.reader;
+        let counts = planned.wanted.iter().zip(&self.tally.counts);
+        let counts = counts.map(|((name, _), counts)| FeatureCounts { name: name.to_string(), counts: counts.clone() });
+        let mut plan = self.engine.plan_of(&view.served, planned, self.rows_at_once());
+        for (read, done) in plan.reads.iter_mut().zip(&self.tally.done) {
+            read.done = Some(*done);
+        }
+        ExportSummary { rows: self.tally.rows, known: self.tally.known, features: counts.collect(), plan }
+    }
+
     /// Ends the export and returns its run.
     pub fn finish(mut self) -> RunRecord {
         self.record()
@@ -175,22 +219,25 @@ impl Export {
 
     async fn join_chunk(&mut self, spine: RecordBatch) -> Result<RecordBatch> {
         let (rows, mut arrays) = (spine.num_rows() as u64, spine.columns().to_vec());
-        let (features, hits) = self.features(spine).await?;
-        self.recorder.add_rows(rows, hits);
-        arrays.extend(features);
+        let (columns, done) = self.features(spine).await?;
+        let known = done.hits.iter().filter(|hit| **hit).count() as u64;
+        self.recorder.add_rows(rows, known);
+        self.tally.add_rows(rows, known, &columns, &done.reads);
+        arrays.extend(columns.iter().map(|column| column.values.clone()));
+        arrays.extend(columns.iter().filter_map(|column| column.statuses.clone()));
         RecordBatch::try_new(self.schema.clone(), arrays).map_err(broken)
     }
 
-    async fn features(&self, spine: RecordBatch) -> Result<(Vec<ArrayRef>, u64)> {
+    async fn features(&self, spine: RecordBatch) -> Result<(Vec<Finished>, Done)> {
         let ChunkReader { view, planned, .. } = &self.reader;
         let turns = &self.engine.turns;
         if planned.calls.is_empty() {
             return self.reader.read_columns(spine, turns).await;
         }
-        let (mut rows, hits) = self.reader.read_values(spine, turns).await?;
+        let (mut rows, done) = self.reader.read_values(spine, turns).await?;
         self.engine.caller(view).call_all(planned, &mut rows).await;
         view.check_lost()?;
-        Ok((self.reader.arrays(&rows)?, hits))
+        Ok((self.reader.finish(&rows)?, done))
     }
 
     fn record(&mut self) -> RunRecord {

@@ -84,6 +84,14 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
     Ok(command)
 }
 
+/// How a command was written.
+pub(crate) fn form(descriptor: &FlightDescriptor) -> Result<Form> {
+    Ok(match Described::read(descriptor)? {
+        Described::Name(_) | Described::Json(_) => Form::Json,
+        Described::Any(_) => Form::Protobuf,
+    })
+}
+
 /// What DoPut is asked to do, and how to answer.
 pub(crate) fn ingest_command(descriptor: &FlightDescriptor) -> Result<(v1::IngestCommand, Form)> {
     Ok(match Described::read(descriptor)? {

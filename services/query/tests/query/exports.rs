@@ -11,11 +11,11 @@ use std::sync::Arc;
 use thyme_core::error::Result;
 use thyme_query::{At, ExportQuestion};
 
-fn names(names: &[&str]) -> Option<Vec<String>> {
+pub fn names(names: &[&str]) -> Option<Vec<String>> {
     Some(names.iter().map(|name| name.to_string()).collect())
 }
 
-fn export_question(features: &[&str]) -> ExportQuestion {
+pub fn export_question(features: &[&str]) -> ExportQuestion {
     ExportQuestion {
         featureset: "F".to_string(),
         features: names(features),
@@ -34,15 +34,15 @@ fn export(world: &World, question: ExportQuestion, spine: RecordBatch) -> Result
     })
 }
 
-fn spine(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub fn spine(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
 }
 
-fn times(times: Vec<Option<i64>>) -> ArrayRef {
+pub fn times(times: Vec<Option<i64>>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
 }
 
-fn users(users: Vec<Option<&str>>) -> ArrayRef {
+pub fn users(users: Vec<Option<&str>>) -> ArrayRef {
     Arc::new(StringArray::from(users))
 }
 

@@ -12,4 +12,5 @@ mod parts;
 mod pins;
 mod standing;
 mod statuses;
+mod summary;
 mod world;
