@@ -420,6 +420,16 @@ COMMANDS = {
         "-o",
         "out.csv",
     ],
+    "query-offline-several-no-key": [
+        "query-offline",
+        "UserFeatures,Plane",
+        "--input",
+        "spine.csv",
+        "--entity-column",
+        "uid",
+        "-o",
+        "out.csv",
+    ],
     "init": ["init", "shop"],
     "init-again": ["init", "."],
 }
@@ -452,6 +462,22 @@ def test_output_of_an_export(name, more, thyme, tmp_path):
         written = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
         assert [line.replace('"', "") for line in written[:1]] == ["uid,number,timestamp,twice"]
         assert [line.rpartition(",")[2] for line in written[1:]] == ["2", "40"]
+
+
+def test_several_featuresets_are_exported_side_by_side(thyme, tmp_path):
+    (tmp_path / "spine.csv").write_text(FILES["spine.csv"], encoding="utf-8")
+    exporting = Doubling()
+    columns = ["--entity-column", "Plane.tailnum=uid", "--features", "UserFeatures.spend_7d,Plane.delay"]
+    try:
+        url = ["--url", f"http://127.0.0.1:{exporting.port}"]
+        done = thyme("query-offline", "UserFeatures,Plane", "--input", "spine.csv", "-o", "-", *columns, *url)
+    finally:
+        exporting.shutdown()
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
+    command = exporting.commands[0]
+    assert command["featuresets"] == ["UserFeatures", "Plane"]
+    assert command["features"] == ["UserFeatures.spend_7d", "Plane.delay"]
+    assert command["entity_columns"] == {"Plane.tailnum": "uid"}
 
 
 @pytest.mark.parametrize("more", [[], ["--json"]], ids=["text", "json"])

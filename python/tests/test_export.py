@@ -79,6 +79,11 @@ class Numbers:
     uid: str
 
 
+@featureset
+class Others:
+    who: str
+
+
 @pytest.fixture
 def server():
     running = Doubling()
@@ -162,6 +167,22 @@ def test_the_summary_is_there_when_all_rows_have_come(server, client):
     # A server before it told any.
     server.summary = None
     assert client.query_offline(Numbers, spine(5)).summary is None
+
+
+def test_several_featuresets_are_one_export(server, client):
+    asked = {"entity_column": "uid", "features": ["Numbers.twice", Others.who]}
+    client.query_offline([Numbers, Others], spine(5), **asked)
+    command = server.commands[-1]
+    assert (command["featuresets"], command["features"]) == (["Numbers", "Others"], ["Numbers.twice", "Others.who"])
+    assert command["entity_columns"] == {"Numbers.uid": "uid", "Others.who": "uid"}
+    assert "featureset" not in command
+    client.query_offline([Numbers], spine(5), entity_columns={"uid": "uid"})
+    assert server.commands[-1]["featuresets"] == ["Numbers"], "a list of one is a list"
+    client.query_offline(Numbers, spine(5), features=[Numbers.uid])
+    assert (server.commands[-1]["featureset"], server.commands[-1]["features"]) == ("Numbers", ["uid"])
+    assert "featuresets" not in server.commands[-1]
+    with pytest.raises(errors.InvalidArgumentError, match="no featuresets are asked for"):
+        client.query_offline([], spine(5))
 
 
 def test_what_is_not_taken_is_not_read(server, client):

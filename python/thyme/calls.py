@@ -250,6 +250,11 @@ def feature_names(features: Any) -> list[str]:
     return [getattr(given, "feature", given) for given in listed]
 
 
+def qualified_names(features: Any) -> list[str]:
+    """The same of several featuresets, where a name has its featureset before it."""
+    return [str(given) for given in ([features] if isinstance(features, str) else features or [])]
+
+
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Any]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     return [to_column(name, [row.get(name) for row in rows]) for name in names]

@@ -105,8 +105,13 @@ class Operations:
         opening, which reads nothing of it, is tried again."""
         from thyme.offline import Export, Spine, streamed, whole
 
-        shape = yield from self.shape(featureset, "featureset", asked.entity_column is not None)
-        given: Spine = yield Work(lambda: Spine.of(shape, spine, asked))
+        shapes: list[Shape] = []
+        several = isinstance(featureset, (list, tuple))
+        for one in featureset if several else [featureset]:
+            shapes.append((yield from self.shape(one, "featureset", asked.entity_column is not None)))
+        if not shapes:
+            raise InvalidArgumentError("no featuresets are asked for", field="featureset")
+        given: Spine = yield Work(lambda: Spine.of(shapes if several else shapes[0], spine, asked))
         flights = self.flights()
         exports: list[Export] = []
 

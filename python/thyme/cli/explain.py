@@ -24,6 +24,7 @@ from thyme.cli.options import (
     key_of_text,
     names_of_text,
     resolve,
+    types_of_columns,
 )
 from thyme.cli.output import UsageError, note, reports_errors, say, say_json, say_table, text_of
 
@@ -93,7 +94,7 @@ def explain(
             )
         elif inputs:
             asked = {"known_at": known_at, "exclusive": exclusive, "features": names_of_text(features)}
-            columns = columns_of_text(shape, entity_columns)
+            columns = columns_of_text([shape], entity_columns)
             asked |= {"entity_columns": columns, "timestamp_column": timestamp_column}
             found = _exported(client, shape, inputs[0], file_format, asked)
         else:
@@ -119,8 +120,7 @@ def _exported(
     from thyme.progress import Progress
     from thyme.spines import read_spine
 
-    types = {asked["entity_columns"].get(key, key): shape.types[key] for key in shape.keys}
-    batches, total = read_spine(spine, file_format, types)
+    batches, total = read_spine(spine, file_format, types_of_columns([shape], asked["entity_columns"]))
     result = client.query_offline(shape, batches, stream=True, **asked)
     with Progress("exporting", total, None) as shown:
         for batch in result.to_reader():

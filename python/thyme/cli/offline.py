@@ -15,7 +15,6 @@ from thyme.cli.options import (
     Features,
     Json,
     KnownAt,
-    Reference,
     SpineFormat,
     TimestampColumn,
     Url,
@@ -23,6 +22,7 @@ from thyme.cli.options import (
     connect,
     names_of_text,
     resolve,
+    types_of_columns,
 )
 from thyme.cli.output import note, reports_errors, say_json
 from thyme.errors import UnavailableError
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 @reports_errors
 def query_offline(
-    reference: Reference,
+    reference: Annotated[str, typer.Argument(metavar="REF[,REF]", help="Names of featuresets, or module:Class.")],
     spine: Annotated[
         str, typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin.")
     ],
@@ -56,7 +56,8 @@ def query_offline(
     control_url: ControlUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Join features to the rows of a file, each as of its own time: a training set."""
+    """Join features to the rows of a file, each as of its own time: a training set. Of several featuresets the columns
+    are named FEATURESET.FEATURE, and so are --features."""
     from thyme.files import format_of
     from thyme.progress import Progress
     from thyme.spines import read_spine
@@ -65,14 +66,14 @@ def query_offline(
     if output != "-":
         format_of(output, None)
     with connect(url, control_url) as client:
-        shape = client.shape(resolve(reference))
-        columns = columns_of_text(shape, entity_columns)
-        types = {columns.get(key, key): shape.types[key] for key in shape.keys}
+        shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
+        columns = columns_of_text(shapes, entity_columns)
+        types = types_of_columns(shapes, columns)
 
         def export() -> tuple[int, ThymeResult]:
             batches, total = read_spine(spine, file_format, types)
             result = client.query_offline(
-                shape,
+                shapes if len(shapes) > 1 else shapes[0],
                 batches,
                 entity_columns=columns,
                 timestamp_column=timestamp_column,
@@ -100,8 +101,9 @@ def query_offline(
         say_json({**told, "known": summary.get("known"), "features": summary.get("features")})
     else:
         note(f"{count} rows to {'stdout' if output == '-' else output}")
-    if result.query_run_id:
-        note(f"Results: run {result.query_run_id}")
+    for run_id in (result.query_run_id or "").split(","):
+        if run_id:
+            note(f"Results: run {run_id}")
 
 
 def _again(export: Callable[[], Result], retry_for: float) -> Result:

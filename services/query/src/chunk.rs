@@ -58,11 +58,6 @@ impl From<Found> for Done {
 }
 
 impl ChunkReader {
-    /// How many rows to bring.
-    pub fn rows_at_once(&self) -> usize {
-        rows_at_once(&self.planned, self.statuses)
-    }
-
     /// All features (with statuses, where asked) of rows that no extractor is called for.
     pub async fn read_columns(&self, spine: RecordBatch, turns: &Turns) -> Result<(Vec<Finished>, Done)> {
         let Reading { cells, found, .. } =
@@ -121,19 +116,24 @@ impl ChunkReader {
     }
 }
 
-/// How many rows to bring: many for a few numbers, fewer for many features or long values.
-pub(crate) fn rows_at_once(planned: &Planned, statuses: bool) -> usize {
-    let given = planned.keys.len() + planned.requests.len();
+/// How many rows to bring for all of these plans: many for a few numbers, fewer for many features or long values.
+pub(crate) fn rows_at_once<'a>(plans: impl Iterator<Item = &'a Planned> + Clone, statuses: bool) -> usize {
+    let row: usize = plans.clone().map(|planned| row_bytes(planned, statuses)).sum();
+    let most = |planned: &Planned| if planned.calls.is_empty() { MAX_ROWS } else { MAX_CALLED_ROWS };
+    (CHUNK_BYTES / row.max(1)).clamp(1, plans.map(most).min().unwrap_or(MAX_ROWS))
+}
+
+/// About what a row costs while its chunk is worked on.
+fn row_bytes(planned: &Planned, statuses: bool) -> usize {
     let status = if statuses { 2 * size_of::<u64>() } else { 0 };
     if planned.calls.is_empty() {
+        let given = planned.keys.len() + planned.requests.len();
         let cells = planned.wanted.iter().map(|(_, slot)| cell_bytes(&planned.slots[*slot].data_type) + status);
-        let row = given * size_of::<FeatureValue>() + ROW_BYTES + cells.sum::<usize>();
-        return (CHUNK_BYTES / row).clamp(1, MAX_ROWS);
+        return given * size_of::<FeatureValue>() + ROW_BYTES + cells.sum::<usize>();
     }
     let columns = planned.wanted.iter().map(|(_, slot)| column_bytes(&planned.slots[*slot].data_type) + status);
     let values = planned.slots.iter().map(|slot| size_of::<FeatureValue>() + column_bytes(&slot.data_type));
-    let row = ROW_BYTES + values.chain(columns).sum::<usize>();
-    (CHUNK_BYTES / row).clamp(1, MAX_CALLED_ROWS)
+    ROW_BYTES + values.chain(columns).sum::<usize>()
 }
 
 fn request_value(given: &GivenPlan, value: Value) -> FeatureValue {

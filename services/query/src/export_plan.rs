@@ -13,28 +13,44 @@ impl QueryEngine {
     pub fn export_plan(&self, featureset: &str, features: Option<&[String]>) -> Result<ExportPlan> {
         let served = self.served()?;
         let planned = served.plan(featureset, features)?;
-        Ok(self.plan_of(&served, &planned, rows_at_once(&planned, false)))
+        let chunk_rows = rows_at_once(std::iter::once(&*planned), false);
+        let mut plan = ExportPlan { reads: Vec::new(), calls: Vec::new(), chunk_rows };
+        self.add_to_plan(&mut plan, &served, &planned, "");
+        Ok(plan)
     }
 
-    pub(crate) fn plan_of(&self, served: &Served, planned: &Planned, chunk_rows: usize) -> ExportPlan {
+    /// Adds what is done for a featureset, whose own features are named with this prefix.
+    pub(crate) fn add_to_plan(&self, plan: &mut ExportPlan, served: &Served, planned: &Planned, prefix: &str) {
         let commit_id = &served.deployment.commit_id;
         let is_native = |call: &CallPlan| self.is_native(commit_id, &call.featureset, &call.extractor);
-        ExportPlan {
-            reads: planned.reads.iter().map(|read| read_of(planned, read)).collect(),
-            calls: planned.calls.iter().map(|call| call_of(planned, call, is_native(call))).collect(),
-            chunk_rows,
-        }
+        let names = Names { planned, prefix };
+        plan.reads.extend(planned.reads.iter().map(|read| read_of(&names, read)));
+        plan.calls.extend(planned.calls.iter().map(|call| call_of(&names, call, is_native(call))));
     }
 }
 
-fn names(planned: &Planned, slots: impl Iterator<Item = usize>) -> Vec<String> {
-    slots.map(|slot| planned.slots[slot].name.to_string()).collect()
+/// Names of slots as the export's columns have them.
+struct Names<'a> {
+    planned: &'a Planned,
+    prefix: &'a str,
 }
 
-fn read_of(planned: &Planned, read: &ReadTable) -> ExportRead {
+impl Names<'_> {
+    fn of(&self, slot: usize) -> String {
+        let name = &self.planned.slots[slot].name;
+        // That of another featureset is named with it already.
+        if name.contains('.') { name.to_string() } else { format!("{}{name}", self.prefix) }
+    }
+
+    fn all(&self, slots: impl Iterator<Item = usize>) -> Vec<String> {
+        slots.map(|slot| self.of(slot)).collect()
+    }
+}
+
+fn read_of(names: &Names<'_>, read: &ReadTable) -> ExportRead {
     let mut described = ExportRead {
         table: read.source.name.clone(),
-        key: names(planned, read.key.iter().copied()),
+        key: names.all(read.key.iter().copied()),
         windows: Vec::new(),
         features: Vec::new(),
         one_by_one: Vec::new(),
@@ -42,10 +58,10 @@ fn read_of(planned: &Planned, read: &ReadTable) -> ExportRead {
     };
     match &read.what {
         ReadWhat::Newest { columns, .. } => {
-            described.features = names(planned, columns.iter().map(|(_, slot)| *slot));
+            described.features = names.all(columns.iter().map(|(_, slot)| *slot));
         }
         ReadWhat::Windows { pipeline, plan, slots } => {
-            described.features = names(planned, slots.iter().copied());
+            described.features = names.all(slots.iter().copied());
             for (wanted, slot) in plan.outputs.iter().zip(slots) {
                 let output = &pipeline.plan.outputs[wanted.output];
                 let window = output.window.to_string();
@@ -53,7 +69,7 @@ fn read_of(planned: &Planned, read: &ReadTable) -> ExportRead {
                     described.windows.push(window);
                 }
                 if !slides(&pipeline.plan.layout, output) {
-                    described.one_by_one.push(planned.slots[*slot].name.to_string());
+                    described.one_by_one.push(names.of(*slot));
                 }
             }
         }
@@ -65,12 +81,12 @@ fn slides(layout: &TableLayout, output: &OutputPlan) -> bool {
     output.partials.iter().all(|partial| thyme_state::slides(&layout.partials[usize::from(*partial)]))
 }
 
-fn call_of(planned: &Planned, call: &CallPlan, native: bool) -> ExportCall {
+fn call_of(names: &Names<'_>, call: &CallPlan, native: bool) -> ExportCall {
     ExportCall {
         extractor: call.label.clone(),
         native,
         batch: call.batch,
-        inputs: names(planned, call.inputs.iter().copied()),
-        outputs: names(planned, call.outputs.iter().flatten().copied()),
+        inputs: names.all(call.inputs.iter().copied()),
+        outputs: names.all(call.outputs.iter().flatten().copied()),
     }
 }

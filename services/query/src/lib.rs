@@ -17,6 +17,7 @@ mod engine;
 mod erased;
 mod explain;
 mod export;
+mod export_parts;
 mod export_plan;
 mod forward;
 mod holders;

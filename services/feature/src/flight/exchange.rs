@@ -44,6 +44,7 @@ pub(crate) async fn exchange(
     let upload = start.schema().await?;
     let question = ExportQuestion {
         featureset: command.featureset,
+        featuresets: command.featuresets,
         features: (!command.features.is_empty()).then_some(command.features),
         entity_columns: command.entity_columns,
         timestamp_column: command.timestamp_column,

@@ -188,7 +188,8 @@ fn an_export_reads_as_of_its_beginning_and_is_one_run() {
         let second = export.join(batch()).await.unwrap();
         assert_eq!(first, second);
         assert!(first.schema().metadata()["thyme.position"].starts_with('p'));
-        let run = export.finish();
+        let runs = export.finish();
+        let [run] = runs.as_slice() else { panic!("{runs:?}") };
         assert_eq!((run.row_count, run.hit_count), (4, 2));
     });
     assert_eq!(world.runs.0.lock().len(), 1);

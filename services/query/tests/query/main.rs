@@ -10,6 +10,7 @@ mod operators;
 mod parity;
 mod parts;
 mod pins;
+mod several;
 mod standing;
 mod statuses;
 mod summary;

@@ -17,20 +17,20 @@ use thyme_query::{
 };
 
 /// A row of a spine: user, time, shop, limit.
-type Row = (Option<&'static str>, Option<i64>, Option<i64>, i64);
+pub type Row = (Option<&'static str>, Option<i64>, Option<i64>, i64);
 
-fn order() -> impl Strategy<Value = (&'static str, i64, i64, Option<f64>, i64)> {
+pub fn order() -> impl Strategy<Value = (&'static str, i64, i64, Option<f64>, i64)> {
     let amount = prop::option::of(prop::sample::select(vec![0.1, 3.25]));
     (prop::sample::select(vec!["a", "b", "c"]), 0..9 * HOUR, 1i64..3, amount, -1i64..9)
 }
 
-fn row() -> impl Strategy<Value = Row> {
+pub fn row() -> impl Strategy<Value = Row> {
     let user = prop::option::weighted(0.9, prop::sample::select(vec!["a", "b", "c", "d"]));
     let (time, shop) = (prop::option::weighted(0.9, 0..10 * HOUR), prop::option::weighted(0.9, 1i64..4));
     (user, time, shop, 0i64..9)
 }
 
-fn spine_of(rows: &[Row]) -> RecordBatch {
+pub fn spine_of(rows: &[Row]) -> RecordBatch {
     let limits: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.3)));
     spine(vec![
         ("uid", users(rows.iter().map(|row| row.0).collect())),
@@ -67,7 +67,8 @@ fn join(world: &World, features: &[&str], rows: &RecordBatch, chunk: usize) -> (
             joined.push(export.join(rows.slice(from, chunk.min(rows.num_rows() - from))).await.unwrap());
         }
         let joined = concat_batches(&export.schema(), &joined).unwrap();
-        (joined, export.summary(), export.finish())
+        let summary = export.summary();
+        (joined, summary, export.finish().remove(0))
     })
 }
 
