@@ -211,6 +211,7 @@ impl MockEngine {
         let (schema, spine) = batches(spine)?;
         let question = ExportQuestion {
             featureset,
+            featuresets: Vec::new(),
             features,
             entity_columns: entity_columns.unwrap_or_default(),
             timestamp_column,

@@ -10,24 +10,28 @@ import typer
 
 from thyme.cli.options import (
     ControlUrl,
+    EntityColumns,
     Exclusive,
     Features,
     Json,
     KnownAt,
     Reference,
     Since,
+    SpineFormat,
+    TimestampColumn,
     Until,
     Url,
+    columns_of_text,
     connect,
     names_of_text,
     resolve,
+    types_of_columns,
 )
-from thyme.cli.output import UsageError, note, reports_errors, say_json
-from thyme.errors import UnavailableError
+from thyme.cli.output import note, reports_errors, say_json
+from thyme.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from thyme.result import ThymeResult
-    from thyme.shapes import Shape
 
 Result = TypeVar("Result")
 
@@ -39,7 +43,7 @@ def register(app: typer.Typer) -> None:
 
 @reports_errors
 def query_offline(
-    reference: Reference,
+    reference: Annotated[str, typer.Argument(metavar="REF[,REF]", help="Names of featuresets, or module:Class.")],
     output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="Where the rows go; - is stdout.")],
     spine: Annotated[
         str | None,
@@ -47,18 +51,9 @@ def query_offline(
     ] = None,
     since: Since = None,
     until: Until = None,
-    file_format: Annotated[
-        str | None, typer.Option("--format", help="Of the spine: jsonl, csv, parquet or arrow; by the ending.")
-    ] = None,
-    entity_columns: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--entity-column", metavar="[KEY=]COLUMN", help="The column with the key. Repeat for several keys."
-        ),
-    ] = None,
-    timestamp_column: Annotated[
-        str, typer.Option(metavar="COLUMN", help="The column with each row's time.")
-    ] = "timestamp",
+    file_format: SpineFormat = None,
+    entity_columns: EntityColumns = None,
+    timestamp_column: TimestampColumn = "timestamp",
     known_at: KnownAt = None,
     exclusive: Exclusive = False,
     features: Features = None,
@@ -68,7 +63,8 @@ def query_offline(
     as_json: Json = False,
 ) -> None:
     """Join features to the rows of a file, each as of its own time: a training set. Without --input: the changes of all
-    keys of a featureset, or the rows of a dataset, between two times."""
+    keys of a featureset, or the rows of a dataset, between two times. Of several featuresets the columns are named
+    FEATURESET.FEATURE, and so are --features."""
     if spine is None:
         from thyme.cli.ranges import export_range
 
@@ -90,14 +86,14 @@ def query_offline(
     if output != "-":
         format_of(output, None)
     with connect(url, control_url) as client:
-        shape = client.shape(resolve(reference))
-        columns = _columns(shape, entity_columns or [])
-        types = {columns.get(key, key): shape.types[key] for key in shape.keys}
+        shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
+        columns = columns_of_text(shapes, entity_columns)
+        types = types_of_columns(shapes, columns)
 
         def export() -> tuple[int, ThymeResult]:
             batches, total = read_spine(spine, file_format, types)
             result = client.query_offline(
-                shape,
+                shapes if len(shapes) > 1 else shapes[0],
                 batches,
                 entity_columns=columns,
                 timestamp_column=timestamp_column,
@@ -120,11 +116,14 @@ def query_offline(
         retry_for = 0.0 if "-" in (spine, output) else client.settings.retry_for
         count, result = _again(export, retry_for)
     if as_json and output != "-":
-        say_json({"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position})
+        told = {"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position}
+        summary = result.summary or {}
+        say_json({**told, "known": summary.get("known"), "features": summary.get("features")})
     else:
         note(f"{count} rows to {'stdout' if output == '-' else output}")
-    if result.query_run_id:
-        note(f"Results: run {result.query_run_id}")
+    for run_id in (result.query_run_id or "").split(","):
+        if run_id:
+            note(f"Results: run {run_id}")
 
 
 def _again(export: Callable[[], Result], retry_for: float) -> Result:
@@ -139,17 +138,3 @@ def _again(export: Callable[[], Result], retry_for: float) -> Result:
             if pause is None:
                 raise error from None
             time.sleep(pause)
-
-
-def _columns(shape: Shape, texts: list[str]) -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for text in texts:
-        key, separator, column = text.partition("=")
-        if not separator and len(shape.keys) != 1:
-            raise UsageError(
-                f"{shape.name} has the keys {', '.join(shape.keys)}",
-                hint=f"write --entity-column {shape.keys[0]}={text}",
-                field="--entity-column",
-            )
-        columns[key if separator else shape.keys[0]] = column if separator else text
-    return columns

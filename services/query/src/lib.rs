@@ -18,6 +18,8 @@ mod engine;
 mod erased;
 mod explain;
 mod export;
+mod export_parts;
+mod export_plan;
 mod forward;
 mod holders;
 mod instants;
@@ -35,6 +37,7 @@ mod rows;
 mod rows_export;
 mod run;
 mod runtime;
+mod summary;
 mod turns;
 mod view;
 
@@ -56,3 +59,4 @@ pub use run::{NoRuns, RECORDED_ENTITIES, RunRecord, RunSink};
 pub use runtime::{
     Extracted, ExtractedRows, ExtractorCall, ExtractorRuntime, ExtractorSpec, LoadReport, Lookups, NoExtractors,
 };
+pub use summary::{Counts, ExportCall, ExportPlan, ExportRead, ExportSummary, FeatureCounts, ReadCounts};

@@ -19,14 +19,14 @@ pub(crate) struct Pinned {
 }
 
 impl View {
-    /// The view that stands on a pin: a given one that can still be kept, or what the tables of the plan are now.
-    pub fn pinned(self, planned: &Planned, given: Option<Pin>) -> Result<View> {
-        let of = Pinned::of_plan(&self.served, planned)?;
-        self.pinned_to(&of, given)
+    /// The view that stands on a pin: a given one that can still be kept, or what the tables of the plans are now.
+    pub fn pinned(self, plans: &[Arc<Planned>], given: Option<Pin>) -> Result<View> {
+        let of: Result<Vec<Pinned>> = plans.iter().map(|planned| Pinned::of_plan(&self.served, planned)).collect();
+        self.pinned_to(&of?, given)
     }
 
     /// The same of what is not a featureset's.
-    pub fn pinned_to(mut self, of: &Pinned, given: Option<Pin>) -> Result<View> {
+    pub fn pinned_to(mut self, of: &[Pinned], given: Option<Pin>) -> Result<View> {
         let pin = match given {
             Some(pin) => {
                 self.check(&pin, of)?;
@@ -38,14 +38,14 @@ impl View {
         Ok(self)
     }
 
-    fn pin_now(&self, of: &Pinned) -> Result<Pin> {
+    fn pin_now(&self, of: &[Pinned]) -> Result<Pin> {
         let mut pin = Pin {
             log: self.log()?,
-            definition: of.definition,
+            definitions: of.iter().map(|pinned| pinned.definition).collect(),
             appended_by: self.appended_by(),
             tables: Default::default(),
         };
-        for source in &of.sources {
+        for source in of.iter().flat_map(|pinned| &pinned.sources) {
             let now = |partition: u16| -> Result<Place> {
                 let bound = self.visible(source, partition)?.sequence_below;
                 let next = bound.map_or_else(|| self.applied(source, partition), Ok)?;
@@ -59,16 +59,16 @@ impl View {
     }
 
     /// Whether all that the pin says still holds in what is read.
-    fn check(&self, pin: &Pin, of: &Pinned) -> Result<()> {
+    fn check(&self, pin: &Pin, of: &[Pinned]) -> Result<()> {
         if pin.log != self.log()? {
             return Err(broken("the pin is of another log", "ask the server that gave the pin, or ask without it"));
         }
-        if pin.definition != of.definition {
-            let message = format!("the pin is of another definition of {}", of.name);
+        if let Some(other) = of.iter().find(|pinned| !pin.definitions.contains(&pinned.definition)) {
+            let message = format!("the pin is of another definition of {}", other.name);
             return Err(broken(message, "commit that definition again, or ask without the pin"));
         }
         let mut looked_at = BTreeSet::new();
-        for source in &of.sources {
+        for source in of.iter().flat_map(|pinned| &pinned.sources) {
             for partition in 0..source.partitions {
                 let next = place(pin, source, partition)?.next;
                 self.check_applied("the pin", source, partition, next).map_err(|error| error.field("pin"))?;

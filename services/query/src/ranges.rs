@@ -109,7 +109,7 @@ impl QueryEngine {
         self.refuse_elsewhere("an export", &view, &view.slices_elsewhere())?;
         let (of, since, until) = (pinned.clone(), question.since, question.until);
         let settle = move || -> Result<(View, Stretch)> {
-            let view = view.pinned_to(&of, pin)?;
+            let view = view.pinned_to(std::slice::from_ref(&of), pin)?;
             let stretch = stretch(&view, &of.sources, since, until)?;
             Ok((view, stretch))
         };

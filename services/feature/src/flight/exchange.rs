@@ -4,8 +4,9 @@
 //! takes some. So memory is bounded however large the spine, and a client that reads only after it has written everything gets
 //! along with spines whose joined rows fit there.
 
-use super::command::export_command;
+use super::command::{export_command, form};
 use super::encoding::{encoded, to_flight};
+use super::ending::ending;
 use super::limits::{Limits, until_idle};
 use super::stream::{Upload, open};
 use crate::asking::asking;
@@ -13,14 +14,15 @@ use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::error::FlightError;
-use futures::stream::{BoxStream, Stream};
+use futures::stream::{BoxStream, Stream, StreamExt as _, once};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
 use thyme_core::{Error, ErrorKind, Result};
+use thyme_proto::status::to_plain_status;
 use thyme_proto::v1;
-use thyme_query::{Export, ExportQuestion, QueryEngine};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use thyme_query::{Export, ExportQuestion, ExportSummary, QueryEngine};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
@@ -37,7 +39,7 @@ pub(crate) async fn exchange(
     limits: Limits,
 ) -> Result<(BoxStream<'static, Result<FlightData, Status>>, Arc<str>)> {
     let (descriptor, start) = open(messages, limits.idle).await?;
-    let command = export_command(&descriptor)?;
+    let (command, form) = (export_command(&descriptor)?, form(&descriptor)?);
     if !command.spine.is_empty() {
         let error = Error::invalid("a spine is named, and DoExchange brings its own").field("spine");
         return Err(
@@ -50,7 +52,15 @@ pub(crate) async fn exchange(
     let export = engine.export(question, upload.schema()).await?;
     let (schema, run_id) = (export.schema(), export.query_run_id());
     let idle = limits.idle;
-    Ok((until_idle(encoded(schema, join(upload, export, deadline, limits)), idle), run_id))
+    let (told, summary) = oneshot::channel();
+    let joined = encoded(schema.clone(), join(upload, export, deadline, limits, told));
+    let last = once(summary).flat_map(move |summary| {
+        // An export that failed has none.
+        let messages = summary.map_or_else(|_| Ok(Vec::new()), |summary| ending(&schema, &summary, form));
+        let messages = messages.map(|messages| messages.into_iter().map(Ok).collect());
+        futures::stream::iter(messages.unwrap_or_else(|error| vec![Err(to_plain_status(&error))]))
+    });
+    Ok((until_idle(joined.chain(last), idle), run_id))
 }
 
 /// What a command asks.
@@ -58,6 +68,7 @@ pub(super) fn export_question(command: v1::ExportCommand, metadata: &MetadataMap
     Ok(ExportQuestion {
         asking: asking(&command.known_at, command.exclusive, &command.at_least, metadata)?,
         featureset: command.featureset,
+        featuresets: command.featuresets,
         features: (!command.features.is_empty()).then_some(command.features),
         entity_columns: command.entity_columns,
         timestamp_column: command.timestamp_column,
@@ -66,16 +77,17 @@ pub(super) fn export_question(command: v1::ExportCommand, metadata: &MetadataMap
     })
 }
 
-/// The joined batches. The work ends when the stream is dropped: the client has gone.
+/// The joined batches; what came of them is told before they end. The work ends when the stream is dropped: the client has gone.
 fn join(
     upload: Upload,
     export: Export,
     deadline: Option<Duration>,
     limits: Limits,
+    told: oneshot::Sender<ExportSummary>,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
     let (sender, receiver) = mpsc::unbounded_channel();
     let work = async move {
-        if let Err(error) = within(deadline, join_all(upload, export, limits, &sender)).await {
+        if let Err(error) = within(deadline, join_all(upload, export, limits, &sender, told)).await {
             let _gone = sender.send(Err(error));
         }
     };
@@ -93,6 +105,7 @@ async fn join_all(
     mut export: Export,
     limits: Limits,
     sender: &mpsc::UnboundedSender<Joined>,
+    told: oneshot::Sender<ExportSummary>,
 ) -> Result<()> {
     let waiting = Arc::new(Semaphore::new(WAITING_BYTES as usize));
     let rows_at_once = export.rows_at_once();
@@ -109,7 +122,9 @@ async fn join_all(
             return Ok(());
         }
     }
+    let summary = export.summary();
     export.finish();
+    let _gone = told.send(summary);
     Ok(())
 }
 

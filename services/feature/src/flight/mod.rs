@@ -3,6 +3,7 @@
 
 mod command;
 mod encoding;
+mod ending;
 mod exchange;
 pub(crate) mod limits;
 mod listing;

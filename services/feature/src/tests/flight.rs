@@ -235,6 +235,7 @@ async fn a_client_that_waits_for_each_answer_gets_it() {
         assert_eq!(joined.next().await.unwrap().unwrap().num_rows(), rows);
     }
     drop(sender);
+    assert_eq!(joined.next().await.unwrap().unwrap().num_rows(), 0, "the last message carries the summary");
     assert!(joined.next().await.is_none());
 }
 

@@ -5,4 +5,5 @@ mod grpc;
 mod ranges;
 mod stack;
 mod stream;
+mod summary;
 mod uploaded;

@@ -13,6 +13,8 @@ mod parity;
 mod parts;
 mod pins;
 mod ranges;
+mod several;
 mod standing;
 mod statuses;
+mod summary;
 mod world;
