@@ -27,8 +27,8 @@ from thyme.cli.options import (
     resolve,
     types_of_columns,
 )
-from thyme.cli.output import note, reports_errors, say_json
-from thyme.errors import UnavailableError, UsageError
+from thyme.cli.output import UsageError, note, reports_errors, say_json
+from thyme.errors import UnavailableError
 
 if TYPE_CHECKING:
     from thyme.result import ThymeResult

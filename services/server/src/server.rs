@@ -202,9 +202,9 @@ impl Server {
         };
         let stops = stopping.clone();
         let parts = Parts { config, has_peers, controller, query, ingestor, spines, book, health, stopping: stops };
-        let mut listeners = vec![listen::serve(ports.query, parts.query_routes().await?, stopping.clone())];
+        let mut listeners = vec![listen::serve("query", ports.query, parts.query_routes().await?, stopping.clone())];
         if let Some(listener) = ports.control {
-            listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
+            listeners.push(listen::serve("control", listener, parts.control_routes().await?, stopping.clone()));
         }
         let answers = answers.map(|answers| tokio::spawn(answers.run(stopping.clone())));
         let node = tokio::spawn(node.run(stopping, sources));
