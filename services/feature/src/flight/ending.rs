@@ -7,13 +7,47 @@ use arrow_flight::FlightData;
 use arrow_ipc::writer::{CompressionContext, DictionaryTracker, IpcDataGenerator, IpcWriteOptions};
 use arrow_schema::SchemaRef;
 use bytes::Bytes;
+use futures::stream::{Stream, StreamExt as _, iter, once};
 use prost::Message as _;
 use thyme_core::{Error, Result};
+use thyme_proto::status::to_plain_status;
 use thyme_query::ExportSummary;
+use tokio::sync::oneshot;
+use tonic::Status;
+
+/// What is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told {
+    All(Form),
+    /// What was done for the reads is not the same each time.
+    WithoutPlan(Form),
+}
+
+/// The messages of an export's rows, then its ending. One that fails has none.
+pub(crate) fn with_ending(
+    rows: impl Stream<Item = Result<FlightData, Status>> + Send + 'static,
+    schema: SchemaRef,
+    summary: oneshot::Receiver<ExportSummary>,
+    told: Told,
+) -> impl Stream<Item = Result<FlightData, Status>> + Send + 'static {
+    let last = once(summary).flat_map(move |summary| {
+        let messages = summary.map_or_else(|_| Ok(Vec::new()), |summary| ending(&schema, &summary, told));
+        let messages = messages.map(|messages| messages.into_iter().map(Ok).collect());
+        iter(messages.unwrap_or_else(|error| vec![Err(to_plain_status(&error))]))
+    });
+    rows.chain(last)
+}
 
 /// To be sent behind the rows of a stream of this schema.
-pub(crate) fn ending(schema: &SchemaRef, told: &ExportSummary, form: Form) -> Result<Vec<FlightData>> {
-    let message = summary(told);
+fn ending(schema: &SchemaRef, came: &ExportSummary, told: Told) -> Result<Vec<FlightData>> {
+    let mut message = summary(came);
+    let form = match told {
+        Told::All(form) => form,
+        Told::WithoutPlan(form) => {
+            message.plan = None;
+            form
+        }
+    };
     let metadata = match form {
         Form::Json => Bytes::from(summary_json(&message).to_string()),
         Form::Protobuf => message.encode_to_vec().into(),

@@ -6,7 +6,7 @@
 
 use super::command::{export_command, form};
 use super::encoding::{encoded, to_flight};
-use super::ending::ending;
+use super::ending::{Told, with_ending};
 use super::limits::{Limits, until_idle};
 use super::stream::{Upload, open};
 use crate::asking::asking;
@@ -14,12 +14,11 @@ use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::error::FlightError;
-use futures::stream::{BoxStream, Stream, StreamExt as _, once};
+use futures::stream::{BoxStream, Stream};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
 use thyme_core::{Error, ErrorKind, Result};
-use thyme_proto::status::to_plain_status;
 use thyme_proto::v1;
 use thyme_query::{Export, ExportQuestion, ExportSummary, QueryEngine};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -54,13 +53,7 @@ pub(crate) async fn exchange(
     let idle = limits.idle;
     let (told, summary) = oneshot::channel();
     let joined = encoded(schema.clone(), join(upload, export, deadline, limits, told));
-    let last = once(summary).flat_map(move |summary| {
-        // An export that failed has none.
-        let messages = summary.map_or_else(|_| Ok(Vec::new()), |summary| ending(&schema, &summary, form));
-        let messages = messages.map(|messages| messages.into_iter().map(Ok).collect());
-        futures::stream::iter(messages.unwrap_or_else(|error| vec![Err(to_plain_status(&error))]))
-    });
-    Ok((until_idle(joined.chain(last), idle), run_id))
+    Ok((until_idle(with_ending(joined, schema, summary, Told::All(form)), idle), run_id))
 }
 
 /// What a command asks.
@@ -129,7 +122,7 @@ async fn join_all(
 }
 
 /// The work, ended at its deadline if it has one.
-pub(super) async fn within(deadline: Option<Duration>, work: impl Future<Output = Result<()>>) -> Result<()> {
+pub(super) async fn within<T>(deadline: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
     let Some(deadline) = deadline else { return work.await };
     let too_late = format!("the export was not done within {} ms", deadline.as_millis());
     let done = tokio::time::timeout(deadline, work).await;

@@ -1,7 +1,9 @@
 //! Exports of spines that were put before: GetFlightInfo tells where the parts are joined, DoGet joins one of them. Nothing is kept of a
 //! flight: a ticket has all that DoGet is to do, under the pin that GetFlightInfo has made, so it is answered the same each time.
 
+use super::command::{Form, form};
 use super::encoding::{encoded, to_flight};
+use super::ending::{Told, with_ending};
 use super::exchange::{export_question, within};
 use super::limits::{Limits, until_idle};
 use super::spines::{PartReader, Spines};
@@ -17,8 +19,8 @@ use std::time::Duration;
 use thyme_core::{Error, Result};
 use thyme_proto::convert::time_to_wire;
 use thyme_proto::v1;
-use thyme_query::{Export, QueryEngine};
-use tokio::sync::{Semaphore, mpsc};
+use thyme_query::{Export, ExportSummary, QueryEngine};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
@@ -41,15 +43,17 @@ pub(crate) async fn flight_info(
             "put one first (DoPut with {\"spine\": \"new\"}) and name it {\"spine\": \"its id\"}, or send the spine through DoExchange",
         ));
     }
+    let json = form(&descriptor)? == Form::Json;
     let spine = spines.get(&command.spine)?;
     let export = engine.export(export_question(command.clone(), metadata)?, spine.schema.clone()).await?;
     let schema = export.schema();
-    let run_id = export.finish().id;
+    let run_id = export.query_run_id();
+    export.finish();
     let pin = schema.metadata().get("thyme.pin").cloned().unwrap_or_default();
     let command = v1::ExportCommand { pin, known_at: String::new(), at_least: String::new(), ..command };
     let expires = time_to_wire(spines.renew(&command.spine)?);
     let endpoint = |part: u32| -> Result<FlightEndpoint> {
-        let ticket = ticket(v1::ExportTicket { command: Some(command.clone()), part })?;
+        let ticket = ticket(v1::ExportTicket { command: Some(command.clone()), part, json })?;
         Ok(FlightEndpoint::new().with_ticket(ticket).with_expiration_time(expires))
     };
     let endpoints: Result<Vec<FlightEndpoint>> = (0..spine.parts).map(endpoint).collect();
@@ -71,8 +75,8 @@ fn ticket(ticket: v1::ExportTicket) -> Result<Ticket> {
     Ok(Ticket::new(bytes))
 }
 
-/// What a ticket says. Nothing in it is trusted more than in a command.
-fn read_ticket(bytes: &Bytes) -> Result<(v1::ExportCommand, u32)> {
+/// What a ticket says: the command, the part, and how the command was written. Nothing in it is trusted more than in a command.
+fn read_ticket(bytes: &Bytes) -> Result<(v1::ExportCommand, u32, Form)> {
     let wrong = |what: &str| {
         Error::invalid(format!("not a ticket of GetFlightInfo: {what}"))
             .field("ticket")
@@ -90,7 +94,7 @@ fn read_ticket(bytes: &Bytes) -> Result<(v1::ExportCommand, u32)> {
     if command.spine.is_empty() || command.pin.is_empty() {
         return Err(wrong("it has no spine or no pin"));
     }
-    Ok((command, ticket.part))
+    Ok((command, ticket.part, if ticket.json { Form::Json } else { Form::Protobuf }))
 }
 
 /// Joins a part. Returns the run's id as well.
@@ -101,7 +105,7 @@ pub(crate) async fn get(
     ticket: Ticket,
     limits: Limits,
 ) -> Result<(BoxStream<'static, Result<FlightData, Status>>, Arc<str>)> {
-    let (command, part) = read_ticket(&ticket.ticket)?;
+    let (command, part, form) = read_ticket(&ticket.ticket)?;
     let spine = spines.get(&command.spine)?;
     let question = export_question(command, metadata)?;
     let deadline = question.asking.deadline;
@@ -109,7 +113,9 @@ pub(crate) async fn get(
     let export = engine.export(question, part.schema()).await?;
     let (schema, run_id) = (export.schema(), export.query_run_id());
     let idle = limits.idle;
-    Ok((until_idle(encoded(schema, join(part, export, deadline, limits)), idle), run_id))
+    let (told, summary) = oneshot::channel();
+    let joined = encoded(schema.clone(), join(part, export, deadline, limits, told));
+    Ok((until_idle(with_ending(joined, schema, summary, Told::WithoutPlan(form)), idle), run_id))
 }
 
 /// What comes of a part: its batches, then `None`.
@@ -121,6 +127,7 @@ fn join(
     export: Export,
     deadline: Option<Duration>,
     limits: Limits,
+    told: oneshot::Sender<ExportSummary>,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
     let (sender, joined) = mpsc::unbounded_channel();
     let wanted = Arc::new(Semaphore::new(0));
@@ -128,7 +135,11 @@ fn join(
         let wanted = wanted.clone();
         async move {
             let done = within(deadline, join_all(part, export, limits, &wanted, &sender)).await;
-            let _gone = sender.send(done.map(|()| None));
+            let done = done.map(|summary| {
+                let _gone = summary.map(|summary| told.send(summary));
+                None
+            });
+            let _gone = sender.send(done);
         }
     };
     let taking = Taking { joined, wanted, times: 0, is_over: false, _work: AbortOnDrop(tokio::spawn(work)) };
@@ -167,7 +178,7 @@ async fn join_all(
     limits: Limits,
     wanted: &Semaphore,
     sender: &mpsc::UnboundedSender<Joined>,
-) -> Result<()> {
+) -> Result<Option<ExportSummary>> {
     // Half of what DoExchange joins at once: one chunk is worked on while another one is taken. The same cuts each time.
     let rows_at_once = (export.rows_at_once() / 2).max(1);
     let mut most_rows = rows_at_once.min(FIRST_ROWS);
@@ -184,10 +195,11 @@ async fn join_all(
         let joined = export.join(chunk).await?;
         drop(place);
         if sender.send(Ok(Some(joined))).is_err() {
-            return Ok(());
+            return Ok(None);
         }
         (part, most_rows, has_begun) = (read, rows_at_once, true);
     }
+    let summary = export.summary();
     export.finish();
-    Ok(())
+    Ok(Some(summary))
 }

@@ -28,7 +28,6 @@ use tonic::{Code, Status, Streaming};
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Puts a spine and tells its id.
 async fn put_spine(stack: &Stack, batches: Vec<RecordBatch>) -> Result<String, String> {
     let results = put(stack, json_command(json!({"spine": "new"})), batches).await?;
     assert_eq!(results.len(), 1);
@@ -57,10 +56,9 @@ fn client(stack: &Stack) -> FlightServiceClient<tonic::transport::Channel> {
 }
 
 async fn open(stack: &Stack, ticket: &Ticket) -> Result<Streaming<FlightData>, Status> {
-    client(stack).do_get(ticket.clone()).await.map(tonic::Response::into_inner)
+    Ok(client(stack).do_get(ticket.clone()).await?.into_inner())
 }
 
-/// All messages of a part as they came.
 async fn messages(stack: &Stack, ticket: &Ticket) -> Result<Vec<FlightData>, Status> {
     open(stack, ticket).await?.try_collect().await
 }
@@ -94,14 +92,11 @@ fn spine_of(rows: &[(String, i64)]) -> RecordBatch {
 
 /// As a client happens to cut it.
 fn cut(whole: &RecordBatch, sizes: &[usize]) -> Vec<RecordBatch> {
-    let (mut batches, mut from) = (vec![whole.slice(0, 0)], 0);
-    for size in sizes.iter().cycle() {
+    let (mut batches, mut from, mut sizes) = (vec![whole.slice(0, 0)], 0, sizes.iter().cycle());
+    while let Some(size) = sizes.next().filter(|_| from < whole.num_rows()) {
         let count = (*size).min(whole.num_rows() - from);
         batches.push(whole.slice(from, count));
         from += count;
-        if from == whole.num_rows() {
-            return batches;
-        }
     }
     batches
 }
@@ -244,11 +239,17 @@ async fn the_protobuf_forms_say_the_same() {
     let response = client(&stack).get_flight_info(descriptor.clone()).await.unwrap();
     assert_eq!(response.metadata().get("x-query-run-id").unwrap().len(), 36);
     let asked = response.into_inner();
-    assert_eq!(asked.flight_descriptor.as_ref(), Some(&descriptor));
+    assert_eq!(asked.flight_descriptor, Some(descriptor));
     let response = client(&stack).do_get(tickets(&asked)[0].clone()).await.unwrap();
     assert_eq!(response.metadata().get("x-query-run-id").unwrap().len(), 36);
-    let joined = decoded(response.into_inner().try_collect().await.unwrap()).await;
-    assert_eq!(joined.column(3).as_primitive::<Int64Type>().values(), &[1, 0]);
+    let all: Vec<FlightData> = response.into_inner().try_collect().await.unwrap();
+    let summary = v1::ExportSummary::decode(all.last().unwrap().app_metadata.clone()).unwrap();
+    assert_eq!((summary.rows, summary.known, summary.features.len(), summary.plan), (2, 1, 1, None));
+    assert_eq!(decoded(all).await.column(3).as_primitive::<Int64Type>().values(), &[1, 0]);
+    let by_json = info(&stack, command(&told.spine)).await.unwrap();
+    let in_json = messages(&stack, &tickets(&by_json)[0]).await.unwrap();
+    let summary: Json = serde_json::from_slice(&in_json.last().unwrap().app_metadata).unwrap();
+    assert_eq!((&summary["rows"], &summary["features"][0]["name"]), (&json!(2), &json!("orders")));
 }
 
 #[tokio::test]
@@ -287,7 +288,7 @@ async fn what_is_wrong_with_spines_and_tickets_is_said() {
     };
     let nobody = "0190f3a0-0000-4000-8000-000000000001";
     let wrong = [
-        (json!({"featureset": "UserFeatures"}), "no spine is named (hint: put one first"),
+        (json!({"featureset": "UserFeatures", "timestamp_column": "ts"}), "no spine is named (hint: put one first"),
         (command(nobody), "no spine 0190f3a0-0000-4000-8000-000000000001 here"),
         (command("../spines"), "not the id of a spine"),
         (with("featureset", json!("UserFeature")), "did you mean 'UserFeatures'?"),
