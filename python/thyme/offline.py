@@ -105,6 +105,9 @@ class Export:
         self._summary: dict[str, Any] | None = None
         self.told: dict[str, Any] = {}  # what is known when all rows were taken
         self._has_ended = False
+        # When a call ends, pyarrow ends its writing too; `done_writing` at the same moment aborts the process.
+        self._ending = threading.Lock()
+        self._is_cancelled = False
         self._arrived: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
         self._sender = threading.Thread(target=self._send, daemon=True)
         receiver = threading.Thread(target=self._receive, daemon=True)
@@ -147,7 +150,11 @@ class Export:
 
     def cancel(self) -> None:
         """Ends the call; whoever waits for a batch gets an error. From any thread, at any time."""
+        is_free = self._ending.acquire(timeout=_PATIENCE_SECONDS)
+        self._is_cancelled = True
         self._reader.cancel()
+        if is_free:
+            self._ending.release()
         with contextlib.suppress(queue.Empty):  # nobody may be there to take them: the receiver must not wait
             while not _is_last(arrived := self._arrived.get_nowait()):
                 pass
@@ -197,8 +204,9 @@ class Export:
                 except ERRORS as error:  # the call has ended: the receiver tells why
                     self._failure = self._flights.error(error)
                     return
-            with contextlib.suppress(*ERRORS):
-                self._writer.done_writing()
+            with self._ending, contextlib.suppress(*ERRORS):
+                if not self._is_cancelled:
+                    self._writer.done_writing()
         except BaseException as error:
             self._failure = error
             self.cancel()

@@ -15,7 +15,6 @@ from thyme.cli.options import (
     Features,
     Json,
     KnownAt,
-    Reference,
     Since,
     SpineFormat,
     TimestampColumn,

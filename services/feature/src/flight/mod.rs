@@ -112,15 +112,6 @@ impl Flight {
     }
 }
 
-/// With the header that tells the run.
-fn with_run<T>(answer: T, run_id: &str) -> Response<T> {
-    let mut response = Response::new(answer);
-    if let Ok(run_id) = run_id.parse() {
-        response.metadata_mut().insert(RUN_ID_HEADER, run_id);
-    }
-    response
-}
-
 #[tonic::async_trait]
 impl FlightService for Flight {
     type HandshakeStream = Stream<HandshakeResponse>;

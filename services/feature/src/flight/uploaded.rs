@@ -46,8 +46,7 @@ pub(crate) async fn flight_info(
     let json = form(&descriptor)? == Form::Json;
     let spine = spines.get(&command.spine)?;
     let export = engine.export(export_question(command.clone(), metadata)?, spine.schema.clone()).await?;
-    let schema = export.schema();
-    let run_id = export.query_run_id();
+    let (schema, run_id) = (export.schema(), export.query_run_id());
     export.finish();
     let pin = schema.metadata().get("thyme.pin").cloned().unwrap_or_default();
     let command = v1::ExportCommand { pin, known_at: String::new(), at_least: String::new(), ..command };
