@@ -82,6 +82,15 @@ fn not_offered(what: &str, instead: &str) -> Status {
     plain(Error::new(ErrorKind::Unimplemented, format!("{what} is not offered")).hint(instead))
 }
 
+/// With the header that tells the run.
+fn with_run<T>(answer: T, run_id: &str) -> Response<T> {
+    let mut response = Response::new(answer);
+    if let Ok(run_id) = run_id.parse() {
+        response.metadata_mut().insert(RUN_ID_HEADER, run_id);
+    }
+    response
+}
+
 impl Flight {
     fn compiled(&self) -> Result<Arc<Compiled>> {
         self.engine.compiled().ok_or_else(|| {
