@@ -14,7 +14,7 @@ fn main() {
 
 /// Prices: mostly of a few digits, and one in ten so large that it lies in other limbs of the sum.
 fn amounts() -> Vec<f64> {
-    let scale = |number: usize| if number % 10 == 0 { 1e12 } else { 0.01 };
+    let scale = |number: usize| if number.is_multiple_of(10) { 1e12 } else { 0.01 };
     (0..NUMBERS).map(|number| (number * 7919 % 100_003) as f64 * scale(number)).collect()
 }
 
