@@ -49,6 +49,14 @@ Features = Annotated[
 Inputs = Annotated[
     list[str] | None, typer.Option("-i", "--input", metavar="NAME=VALUE", help="A request feature. Repeat.")
 ]
+EntityColumns = Annotated[
+    list[str] | None,
+    typer.Option("--entity-column", metavar="[KEY=]COLUMN", help="The column with the key. Repeat for several keys."),
+]
+TimestampColumn = Annotated[str, typer.Option(metavar="COLUMN", help="The column with each row's time.")]
+SpineFormat = Annotated[
+    str | None, typer.Option("--format", help="Of the spine: jsonl, csv, parquet or arrow; by the ending.")
+]
 
 
 def connect(url: str | None, control_url: str | None) -> Client:
@@ -123,6 +131,21 @@ def inputs_of_text(shape: Shape, texts: list[str] | None) -> dict[str, Any]:
             )
         found[name] = typed(value, shape.types[name], name)
     return found
+
+
+def columns_of_text(shape: Shape, texts: list[str] | None) -> dict[str, str]:
+    """Columns of a spine as written: `COLUMN` for the only key, else `KEY=COLUMN`."""
+    columns: dict[str, str] = {}
+    for text in texts or []:
+        key, separator, column = text.partition("=")
+        if not separator and len(shape.keys) != 1:
+            raise UsageError(
+                f"{shape.name} has the keys {', '.join(shape.keys)}",
+                hint=f"write --entity-column {shape.keys[0]}={text}",
+                field="--entity-column",
+            )
+        columns[key if separator else shape.keys[0]] = column if separator else text
+    return columns
 
 
 def names_of_text(text: str | None) -> list[str] | None:
