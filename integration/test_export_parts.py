@@ -130,9 +130,10 @@ def parts_of(path):
 
 
 def late_order(shop, number):
-    """Of each user, before every time that is asked for."""
+    """Of each user; not too late to count."""
+    at = micros_text(START + 3 * 3_600_000_000)
     orders = [
-        {"order_id": 10_000 + 100 * number + index, "ts": micros_text(START), "user": user, "amount": 5.0, "city": "X"}
+        {"order_id": 10_000 + 100 * number + index, "ts": at, "user": user, "amount": 5.0, "city": "X"}
         for index, user in enumerate(USERS)
     ]
     with shop.client() as client:
@@ -211,7 +212,7 @@ def bucket(s3, monkeypatch):
 def objects(bucket, folder):
     found = bucket.get_file_info(pafs.FileSelector(folder, recursive=True))
     names = [info.path for info in found if info.type == pafs.FileType.File]
-    held = {name.removeprefix(f"{folder}/"): bucket.open_input_file(name).read() for name in names}
+    held = {name[len(folder) + 1 :]: bucket.open_input_file(name).read() for name in names}
     return held, without_asked(held.pop("_manifest.json"))
 
 
@@ -235,5 +236,60 @@ def test_object_storage(shop, spine, s3, bucket, tmp_path):
         assert run(client, shop, out, by).parts_before == len(before[1]["parts"])
         with pytest.raises(errors.FailedPreconditionError, match="begun with partition_by"):
             run(client, shop, out, question())
-        with pytest.raises(errors.ThymeError, match="s3://nobody/x: .*NO_SUCH_BUCKET"):
+        with pytest.raises(errors.ThymeError, match="s3://nobody/x.*NO_SUCH_BUCKET"):
             run(client, shop, "s3://nobody/x", question())
+
+
+def test_one_file_in_object_storage(shop, spine, bucket):
+    """It is there when it is whole."""
+    asked = ("--input", "spine.parquet", "--entity-column", "who", "--timestamp-column", "at", "--features", "n_all")
+    shop.env.update({name: os.environ[name] for name in os.environ if name.startswith("AWS_")})
+    done = shop.run("query-offline", "UserFeatures", *asked, "-o", "s3://thyme/one file.parquet")
+    assert done.returncode == 0, done.stderr
+    assert f"{ROWS} rows to s3://thyme/one file.parquet" in done.stderr
+    with bucket.open_input_file("thyme/one file.parquet") as file:
+        table = pq.read_table(file)
+    assert table["n_all"] == asked_directly(shop, spine, None)["n_all"]
+    broken = ("--input", "broken.csv", "--entity-column", "who", "--timestamp-column", "at")
+    (shop.directory / "broken.csv").write_text("who,at\n" + "user_1,2026-01-01T00:00:00Z\n" * 20_000 + '"user_1\n')
+    done = shop.run("query-offline", "UserFeatures", *broken, "-o", "s3://thyme/broken.csv")
+    assert done.returncode == 1, done.stderr
+    found = [info.path for info in bucket.get_file_info(pafs.FileSelector("thyme"))]
+    assert "thyme/one file.parquet" in found
+    assert not [path for path in found if "broken" in path]
+
+
+def test_the_command(shop, spine, tmp_path):
+    """Of a spine that is piped, twice; of a manifest; and what it refuses."""
+    given = "".join(json.dumps(row) + "\n" for row in spine.slice(0, 500).to_pylist())
+    asked = ("--entity-column", "who", "--timestamp-column", "at", "--features", "n_all,share", "--input", "-")
+    out = f"{tmp_path}/out"
+
+    def told(*arguments, code=0, stdin=given):
+        done = shop.run("query-offline", *arguments, stdin=stdin)
+        assert done.returncode == code, done.stderr
+        return done.stderr + done.stdout
+
+    assert told("UserFeatures", *asked, "-o", out) == f"500 rows in 1 part to {out}\n"
+    assert told("UserFeatures", *asked, "-o", f"{out}/") == f"already there: 500 rows in 1 part in {out}/\n"
+    summary = json.loads(told("features:UserFeatures", *asked, "-o", out, "--json"))
+    manifest = read_manifest(f"{out}/_manifest.json")
+    expected = {"rows": 500, "output": out, "parts": 1, "parts_before": 1, "position": manifest.position}
+    assert summary == {**expected, "pin": manifest.pin, "features": manifest.features}
+
+    again = ("--manifest", f"{out}/_manifest.json", "--input", "-")
+    assert "500 rows in 1 part" in told(*again, "-o", f"file://{tmp_path}/a%20gain")
+    assert content(tmp_path / "a gain") == content(out)
+    assert "500 rows to " in told(*again, "-o", f"{tmp_path}/again.parquet")
+    whole = pq.read_table(tmp_path / "again.parquet").replace_schema_metadata(None)
+    assert whole == pq.read_table(f"{out}/part-00000.parquet").replace_schema_metadata(None)
+
+    assert "another spine" in told("UserFeatures", *asked, "-o", out, stdin=given.replace("NO", "SE"), code=1)
+    assert "begun with exclusive false" in told("UserFeatures", *asked, "--exclusive", "-o", out, code=1)
+    refused = told("UserFeatures", "--exclusive", *again, "-o", out, code=2)
+    assert "is not given beside REF, --exclusive" in refused
+    assert "missing argument REF" in told(*asked, "-o", out, code=2)
+    assert "hint: end -o with /" in told("UserFeatures", *asked, "--partition-by", "at", "-o", "a.parquet", code=2)
+    assert "with / for a folder of parts" in told("UserFeatures", *asked, "-o", "out.v1", code=1)
+    assert "no such file: nowhere.json" in told("--manifest", "nowhere.json", "--input", "-", "-o", out, code=5)
+    assert "not a place to write to" in told("UserFeatures", *asked, "-o", "hdfs://a/b", code=1)

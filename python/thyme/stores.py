@@ -47,16 +47,22 @@ def place_of(path: str) -> Place:
     """
     scheme, found, rest = path.partition("://")
     if not found:
-        return Place(pafs.LocalFileSystem(), os.path.realpath(path), path, True)
+        return _local(path, path)
     if scheme == "file":
-        return Place(pafs.LocalFileSystem(), os.path.realpath(unquote(rest.removeprefix("localhost"))), path, True)
+        return _local(unquote(rest.removeprefix("localhost")), path)
     key = rest.strip("/")
     if scheme not in ("s3", "gs") or not key:
         raise InvalidArgumentError(
             f"not a place to write to: '{path}'", hint="give a path, s3://bucket/…, gs://bucket/… or file:///…"
         )
     with _told(path):
-        return Place(_s3(key.partition("/")[0]) if scheme == "s3" else pafs.GcsFileSystem(), key, path, False)
+        files = _s3(key.partition("/")[0]) if scheme == "s3" else pafs.GcsFileSystem()
+    return Place(files, key, path, False, key.rpartition("/")[0])
+
+
+def _local(path: str, shown: str) -> Place:
+    path = os.path.realpath(path)
+    return Place(pafs.LocalFileSystem(), path, shown, True, os.path.dirname(path))
 
 
 def _s3(bucket: str) -> pafs.S3FileSystem:
@@ -73,16 +79,19 @@ def _s3(bucket: str) -> pafs.S3FileSystem:
 
 @dataclass(frozen=True)
 class Place:
-    """A file or folder in a file system. `shown`: as it was given."""
+    """A file or folder in a file system. `shown`: as it was given. `folder`: where it is while it is not whole."""
 
     files: Any
     path: str
     shown: str
     is_local: bool
+    folder: str
 
     def child(self, name: str) -> Place:
-        """What lies in this folder; the name may have folders itself."""
-        return Place(self.files, f"{self.path}/{name}", f"{self.shown.rstrip('/')}/{name}", self.is_local)
+        """What lies in this folder; the name may have folders itself. While it is not whole it is in this one: Arrow
+        leaves an empty object named like the folder where it moves one away."""
+        shown = f"{self.shown.rstrip('/')}/{name}"
+        return Place(self.files, f"{self.path}/{name}", shown, self.is_local, self.path)
 
     def read(self) -> bytes | None:
         """What the file holds; None if it is not there."""
@@ -145,7 +154,7 @@ class Unfinished:
         self.closed = False
         self._place = place
         folder, _, name = place.path.rpartition("/")
-        self._path = f"{folder}/.{name}.{uuid.uuid4().hex}.part"
+        self._path = f"{place.folder}/.{name}.{uuid.uuid4().hex}.part"
         with _told(place.shown):
             if place.is_local:
                 place.files.create_dir(folder)

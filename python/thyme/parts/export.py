@@ -64,6 +64,7 @@ class _Export:
         self._out = out
         self._writer = uuid.uuid4().hex
         self._manifest: Manifest | None = None
+        self._left_behind: list[str] = []  # by who was killed
 
     def run(self, read_spine: ReadSpine, retry_for: float) -> Outcome:
         found = self._found()
@@ -74,6 +75,8 @@ class _Export:
                 found.asked["writer"] = self._writer  # whoever wrote here before stops
                 self._put(found)
             self._manifest = found
+        for name in self._left_behind:
+            self._out.remove(name)
         before = done = self._done()
         waits = pauses(retry_for)
         while True:
@@ -110,9 +113,7 @@ class _Export:
         if self._out.is_file():
             raise FailedPreconditionError(f"{self._out.shown} is a file", hint="name a folder for the parts")
         sizes = self._out.sizes()
-        for name in [name for name in sizes if is_unfinished(name)]:
-            self._out.remove(name)
-            del sizes[name]
+        self._left_behind = [name for name in sizes if is_unfinished(name)]
         found = self._stored()
         if found is None:
             if visible := sorted(name for name in sizes if not name.startswith(".")):

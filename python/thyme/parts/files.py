@@ -88,7 +88,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 def _check(field: pa.Field, is_time: bool) -> None:
     kind = field.type
-    found = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_date)
+    found = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_date, pa.types.is_null)
     if not is_time and not _is_text(kind) and not any(is_kind(kind) for is_kind in found):
         raise InvalidArgumentError(
             f"'{field.name}' is of type {kind}, which names no folders",
