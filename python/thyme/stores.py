@@ -161,11 +161,13 @@ class Unfinished:
             self._file = place.files.open_output_stream(self._path)
 
     def write(self, data: Any) -> int:
-        """Appends bytes."""
+        """Appends bytes; of a file that was given up it takes whatever the writer of a format does at its end."""
+        length = memoryview(data).nbytes
+        if self.closed:
+            return length
         with _told(self._place.shown):
             self._file.write(data)
         self.digest.update(data)
-        length = memoryview(data).nbytes
         self.size += length
         return length
 

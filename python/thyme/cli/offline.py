@@ -85,35 +85,27 @@ def query_offline(
     from thyme.spines import read_spine
 
     _check_output(output, is_folder(output), bool(partition_by))
-    again = None if manifest is None else read_manifest(manifest)
-    named = {
-        "REF": reference,
-        "--entity-column": entity_columns,
-        "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN,
-        "--known-at": known_at,
-        "--exclusive": exclusive,
-        "--features": features,
-        "--statuses": statuses,
-        "--partition-by": partition_by,
+    command = {
+        "featureset": reference,
+        "entity_columns": entity_columns or [],
+        "timestamp_column": timestamp_column,
+        "exclusive": exclusive,
+        "features": names_of_text(features),
+        "statuses": statuses,
+        "partition_by": partition_by or [],
     }
-    _check_named([name for name, given in named.items() if given], again)
+    again = None if manifest is None else read_manifest(manifest)
+    _check_named({**command, "known_at": known_at}, again)
     with connect(url, control_url) as client:
-        shape = client.shape(resolve(reference if again is None else again.command["featureset"]))
-        command = (
-            again.command
-            if again is not None
-            else {
-                "featureset": shape.name,
-                "entity_columns": columns_of_text(shape, entity_columns),
-                "timestamp_column": timestamp_column,
-                "exclusive": exclusive,
-                "features": names_of_text(features),
-                "statuses": statuses,
-                "partition_by": partition_by or [],
-            }
-        )
-        question = Question(command, known_at if again is None else again.known_at, again)
-        types = {command["entity_columns"].get(key, key): shape.types[key] for key in shape.keys}
+        if again is None:
+            shape = client.shape(resolve(reference))
+            columns = columns_of_text(shape, entity_columns)
+            question = Question({**command, "featureset": shape.name, "entity_columns": columns}, known_at)
+        else:
+            question = Question(again.command, again.known_at, again)
+            shape = client.shape(question.command["featureset"])
+        columns = question.command["entity_columns"]
+        types = {columns.get(key, key): shape.types[key] for key in shape.keys}
         # From file to file it can begin again; a pipe has had its rows.
         retry_for = 0.0 if "-" in (spine, output) else client.settings.retry_for
 
@@ -180,9 +172,13 @@ def _check_output(output: str, is_folder: bool, has_partitions: bool) -> None:
         raise InvalidArgumentError(error.message, hint=hint, field="--output") from None
 
 
-def _check_named(named: list[str], again: Manifest | None) -> None:
-    if again is None and "REF" not in named:
+def _check_named(given: dict[str, Any], again: Manifest | None) -> None:
+    """Either REF with its options, or a manifest that has them."""
+    if again is None and given["featureset"] is None:
         raise UsageError("missing argument REF", hint="name a featureset, or give --manifest", field="REF")
+    options = {"featureset": "REF", "entity_columns": "--entity-column"}
+    given = {name: value for name, value in given.items() if (name, value) != ("timestamp_column", TIMESTAMP_COLUMN)}
+    named = [options.get(name, f"--{name.replace('_', '-')}") for name, value in given.items() if value]
     if again is not None and named:
         raise UsageError(
             f"--manifest says what is asked, so it is not given beside {', '.join(named)}", field="--manifest"
