@@ -56,7 +56,7 @@ def small_parts(monkeypatch):
 
 def question(again=None, **other):
     command = {
-        "featureset": "UserFeatures",
+        "featuresets": ["UserFeatures"],
         "entity_columns": {"user": "who"},
         "timestamp_column": "at",
         "exclusive": False,
@@ -83,7 +83,7 @@ def run(client, shop, out, asked, retry_for=10.0, at_row=(None, None)):
 
         return pa.RecordBatchReader.from_batches(reader.schema, batches()), total
 
-    return export_parts(client, client.shape("UserFeatures"), asked, read, str(out), retry_for)
+    return export_parts(client, [client.shape("UserFeatures")], asked, read, str(out), retry_for)
 
 
 def undisturbed(shop, out, of):

@@ -86,7 +86,7 @@ def spine(rows=ROWS, first=0):
 
 def question(again=None, **other):
     command = {
-        "featureset": "Numbers",
+        "featuresets": ["Numbers"],
         "entity_columns": {},
         "timestamp_column": "timestamp",
         "exclusive": False,
@@ -100,7 +100,7 @@ def question(again=None, **other):
 def run(client, out, given=None, asked=None, retry_for=0.5, batch=700):
     given = spine() if given is None else given
     read = lambda: (given.to_reader(batch), len(given))  # noqa: E731
-    return export_parts(client, of_class(Numbers), asked or question(), read, str(out), retry_for)
+    return export_parts(client, [of_class(Numbers)], asked or question(), read, str(out), retry_for)
 
 
 def content(out):

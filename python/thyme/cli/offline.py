@@ -22,6 +22,7 @@ from thyme.cli.options import (
     connect,
     names_of_text,
     resolve,
+    types_of_columns,
 )
 from thyme.cli.output import UsageError, note, reports_errors, say_json
 from thyme.errors import InvalidArgumentError, UnavailableError
@@ -86,7 +87,7 @@ def query_offline(
 
     _check_output(output, is_folder(output), bool(partition_by))
     command = {
-        "featureset": reference,
+        "featuresets": reference,
         "entity_columns": entity_columns or [],
         "timestamp_column": timestamp_column,
         "exclusive": exclusive,
@@ -98,14 +99,13 @@ def query_offline(
     _check_named({**command, "known_at": known_at}, again)
     with connect(url, control_url) as client:
         if again is None:
-            shape = client.shape(resolve(reference))
-            columns = columns_of_text(shape, entity_columns)
-            question = Question({**command, "featureset": shape.name, "entity_columns": columns}, known_at)
+            shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
+            names, columns = [shape.name for shape in shapes], columns_of_text(shapes, entity_columns)
+            question = Question({**command, "featuresets": names, "entity_columns": columns}, known_at)
         else:
             question = Question(again.command, again.known_at, again)
-            shape = client.shape(question.command["featureset"])
-        columns = question.command["entity_columns"]
-        types = {columns.get(key, key): shape.types[key] for key in shape.keys}
+            shapes = [client.shape(name) for name in question.command["featuresets"]]
+        types = types_of_columns(shapes, question.command["entity_columns"])
         # From file to file it can begin again; a pipe has had its rows.
         retry_for = 0.0 if "-" in (spine, output) else client.settings.retry_for
 
@@ -113,12 +113,12 @@ def query_offline(
             return read_spine(spine, file_format, types)
 
         if is_folder(output):
-            _say_parts(export_parts(client, shape, question, read, output, retry_for), output, as_json)
+            _say_parts(export_parts(client, shapes, question, read, output, retry_for), output, as_json)
             return
 
         def export() -> tuple[int, ThymeResult]:
             batches, total = read()
-            result = question.ask(client, shape, batches, None if again is None else again.pin)
+            result = question.ask(client, shapes, batches, None if again is None else again.pin)
             return _write(result, output, total), result
 
         count, result = _again(export, retry_for)
@@ -126,8 +126,9 @@ def query_offline(
         say_json({"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position})
     else:
         note(f"{count} rows to {'stdout' if output == '-' else output}")
-    if result.query_run_id:
-        note(f"Results: run {result.query_run_id}")
+    for run_id in (result.query_run_id or "").split(","):
+        if run_id:
+            note(f"Results: run {run_id}")
 
 
 def _write(result: ThymeResult, output: str, total: int | None) -> int:
@@ -174,9 +175,9 @@ def _check_output(output: str, is_folder: bool, has_partitions: bool) -> None:
 
 def _check_named(given: dict[str, Any], again: Manifest | None) -> None:
     """Either REF with its options, or a manifest that has them."""
-    if again is None and given["featureset"] is None:
+    if again is None and given["featuresets"] is None:
         raise UsageError("missing argument REF", hint="name a featureset, or give --manifest", field="REF")
-    options = {"featureset": "REF", "entity_columns": "--entity-column"}
+    options = {"featuresets": "REF", "entity_columns": "--entity-column"}
     given = {name: value for name, value in given.items() if (name, value) != ("timestamp_column", TIMESTAMP_COLUMN)}
     named = [options.get(name, f"--{name.replace('_', '-')}") for name, value in given.items() if value]
     if again is not None and named:

@@ -133,19 +133,32 @@ def inputs_of_text(shape: Shape, texts: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def columns_of_text(shape: Shape, texts: list[str] | None) -> dict[str, str]:
+def columns_of_text(shapes: list[Shape], texts: list[str] | None) -> dict[str, str]:
     """Columns of a spine as written: `COLUMN` for the only key, else `KEY=COLUMN`."""
     columns: dict[str, str] = {}
     for text in texts or []:
         key, separator, column = text.partition("=")
-        if not separator and len(shape.keys) != 1:
-            raise UsageError(
-                f"{shape.name} has the keys {', '.join(shape.keys)}",
-                hint=f"write --entity-column {shape.keys[0]}={text}",
-                field="--entity-column",
-            )
-        columns[key if separator else shape.keys[0]] = column if separator else text
+        for shape in [] if separator else shapes:
+            prefix = f"{shape.name}." if len(shapes) > 1 else ""
+            if len(shape.keys) != 1:
+                raise UsageError(
+                    f"{shape.name} has the keys {', '.join(shape.keys)}",
+                    hint=f"write --entity-column {prefix}{shape.keys[0]}={text}",
+                    field="--entity-column",
+                )
+            columns[f"{prefix}{shape.keys[0]}"] = text
+        if separator:
+            columns[key] = column
     return columns
+
+
+def types_of_columns(shapes: list[Shape], columns: dict[str, str]) -> dict[str, str]:
+    """The declared types of a spine's key columns."""
+    return {
+        columns.get(f"{shape.name}.{key}") or columns.get(key, key): shape.types[key]
+        for shape in shapes
+        for key in shape.keys
+    }
 
 
 def names_of_text(text: str | None) -> list[str] | None:

@@ -39,7 +39,7 @@ class Outcome:
 
 
 def export_parts(
-    client: Client, shape: Shape, question: Question, read_spine: ReadSpine, output: str, retry_for: float
+    client: Client, shapes: list[Shape], question: Question, read_spine: ReadSpine, output: str, retry_for: float
 ) -> Outcome:
     """Exports into a folder, from where an earlier call with the same question was interrupted.
 
@@ -51,15 +51,15 @@ def export_parts(
         FailedPreconditionError: the folder holds something else, or what it was begun with can no longer be had.
         ThymeError: what the server found, or that it or the place cannot be reached.
     """
-    return _Export(client, shape, question, place_of(output)).run(read_spine, retry_for)
+    return _Export(client, shapes, question, place_of(output)).run(read_spine, retry_for)
 
 
 class _Export:
     """`manifest`: what is stored, None before the first part's rows begin to come."""
 
-    def __init__(self, client: Client, shape: Shape, question: Question, out: Place) -> None:
+    def __init__(self, client: Client, shapes: list[Shape], question: Question, out: Place) -> None:
         self._client = client
-        self._shape = shape
+        self._shapes = shapes
         self._question = question
         self._out = out
         self._writer = uuid.uuid4().hex
@@ -135,7 +135,7 @@ class _Export:
         asked = Manifest(question.command, found.definition, "", question.known_at, pin, None, {})
         found.refuse_other(asked, out)
         nothing = pa.RecordBatchReader.from_batches(schema, [])
-        now = question.ask(self._client, self._shape, nothing, None).to_arrow().schema
+        now = question.ask(self._client, self._shapes, nothing, None).to_arrow().schema
         definition = question.begun(now, self._writer).definition
         found.refuse_other(dataclasses.replace(asked, definition=definition), out)
 
@@ -190,7 +190,7 @@ class _Export:
     def _ask(self, spine: pa.RecordBatchReader) -> ThymeResult:
         of = self._manifest or self._question.again
         try:
-            return self._question.ask(self._client, self._shape, spine, None if of is None else of.pin)
+            return self._question.ask(self._client, self._shapes, spine, None if of is None else of.pin)
         except (FailedPreconditionError, OutOfRangeError) as error:
             raise self._changed(error) from None
 

@@ -29,10 +29,10 @@ class Question:
     known_at: str | None
     again: Manifest | None = None
 
-    def ask(self, client: Client, shape: Shape, spine: pa.RecordBatchReader, pin: str | None) -> ThymeResult:
+    def ask(self, client: Client, shapes: list[Shape], spine: pa.RecordBatchReader, pin: str | None) -> ThymeResult:
         """The rows of a spine with their features, as they come; under a pin, if there is one."""
         return client.query_offline(
-            shape,
+            shapes if len(shapes) > 1 else shapes[0],
             spine,
             entity_columns=self.command["entity_columns"],
             timestamp_column=self.command["timestamp_column"],
@@ -54,7 +54,7 @@ class Question:
         if "thyme.pin" not in told:
             raise UnimplementedError("the server gives no pins, which parts need", hint="name a file as output")
         of = self.again
-        run = told.get("thyme.query_run_id")
+        runs = [run for run in told.get("thyme.query_run_id", "").split(",") if run]
         now = format_micros(datetime_micros(datetime.now(timezone.utc)))
         return Manifest(
             command=self.command,
@@ -63,7 +63,7 @@ class Question:
             known_at=self.known_at,
             pin=told["thyme.pin"] if of is None else of.pin,
             watermark=told.get("thyme.watermark") if of is None else of.watermark,
-            asked={"created": now, "ts": told.get("thyme.ts"), "runs": [run] if run else [], "writer": writer},
+            asked={"created": now, "ts": told.get("thyme.ts"), "runs": runs, "writer": writer},
         )
 
 
