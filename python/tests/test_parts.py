@@ -15,12 +15,12 @@ import pyarrow.flight as flight
 import pyarrow.parquet as pq
 import pytest
 
-from thyme import errors, featureset
+from thyme import errors
 from thyme.client import Client
 from thyme.parts import Manifest, Question, export, export_parts, files, is_folder, read_manifest
 from thyme.parts.files import Split
 from thyme.result import ThymeResult
-from thyme.shapes import of_class
+from thyme.shapes import Shape
 from thyme.stores import is_unfinished, place_of
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=timezone.utc)
@@ -59,9 +59,7 @@ class Counting(flight.FlightServerBase):
                 raise failure
 
 
-@featureset
-class Numbers:
-    uid: str
+NUMBERS = Shape("Numbers", ["uid"], {"uid": "str"})
 
 
 @pytest.fixture
@@ -100,7 +98,7 @@ def question(again=None, **other):
 def run(client, out, given=None, asked=None, retry_for=0.5, batch=700):
     given = spine() if given is None else given
     read = lambda: (given.to_reader(batch), len(given))  # noqa: E731
-    return export_parts(client, [of_class(Numbers)], asked or question(), read, str(out), retry_for)
+    return export_parts(client, [NUMBERS], asked or question(), read, str(out), retry_for)
 
 
 def content(out):
