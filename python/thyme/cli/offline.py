@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -27,12 +27,14 @@ from thyme.cli.options import (
     types_of_columns,
 )
 from thyme.cli.output import UsageError, note, reports_errors, say_json
-from thyme.errors import UnavailableError
+from thyme.errors import InvalidArgumentError, UnavailableError
 
 if TYPE_CHECKING:
+    from thyme.parts import Manifest, Outcome
     from thyme.result import ThymeResult
 
 Result = TypeVar("Result")
+TIMESTAMP_COLUMN = "timestamp"
 
 
 def register(app: typer.Typer) -> None:
@@ -42,8 +44,19 @@ def register(app: typer.Typer) -> None:
 
 @reports_errors
 def query_offline(
-    reference: Annotated[str, typer.Argument(metavar="REF[,REF]", help="Names of featuresets, or module:Class.")],
-    output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="Where the rows go; - is stdout.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Where the rows go: a file, a folder for parts (an interrupted export goes on there), s3:// or gs://; "
+            "- is stdout.",
+        ),
+    ],
+    reference: Annotated[
+        str | None, typer.Argument(metavar="REF[,REF]", help="Names of featuresets, or module:Class.")
+    ] = None,
     spine: Annotated[
         str | None,
         typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin."),
@@ -52,11 +65,23 @@ def query_offline(
     until: Until = None,
     file_format: SpineFormat = None,
     entity_columns: EntityColumns = None,
-    timestamp_column: TimestampColumn = "timestamp",
+    timestamp_column: TimestampColumn = TIMESTAMP_COLUMN,
     known_at: KnownAt = None,
     exclusive: Exclusive = False,
     features: Features = None,
     statuses: Annotated[bool, typer.Option("--statuses", help="Add a status column per feature.")] = False,
+    partition_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--partition-by", metavar="COLUMN", help="Folders COLUMN=value; of a time date=YYYY-MM-DD. Repeat."
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            "--manifest", metavar="FILE", help="Ask again what this manifest of an export says, instead of REF."
+        ),
+    ] = None,
     url: Url = None,
     control_url: ControlUrl = None,
     as_json: Json = False,
@@ -67,8 +92,9 @@ def query_offline(
     if spine is None:
         from thyme.cli.ranges import export_range
 
-        columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != "timestamp"}
-        of_a_spine = {"--format": file_format, **columns}
+        columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN}
+        of_parts = {"--partition-by": partition_by, "--manifest": manifest}
+        of_a_spine = {"--format": file_format, **columns, **of_parts}
         of_features = {"--features": features, "--exclusive": exclusive, "--statuses": statuses}
         stretch = {"since": since, "until": until, "known_at": known_at}
         export_range(reference, output, stretch, of_features, of_a_spine, url, control_url, as_json)
@@ -77,42 +103,45 @@ def query_offline(
         option = "--until" if since is None else "--since"
         hint = "leave --input out for the changes of all keys, or the option"
         raise UsageError(f"{option} is without a spine", hint=hint, field=option)
-    from thyme.files import format_of
-    from thyme.progress import Progress
+    from thyme.parts import Question, export_parts, is_folder, read_manifest
     from thyme.spines import read_spine
-    from thyme.writers import writing
 
-    if output != "-":
-        format_of(output, None)
+    _check_output(output, is_folder(output), bool(partition_by))
+    command = {
+        "featuresets": reference,
+        "entity_columns": entity_columns or [],
+        "timestamp_column": timestamp_column,
+        "exclusive": exclusive,
+        "features": names_of_text(features),
+        "statuses": statuses,
+        "partition_by": partition_by or [],
+    }
+    again = None if manifest is None else read_manifest(manifest)
+    _check_named({**command, "known_at": known_at}, again)
     with connect(url, control_url) as client:
-        shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
-        columns = columns_of_text(shapes, entity_columns)
-        types = types_of_columns(shapes, columns)
-
-        def export() -> tuple[int, ThymeResult]:
-            batches, total = read_spine(spine, file_format, types)
-            result = client.query_offline(
-                shapes if len(shapes) > 1 else shapes[0],
-                batches,
-                entity_columns=columns,
-                timestamp_column=timestamp_column,
-                known_at=known_at,
-                exclusive=exclusive,
-                features=names_of_text(features),
-                statuses=statuses,
-                stream=True,
-            )
-            count = 0
-            joined = result.to_reader()
-            with Progress("exporting", total, None) as shown, writing(output, None, joined.schema) as write:
-                for batch in joined:
-                    write(batch)
-                    count += batch.num_rows
-                    shown.advance(batch.num_rows)
-            return count, result
-
+        if again is None:
+            shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
+            names, columns = [shape.name for shape in shapes], columns_of_text(shapes, entity_columns)
+            question = Question({**command, "featuresets": names, "entity_columns": columns}, known_at)
+        else:
+            question = Question(again.command, again.known_at, again)
+            shapes = [client.shape(name) for name in question.command["featuresets"]]
+        types = types_of_columns(shapes, question.command["entity_columns"])
         # From file to file it can begin again; a pipe has had its rows.
         retry_for = 0.0 if "-" in (spine, output) else client.settings.retry_for
+
+        def read() -> tuple[Any, int | None]:
+            return read_spine(spine, file_format, types)
+
+        if is_folder(output):
+            _say_parts(export_parts(client, shapes, question, read, output, retry_for), output, as_json)
+            return
+
+        def export() -> tuple[int, ThymeResult]:
+            batches, total = read()
+            result = question.ask(client, shapes, batches, None if again is None else again.pin)
+            return _write(result, output, total), result
+
         count, result = _again(export, retry_for)
     if as_json and output != "-":
         told = {"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position}
@@ -123,6 +152,61 @@ def query_offline(
     for run_id in (result.query_run_id or "").split(","):
         if run_id:
             note(f"Results: run {run_id}")
+
+
+def _write(result: ThymeResult, output: str, total: int | None) -> int:
+    from thyme.progress import Progress
+    from thyme.writers import writing
+
+    count = 0
+    joined = result.to_reader()
+    with Progress("exporting", total, None) as shown, writing(output, None, joined.schema) as write:
+        for batch in joined:
+            write(batch)
+            count += batch.num_rows
+            shown.advance(batch.num_rows)
+    return count
+
+
+def _say_parts(outcome: Outcome, output: str, as_json: bool) -> None:
+    manifest, before = outcome.manifest, outcome.parts_before
+    count = len(manifest.parts)
+    if as_json:
+        held = {"rows": manifest.rows, "output": output, "parts": count, "parts_before": before}
+        say_json({**held, "position": manifest.position, "pin": manifest.pin, "features": manifest.features})
+        return
+    told = f"{manifest.rows} rows in {count} part{'' if count == 1 else 's'}"
+    if before == count:
+        note(f"already there: {told} in {output}")
+    else:
+        note(f"{told} to {output}" + (f", {before} of them were there" if before else ""))
+
+
+def _check_output(output: str, is_folder: bool, has_partitions: bool) -> None:
+    from thyme.files import format_of
+
+    if has_partitions and not is_folder:
+        raise UsageError("--partition-by makes folders", hint="end -o with /", field="--partition-by")
+    if is_folder or output == "-":
+        return
+    try:
+        format_of(output, None)
+    except InvalidArgumentError as error:
+        hint = "end it with .parquet, .csv, .jsonl or .arrow, or with / for a folder of parts"
+        raise InvalidArgumentError(error.message, hint=hint, field="--output") from None
+
+
+def _check_named(given: dict[str, Any], again: Manifest | None) -> None:
+    """Either REF with its options, or a manifest that has them."""
+    if again is None and given["featuresets"] is None:
+        raise UsageError("missing argument REF", hint="name a featureset, or give --manifest", field="REF")
+    options = {"featuresets": "REF", "entity_columns": "--entity-column"}
+    given = {name: value for name, value in given.items() if (name, value) != ("timestamp_column", TIMESTAMP_COLUMN)}
+    named = [options.get(name, f"--{name.replace('_', '-')}") for name, value in given.items() if value]
+    if again is not None and named:
+        raise UsageError(
+            f"--manifest says what is asked, so it is not given beside {', '.join(named)}", field="--manifest"
+        )
 
 
 def _again(export: Callable[[], Result], retry_for: float) -> Result:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def export_range(
-    reference: str,
+    reference: str | None,
     output: str,
     stretch: dict[str, Any],
     of_features: dict[str, Any],
@@ -33,6 +33,8 @@ def export_range(
     from thyme.writers import writing
 
     _refuse(of_a_spine, "is about a spine", "give the spine with --input, or leave the option out")
+    if reference is None:
+        raise UsageError("missing argument REF", hint="name a featureset or a dataset", field="REF")
     if output != "-":
         format_of(output, None)
     with connect(url, control_url) as client:

@@ -1,0 +1,507 @@
+"""Exports in parts against a Flight server that is ours and counts up: what is asked again, refused, left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.flight as flight
+import pyarrow.parquet as pq
+import pytest
+
+from thyme import errors
+from thyme.client import Client
+from thyme.parts import Manifest, Question, export, export_parts, files, is_folder, read_manifest
+from thyme.parts.files import Split
+from thyme.result import ThymeResult
+from thyme.shapes import Shape
+from thyme.stores import is_unfinished, place_of
+
+NOON = datetime(2026, 1, 15, 12, tzinfo=timezone.utc)
+PART = 1_000
+ROWS = 3_500
+
+
+class Counting(flight.FlightServerBase):
+    """Answers with `now`, and under a pin with what `now` was. `failures`: of the next calls, None for a good one."""
+
+    def __init__(self):
+        super().__init__("grpc://127.0.0.1:0")
+        self.now = 0
+        self.definition = "d1"
+        self.failures = []
+        self.pins = []
+        self.meanwhile = None
+
+    def do_exchange(self, context, descriptor, reader, writer):
+        asked = json.loads(descriptor.command)
+        self.pins.append(asked.get("pin"))
+        pin = asked.get("pin", f"x{self.now}")
+        metadata = {"thyme.pin": pin, "thyme.definition": self.definition, "thyme.position": "pAA"}
+        metadata |= {"thyme.featureset": asked["featureset"], "other": str(self.now)}
+        if "pin" not in asked:
+            metadata |= {"thyme.query_run_id": f"run{self.now}", "thyme.ts": "2026-01-15T12:00:00Z"}
+        writer.begin(reader.schema.append(pa.field("value", pa.int64())).with_metadata(metadata))
+        failure = self.failures.pop(0) if self.failures else None
+        for chunk in reader:
+            values = [10 * number + int(pin[1:]) for number in chunk.data.column("number").to_pylist()]
+            columns = [*chunk.data.columns, pa.array(values, pa.int64())]
+            writer.write_batch(pa.record_batch(columns, names=[*chunk.data.schema.names, "value"]))
+            if self.meanwhile is not None:
+                self.meanwhile()
+            if failure is not None:
+                raise failure
+
+
+NUMBERS = Shape("Numbers", ["uid"], {"uid": "str"})
+
+
+@pytest.fixture
+def server():
+    running = Counting()
+    yield running
+    running.shutdown()
+
+
+@pytest.fixture
+def client(server, monkeypatch):
+    monkeypatch.setattr(export, "PART_ROWS", PART)
+    with Client(f"http://127.0.0.1:{server.port}", retry_for=0.5) as connected:
+        yield connected
+
+
+def spine(rows=ROWS, first=0):
+    columns = {"uid": ["u", "v", None, "a b/ü%"] * (rows // 4 + 1), "number": range(first, first + rows)}
+    times = [NOON + timedelta(hours=number) for number in range(rows)]
+    return pa.table({"uid": columns["uid"][:rows], "number": columns["number"], "timestamp": times})
+
+
+def question(again=None, **other):
+    command = {
+        "featuresets": ["Numbers"],
+        "entity_columns": {},
+        "timestamp_column": "timestamp",
+        "exclusive": False,
+        "features": None,
+        "statuses": False,
+        "partition_by": [],
+    }
+    return Question({**command, **other}, None, again)
+
+
+def run(client, out, given=None, asked=None, retry_for=0.5, batch=700):
+    given = spine() if given is None else given
+    read = lambda: (given.to_reader(batch), len(given))  # noqa: E731
+    return export_parts(client, [NUMBERS], asked or question(), read, str(out), retry_for)
+
+
+def content(out):
+    """Names and bytes; of the manifest what does not differ each time."""
+    found = {str(path.relative_to(out)): path.read_bytes() for path in Path(out).rglob("*") if path.is_file()}
+    manifest = json.loads(found.pop("_manifest.json"))
+    del manifest["asked"]
+    return found, manifest
+
+
+def values(out, now=0, rows=ROWS):
+    table = ds.dataset(str(out), format="parquet", partitioning="hive").to_table().sort_by("number")
+    assert table["value"].to_pylist() == [10 * number + now for number in range(rows)]
+    return table
+
+
+def test_parts_are_of_one_pin(server, client, tmp_path):
+    server.meanwhile = lambda: setattr(server, "now", server.now + 1)
+    outcome = run(client, tmp_path / "out")
+    assert values(tmp_path / "out").drop_columns("value").equals(spine())
+    assert server.pins == [None, "x0", "x0", "x0"]
+    found, manifest = content(tmp_path / "out")
+    assert list(found) == [f"part-{number:05}.parquet" for number in range(4)] or len(found) == 4
+    assert [part["rows"] for part in manifest["parts"]] == [1_000, 1_000, 1_000, 500]
+    assert (manifest["state"], manifest["rows"], manifest["features"]) == ("whole", ROWS, None)
+    assert outcome.manifest.asked["runs"] == ["run0"]
+    metadata = pq.read_schema(tmp_path / "out" / "part-00001.parquet").metadata
+    assert metadata == {b"thyme.featureset": b"Numbers", b"thyme.definition": b"d1", b"thyme.pin": b"x0"}
+    # The same once more, in other batches, whatever `now` is.
+    run(client, tmp_path / "again", asked=question(read_manifest(str(tmp_path / "out" / "_manifest.json"))), batch=64)
+    assert content(tmp_path / "again") == content(tmp_path / "out")
+
+
+def test_a_part_is_tried_again_and_an_export_gone_on_with(server, client, tmp_path):
+    out = tmp_path / "out"
+    away = flight.FlightUnavailableError("away")
+    server.failures = [away, None, away, away]
+    server.meanwhile = lambda: setattr(server, "now", server.now + 1)
+    run(client, out)
+    assert server.failures == []
+    whole = content(out)
+    for failure in (pa.ArrowInvalid("no"), away):
+        shutil.rmtree(out)
+        server.failures = [None, None, failure] + [away] * 99
+        asked = question(Manifest.of_json(json.dumps({**whole[1], "asked": {}}).encode(), "it"))
+        with pytest.raises((errors.InvalidArgumentError, errors.UnavailableError)):
+            run(client, out, asked=asked, retry_for=0.1)
+        found, manifest = content(out)
+        assert (sorted(found), manifest["state"]) == (["part-00000.parquet", "part-00001.parquet"], "exporting")
+        assert manifest["rows"] == 2_000
+        server.failures = []
+        outcome = run(client, out, asked=asked)
+        assert outcome.parts_before == 2
+        assert content(out) == whole
+    asked_before = len(server.pins)
+    assert run(client, out, asked=asked).parts_before == 4
+    assert len(server.pins) == asked_before + 1, "once, what is defined now"
+    assert content(out) == whole
+
+
+def test_a_pipe_is_not_read_again(server, client, tmp_path):
+    server.failures = [None, flight.FlightUnavailableError("away")]
+    with pytest.raises(errors.UnavailableError):
+        run(client, tmp_path / "out", retry_for=0)
+    assert run(client, tmp_path / "out", retry_for=0).parts_before == 1
+    values(tmp_path / "out")
+
+
+def broken_off(server, client, out):
+    """Whole is its first part."""
+    server.failures = [None, pa.ArrowInvalid("no")]
+    with pytest.raises(errors.InvalidArgumentError):
+        run(client, out)
+
+
+OTHERS = {
+    "begun with features none, and is now asked with": {"asked": question(features=["value"])},
+    "begun with exclusive false": {"asked": question(exclusive=True)},
+    "begun with partition_by none": {"asked": question(partition_by=["uid"])},
+    "begun with known_at none": {"asked": Question(question().command, "2026-01-01T00:00:00Z")},
+    "another spine: this one has other rows than those that part 0 was made of": {"given": spine(ROWS, 1)},
+    "another spine: this one has other rows": {"given": spine().append_column("more", pa.nulls(ROWS))},
+    "another spine: this one has other": {"given": spine(500)},
+}
+
+
+@pytest.mark.parametrize("is_whole", [True, False], ids=["whole", "begun"])
+def test_what_differs_is_named_and_nothing_touched(is_whole, server, client, tmp_path):
+    if is_whole:
+        run(client, tmp_path)
+    else:
+        broken_off(server, client, tmp_path)
+    server.now += 1
+    before = content(tmp_path)
+
+    def refused(message, **changes):
+        with pytest.raises(errors.FailedPreconditionError, match=message) as told:
+            run(client, tmp_path, **changes)
+        assert f"remove {tmp_path} to begin anew" in told.value.hint
+        assert content(tmp_path) == before
+
+    for message, changes in OTHERS.items():
+        refused(message, **changes)
+    if is_whole:
+        refused("has more rows than the 3,500 that were exported", given=spine(ROWS + 1))
+    server.definition = "d2"
+    refused("begun with definition d1, and is now asked with d2")
+
+
+def test_other_versions_do_not_go_on(client, server, tmp_path, monkeypatch):
+    broken_off(server, client, tmp_path)
+    monkeypatch.setattr(pa, "__version__", "99.0")
+    path = tmp_path / "_manifest.json"
+    path.write_text(path.read_text().replace(f'"pyarrow": "{read_manifest(str(path)).pyarrow}"', '"pyarrow": "1.0"'))
+    with pytest.raises(errors.FailedPreconditionError, match="begun with pyarrow 1.0, and is now asked with"):
+        run(client, tmp_path)
+
+
+def test_folders_of_others_are_left_alone(client, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(errors.FailedPreconditionError, match="not empty, and no export was begun there: it has notes"):
+        run(client, tmp_path)
+    with pytest.raises(errors.FailedPreconditionError, match="is a file"):
+        run(client, tmp_path / "notes.txt")
+    (tmp_path / "_manifest.json").write_text("{}")
+    with pytest.raises(errors.InvalidArgumentError, match="_manifest.json is no manifest of an export"):
+        run(client, tmp_path)
+    assert sorted(os.listdir(tmp_path)) == ["_manifest.json", "notes.txt"]
+
+
+def test_a_part_that_is_not_what_it_was_is_made_again(client, tmp_path):
+    run(client, tmp_path)
+    whole = content(tmp_path)
+    (tmp_path / f".part-00001.parquet.{'0' * 32}.part").write_bytes(b"left behind")
+    (tmp_path / "part-00002.parquet").write_bytes(b"cut off")
+    assert run(client, tmp_path).parts_before == 2
+    assert content(tmp_path) == whole
+
+
+def test_of_two_commands_the_first_stops(server, client, tmp_path):
+    out = tmp_path / "out"
+    runs = []
+
+    def another():
+        server.meanwhile = None
+        runs.append(run(client, out))
+
+    broken_off(server, client, out)
+    server.meanwhile = another
+    with pytest.raises(errors.FailedPreconditionError, match="another command writes to .*out, so this one stops"):
+        run(client, out)
+    values(out)
+    assert runs[0].manifest.state == read_manifest(str(out / "_manifest.json")).state == "whole"
+    assert not [name for name in os.listdir(out) if is_unfinished(name)]
+
+
+def test_what_has_changed_under_the_pin_is_told(server, client, tmp_path):
+    broken_off(server, client, tmp_path)
+
+    original = Client.query_offline
+
+    def refusing(self, *arguments, **asked):
+        if asked["pin"]:
+            raise errors.FailedPreconditionError("keys of 'Order' were erased since the pin was made")
+        return original(self, *arguments, **asked)
+
+    Client.query_offline = refusing
+    try:
+        with pytest.raises(errors.FailedPreconditionError, match="cannot be completed as it began: keys of") as told:
+            run(client, tmp_path)
+    finally:
+        Client.query_offline = original
+    assert told.value.hint == f"remove {tmp_path} to begin anew"
+
+
+def test_spines_of_no_rows_and_of_whole_parts(client, tmp_path):
+    for rows, parts in ((0, 1), (PART, 1), (2 * PART, 2)):
+        out = tmp_path / str(rows)
+        assert len(run(client, out, spine(rows)).manifest.parts) == parts
+        assert values(out, rows=rows).column_names == ["uid", "number", "timestamp", "value"]
+        assert run(client, out, spine(rows)).parts_before == parts
+    assert run(client, tmp_path / "by", spine(0), question(partition_by=["uid"])).manifest.parts[0]["files"] == []
+
+
+def test_partitions_are_read_back(client, tmp_path):
+    asked = question(partition_by=["uid", "timestamp"])
+    run(client, tmp_path / "out", asked=asked)
+    table = values(tmp_path / "out")
+    assert table["uid"].to_pylist() == spine()["uid"].to_pylist()
+    assert table["timestamp"].to_pylist() == spine()["timestamp"].to_pylist()
+    assert table["date"].to_pylist() == [time.date().isoformat() for time in spine()["timestamp"].to_pylist()]
+    found, manifest = content(tmp_path / "out")
+    assert "uid=a%20b%2F%C3%BC%25/date=2026-01-15/part-00000.parquet" in found
+    told = {file["path"]: file for part in manifest["parts"] for file in part["files"]}
+    assert told.keys() == found.keys()
+    assert sum(file["rows"] for file in told.values()) == ROWS
+    for path in found:
+        file = pq.ParquetFile(tmp_path / "out" / path)
+        assert file.schema_arrow.names == ["number", "timestamp", "value"]
+        numbers = file.read()["number"].to_pylist()
+        assert numbers == sorted(numbers), "in order"
+    run(client, tmp_path / "again", asked=asked, batch=64)
+    assert content(tmp_path / "again") == content(tmp_path / "out")
+
+
+def test_memory_of_partitions_is_bounded(client, tmp_path, monkeypatch):
+    monkeypatch.setattr(export, "PART_ROWS", 30_000)
+    monkeypatch.setattr(files, "WAITING_BYTES", 100_000)
+    for batch in (999, 30_000):
+        run(client, tmp_path / str(batch), spine(30_000), question(partition_by=["uid"]), batch=batch)
+    values(tmp_path / "999", rows=30_000)
+    assert content(tmp_path / "999") == content(tmp_path / "30000")
+    groups = pq.ParquetFile(tmp_path / "999" / "uid=u" / "part-00000.parquet").metadata.num_row_groups
+    assert groups > 1
+
+
+def split(by, **columns):
+    table = pa.table(columns)
+    found = Split(table.schema, by, "at")
+    return {folder: rows.to_pydict() for batch in table.to_batches() for folder, rows in found.folders(batch)}
+
+
+def test_values_as_folders():
+    day = date(2026, 1, 15)
+    n = [0, 1, 2]
+    assert list(split(["a"], a=["x", None, "ä/=%"], n=n)) == [
+        "a=x",
+        "a=__HIVE_DEFAULT_PARTITION__",
+        "a=%C3%A4%2F%3D%25",
+    ]
+    assert split(["a", "b"], a=[True, False, True], b=[-1, 2, -1], n=n) == {
+        "a=true/b=-1": {"n": [0, 2]},
+        "a=false/b=2": {"n": [1]},
+    }
+    assert list(split(["a"], a=[day, None, day], n=n)) == ["a=2026-01-15", "a=__HIVE_DEFAULT_PARTITION__"]
+    texts = ["2026-01-15T23:59:59.999999Z", "2026-01-16T01:00:00+02:00", "soon"]
+    assert split(["at"], at=texts) == {
+        "date=2026-01-15": {"at": texts[:2]},
+        "date=__HIVE_DEFAULT_PARTITION__": {"at": texts[2:]},
+    }
+    for unit in ("s", "ms", "us", "ns"):
+        late = datetime(1969, 12, 31, 23, 30, tzinfo=timezone.utc)
+        assert list(split(["t"], t=pa.array([late], pa.timestamp(unit, "Asia/Tokyo")))) == ["date=1969-12-31"]
+        assert list(split(["t"], t=pa.array([late], pa.timestamp(unit)))) == ["date=1969-12-31"]
+
+
+@pytest.mark.parametrize(
+    ("by", "columns", "message"),
+    [
+        (["b"], {"a": [1]}, "no column 'b' to partition by"),
+        (["a"], {"a": [1.5], "n": [1]}, "'a' is of type double, which names no folders"),
+        (["a"], {"a": [[1]], "n": [1]}, "'a' is of type list"),
+        (["a"], {"a": ["x"]}, "no column is left for the files"),
+        (["a", "a"], {"a": ["x"], "n": [1]}, "can partition once"),
+        (["a/b"], {"a/b": ["x"], "n": [1]}, "'a/b' cannot name folders"),
+        (["at"], {"at": [NOON], "date": ["x"]}, "there is a column 'date'"),
+        (["at", "t"], {"at": [NOON], "t": [NOON]}, "two cannot both be named so"),
+        (["a"], {"a": ["__HIVE_DEFAULT_PARTITION__"], "n": [1]}, "which says that there is none"),
+    ],
+)
+def test_columns_that_make_no_folders(by, columns, message):
+    with pytest.raises(errors.InvalidArgumentError, match=message):
+        split(by, **columns)
+
+
+def test_a_column_that_makes_no_folders_leaves_nothing(client, tmp_path):
+    with pytest.raises(errors.InvalidArgumentError, match="no column 'country'"):
+        run(client, tmp_path / "out", asked=question(partition_by=["country"]))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(errors.InvalidArgumentError, match="more than 1,000 values of number in one part"):
+        export.PART_ROWS = 1_001  # put back by the fixture
+        run(client, tmp_path / "out", asked=question(partition_by=["number"]))
+    assert os.listdir(tmp_path / "out") == ["_manifest.json"]
+
+
+def test_a_file_that_cannot_grow(server, client, tmp_path):
+    """As on a full disk: what is whole stays, and is gone on with."""
+    kept = resource.getrlimit(resource.RLIMIT_FSIZE)
+    calls = []
+
+    def full():
+        calls.append(1)
+        if len(calls) == 4:  # a part is of two batches
+            resource.setrlimit(resource.RLIMIT_FSIZE, (100, kept[1]))
+
+    server.meanwhile = full
+    try:
+        with pytest.raises(errors.ResourceExhaustedError, match="part-00001.parquet: .*too large") as told:
+            run(client, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, kept)
+    assert told.value.hint == "make room, and run the same command again"
+    assert sorted(os.listdir(tmp_path)) == ["_manifest.json", "part-00000.parquet"]
+    assert run(client, tmp_path).parts_before == 1
+    values(tmp_path)
+
+
+def test_counts_are_those_of_the_server(server, client, tmp_path, monkeypatch):
+    """Of each part, and their sums."""
+
+    counts = {"name": "value", "nulls": 1, "defaults": 2, "errors": 3, "first_error": "why"}
+    monkeypatch.setattr(ThymeResult, "summary", {"rows": 1, "features": [counts]}, raising=False)
+    manifest = run(client, tmp_path).manifest
+    assert manifest.parts[0]["features"] == {"value": {"nulls": 1, "defaults": 2, "errors": 3}}
+    assert manifest.features == {"value": {"nulls": 4, "defaults": 8, "errors": 12}}
+
+
+GOLDEN = """{
+  "thyme": "0.1.0",
+  "pyarrow": "26.0.1",
+  "state": "whole",
+  "command": {
+    "featureset": "Größe",
+    "features": [
+      "a"
+    ]
+  },
+  "definition": "d1",
+  "position": "pAA",
+  "known_at": null,
+  "pin": "xAA",
+  "watermark": "2026-01-15T11:00:00Z",
+  "rows": 5,
+  "features": {
+    "a": {
+      "nulls": 1,
+      "defaults": 0,
+      "errors": 0
+    }
+  },
+  "parts": [
+    {
+      "files": [
+        {
+          "path": "part-00000.parquet",
+          "rows": 5,
+          "bytes": 321,
+          "sha256": "ab"
+        }
+      ],
+      "rows": 5,
+      "spine_sha256": "cd",
+      "features": {
+        "a": {
+          "nulls": 1,
+          "defaults": 0,
+          "errors": 0
+        }
+      }
+    }
+  ],
+  "asked": {
+    "created": "2026-01-15T12:00:00Z",
+    "ts": "2026-01-15T12:00:01Z",
+    "runs": [
+      "r1"
+    ],
+    "writer": "w1"
+  }
+}
+"""
+
+
+def test_the_manifest_is_as_it_is_written_down():
+    files = [{"path": "part-00000.parquet", "rows": 5, "bytes": 321, "sha256": "ab"}]
+    counts = {"a": {"nulls": 1, "defaults": 0, "errors": 0}}
+    manifest = Manifest(
+        command={"featureset": "Größe", "features": ["a"]},
+        definition="d1",
+        position="pAA",
+        known_at=None,
+        pin="xAA",
+        watermark="2026-01-15T11:00:00Z",
+        asked={"created": "2026-01-15T12:00:00Z", "ts": "2026-01-15T12:00:01Z", "runs": ["r1"], "writer": "w1"},
+        state="whole",
+        thyme="0.1.0",
+        pyarrow="26.0.1",
+        parts=[{"files": files, "rows": 5, "spine_sha256": "cd", "features": counts}],
+    )
+    assert manifest.to_json().decode("utf-8") == GOLDEN
+    assert Manifest.of_json(GOLDEN.encode("utf-8"), "it") == manifest
+
+
+def test_what_is_a_folder():
+    for name in ("out", "out/", "out.parquet/", "s3://bucket/prefix", "s3://bucket/a.b/c", ".", "..", "file:///a b"):
+        assert is_folder(name), name
+    for name in ("-", "out.parquet", "out.csv", "s3://bucket/prefix/rows.jsonl", "out.v1", "./a.arrow"):
+        assert not is_folder(name), name
+
+
+def test_places(tmp_path):
+    place = place_of(f"file://{tmp_path}/a%20b")
+    place.child("c d/e").put(b"1")
+    assert (tmp_path / "a b" / "c d" / "e").read_bytes() == b"1"
+    assert place.sizes() == {"c d/e": 1}
+    assert (place.child("c d/e").read(), place.child("f").read()) == (b"1", None)
+    with pytest.raises(ValueError), place.child("g").writing() as sink:
+        sink.write(b"half")
+        raise ValueError
+    assert place.sizes() == {"c d/e": 1}
+    for bad in ("http://a/b", "s3://", "hdfs://a/b"):
+        with pytest.raises(errors.InvalidArgumentError, match="not a place to write to"):
+            place_of(bad)
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(errors.FailedPreconditionError, match="file/x: "):
+        place_of(str(tmp_path / "file" / "x")).put(b"1")
