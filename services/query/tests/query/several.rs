@@ -55,6 +55,9 @@ fn export(world: &World, question: ExportQuestion, spine: &RecordBatch) -> Resul
     })
 }
 
+/// What makes a question another one.
+type Change = fn(&mut ExportQuestion);
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(cases(48, 500)))]
 
@@ -160,7 +163,7 @@ fn what_does_not_fit_together_is_refused() {
         change(&mut question);
         export(&world, question, &spine(columns)).unwrap_err().to_string()
     };
-    let cases: [(fn(&mut ExportQuestion), &str); 9] = [
+    let cases: [(Change, &str); 9] = [
         (|question| question.featureset = "F".to_string(), "both featureset and featuresets are given"),
         (|question| question.featuresets.push("F".to_string()), "featureset 'F' is named twice"),
         (|question| question.featuresets.push("H".to_string()), "no features of featureset 'H' are asked for"),
