@@ -15,12 +15,11 @@ import pyarrow.flight as flight
 import pyarrow.parquet as pq
 import pytest
 
-from thyme import errors, featureset
+from thyme import errors
 from thyme.client import Client
 from thyme.parts import Manifest, Question, export, export_parts, files, is_folder, read_manifest
 from thyme.parts.files import Split
-from thyme.result import ThymeResult
-from thyme.shapes import of_class
+from thyme.shapes import Shape
 from thyme.stores import is_unfinished, place_of
 
 NOON = datetime(2026, 1, 15, 12, tzinfo=timezone.utc)
@@ -38,6 +37,7 @@ class Counting(flight.FlightServerBase):
         self.failures = []
         self.pins = []
         self.meanwhile = None
+        self.counts = False
 
     def do_exchange(self, context, descriptor, reader, writer):
         asked = json.loads(descriptor.command)
@@ -47,9 +47,12 @@ class Counting(flight.FlightServerBase):
         metadata |= {"thyme.featureset": asked["featureset"], "other": str(self.now)}
         if "pin" not in asked:
             metadata |= {"thyme.query_run_id": f"run{self.now}", "thyme.ts": "2026-01-15T12:00:00Z"}
-        writer.begin(reader.schema.append(pa.field("value", pa.int64())).with_metadata(metadata))
+        schema = reader.schema.append(pa.field("value", pa.int64())).with_metadata(metadata)
+        writer.begin(schema)
         failure = self.failures.pop(0) if self.failures else None
+        rows = 0
         for chunk in reader:
+            rows += chunk.data.num_rows
             values = [10 * number + int(pin[1:]) for number in chunk.data.column("number").to_pylist()]
             columns = [*chunk.data.columns, pa.array(values, pa.int64())]
             writer.write_batch(pa.record_batch(columns, names=[*chunk.data.schema.names, "value"]))
@@ -57,11 +60,14 @@ class Counting(flight.FlightServerBase):
                 self.meanwhile()
             if failure is not None:
                 raise failure
+        if self.counts:
+            feature = {"name": "value", "nulls": rows, "defaults": 2, "errors": 0, "first_error": None}
+            summary = {"rows": rows, "known": rows, "features": [feature], "plan": {}}
+            nothing = pa.RecordBatch.from_pylist([], schema)
+            writer.write_with_metadata(nothing, json.dumps(summary).encode())
 
 
-@featureset
-class Numbers:
-    uid: str
+NUMBERS = Shape("Numbers", ["uid"], {"uid": "str"})
 
 
 @pytest.fixture
@@ -100,7 +106,7 @@ def question(again=None, **other):
 def run(client, out, given=None, asked=None, retry_for=0.5, batch=700):
     given = spine() if given is None else given
     read = lambda: (given.to_reader(batch), len(given))  # noqa: E731
-    return export_parts(client, [of_class(Numbers)], asked or question(), read, str(out), retry_for)
+    return export_parts(client, [NUMBERS], asked or question(), read, str(out), retry_for)
 
 
 def content(out):
@@ -398,14 +404,14 @@ def test_a_file_that_cannot_grow(server, client, tmp_path):
     values(tmp_path)
 
 
-def test_counts_are_those_of_the_server(server, client, tmp_path, monkeypatch):
+def test_counts_are_those_of_the_server(server, client, tmp_path):
     """Of each part, and their sums."""
-
-    counts = {"name": "value", "nulls": 1, "defaults": 2, "errors": 3, "first_error": "why"}
-    monkeypatch.setattr(ThymeResult, "summary", {"rows": 1, "features": [counts]}, raising=False)
+    server.counts = True
     manifest = run(client, tmp_path).manifest
-    assert manifest.parts[0]["features"] == {"value": {"nulls": 1, "defaults": 2, "errors": 3}}
-    assert manifest.features == {"value": {"nulls": 4, "defaults": 8, "errors": 12}}
+    counts = [part["features"]["value"] for part in manifest.parts]
+    assert counts == [{"nulls": rows, "defaults": 2, "errors": 0} for rows in (1_000, 1_000, 1_000, 500)]
+    assert manifest.features == {"value": {"nulls": ROWS, "defaults": 8, "errors": 0}}
+    assert read_manifest(f"{tmp_path}/_manifest.json").features == manifest.features
 
 
 GOLDEN = """{

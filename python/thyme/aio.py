@@ -129,7 +129,7 @@ class AsyncClient:
     async def explain(
         self,
         reference: Any,
-        key: Any,
+        key: Any = None,
         ts: Any = None,
         known_at: Any = None,
         exclusive: bool = False,
@@ -137,7 +137,8 @@ class AsyncClient:
         features: Sequence[Any] | None = None,
         max_events: int = 20,
     ) -> dict[str, Any]:
-        """How values come about: window bounds, contributing events, watermark."""
+        """How values come about: window bounds, contributing events, watermark. Without a key, of a featureset alone:
+        the `plan` by which `query_offline` gets at its features."""
         when = When(ts, known_at, exclusive)
         return await self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 

@@ -132,9 +132,11 @@ class Client:
         """The rows of `spine` with each row's features as of its own time, over Arrow Flight.
 
         Args:
+            featureset: a featureset, or a list of several: then columns are named as `Featureset.feature`, `features`
+                are given like that, and `entity_columns` may be (`uid` is the key of all that have it).
             spine: a list of dicts, a DataFrame, or Arrow data; key columns and a time column. A stream (a
                 `pyarrow.RecordBatchReader`, an iterator of batches, DataFrames or dicts) is read as it is sent.
-            entity_column: the column with the key, for a featureset with one key, where it has another name.
+            entity_column: the column with the key, for featuresets with one key, where it has another name.
             entity_columns: key -> column, for several keys.
             timestamp_column: the column with the time of each row.
             statuses: adds a `<feature>__status` column per feature.
@@ -165,7 +167,7 @@ class Client:
     def explain(
         self,
         reference: Any,
-        key: Any,
+        key: Any = None,
         ts: Any = None,
         known_at: Any = None,
         exclusive: bool = False,
@@ -173,7 +175,8 @@ class Client:
         features: Sequence[Any] | None = None,
         max_events: int = 20,
     ) -> dict[str, Any]:
-        """How values come about: window bounds, contributing events, watermark."""
+        """How values come about: window bounds, contributing events, watermark. Without a key, of a featureset alone:
+        the `plan` by which `query_offline` gets at its features."""
         when = When(ts, known_at, exclusive)
         return self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 

@@ -94,7 +94,8 @@ class Operations:
         self, reference: Any, key: Any, when: When, inputs: Any, features: Any, max_events: int
     ) -> Steps[dict[str, Any]]:
         """How values come about."""
-        shape = yield from self.shape(reference, "any", not isinstance(key, Mapping))
+        needs_keys = key is not None and not isinstance(key, Mapping)
+        shape = yield from self.shape(reference, "any", needs_keys)
         return (yield from self.send(calls.explain(shape, key, when, inputs, features, max_events)))
 
     def query_offline(
@@ -102,11 +103,15 @@ class Operations:
     ) -> Steps[ThymeResult]:
         """The rows of a spine with their features. A spine that is a stream is read once: of its export only the
         opening, which reads nothing of it, is tried again."""
-        from thyme.offline import Export, Spine, streamed
-        from thyme.result import with_metadata
+        from thyme.offline import Export, Spine, streamed, whole
 
-        shape = yield from self.shape(featureset, "featureset", asked.entity_column is not None)
-        given: Spine = yield Work(lambda: Spine.of(shape, spine, asked))
+        shapes: list[Shape] = []
+        several = isinstance(featureset, (list, tuple))
+        for one in featureset if several else [featureset]:
+            shapes.append((yield from self.shape(one, "featureset", asked.entity_column is not None)))
+        if not shapes:
+            raise InvalidArgumentError("no featuresets are asked for", field="featureset")
+        given: Spine = yield Work(lambda: Spine.of(shapes if several else shapes[0], spine, asked))
         flights = self.flights()
         exports: list[Export] = []
 
@@ -120,9 +125,8 @@ class Operations:
             with Progress("exporting", given.total, progress) as shown:
                 if given.total is None:
                     export = yield from again(Work(opened), self.settings.retry_for)
-                    return with_metadata((yield Work(lambda: export.read_all(shown))))
-                work = Work(lambda: opened().read_all(shown))
-                return with_metadata((yield from again(work, self.settings.retry_for)))
+                    return (yield Work(lambda: whole(export, shown)))
+                return (yield from again(Work(lambda: whole(opened(), shown)), self.settings.retry_for))
         finally:
             for export in exports:
                 export.cancel()

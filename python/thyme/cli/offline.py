@@ -56,7 +56,7 @@ def query_offline(
         ),
     ],
     reference: Annotated[
-        str | None, typer.Argument(metavar="REF", help="Name of a featureset, or module:Class.")
+        str | None, typer.Argument(metavar="REF[,REF]", help="Names of featuresets, or module:Class.")
     ] = None,
     file_format: SpineFormat = None,
     entity_columns: EntityColumns = None,
@@ -81,7 +81,8 @@ def query_offline(
     control_url: ControlUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Join features to the rows of a file, each as of its own time: a training set."""
+    """Join features to the rows of a file, each as of its own time: a training set. Of several featuresets the columns
+    are named FEATURESET.FEATURE, and so are --features."""
     from thyme.parts import Question, export_parts, is_folder, read_manifest
     from thyme.spines import read_spine
 
@@ -123,7 +124,9 @@ def query_offline(
 
         count, result = _again(export, retry_for)
     if as_json and output != "-":
-        say_json({"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position})
+        told = {"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position}
+        summary = result.summary or {}
+        say_json({**told, "known": summary.get("known"), "features": summary.get("features")})
     else:
         note(f"{count} rows to {'stdout' if output == '-' else output}")
     for run_id in (result.query_run_id or "").split(","):

@@ -17,6 +17,8 @@ mod engine;
 mod erased;
 mod explain;
 mod export;
+mod export_parts;
+mod export_plan;
 mod forward;
 mod holders;
 mod keyed;
@@ -30,6 +32,7 @@ mod recorder;
 mod rows;
 mod run;
 mod runtime;
+mod summary;
 mod turns;
 mod view;
 
@@ -50,3 +53,4 @@ pub use run::{NoRuns, RECORDED_ENTITIES, RunRecord, RunSink};
 pub use runtime::{
     Extracted, ExtractedRows, ExtractorCall, ExtractorRuntime, ExtractorSpec, LoadReport, Lookups, NoExtractors,
 };
+pub use summary::{Counts, ExportCall, ExportPlan, ExportRead, ExportSummary, FeatureCounts, ReadCounts};

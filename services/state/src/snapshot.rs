@@ -8,6 +8,7 @@ use crate::store::StateStore;
 use crate::trie;
 use crate::trie::leaf::RawEvent;
 use crate::trie::scan::{EventRun, whole_event};
+use crate::trie::sweep::Way;
 use crate::trie::walk::{Direction, Walker};
 use rocksdb::DBPinnableSlice;
 use std::sync::Arc;
@@ -96,7 +97,7 @@ impl Snapshot {
     }
 
     /// What [`Snapshot::read`] gives at each of `times` (ascending), handed to `visit` with the index of the time. Reads the
-    /// key's rows once and slides the windows over them, unless few times on a large key make single reads cheaper.
+    /// key's rows once and slides the windows over them, unless few times on a large key make single reads cheaper; says which.
     pub fn sweep(
         &self,
         table: &Table,
@@ -105,7 +106,7 @@ impl Snapshot {
         windows: &[WindowRead],
         visible: &Visible,
         visit: &mut dyn FnMut(usize, &[WindowData]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Way> {
         trie::sweep::sweep(&Walker::new(self, table, key)?, times, windows, visible, visit)
     }
 

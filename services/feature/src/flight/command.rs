@@ -22,7 +22,10 @@ pub(crate) enum Form {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JsonExport {
-    featureset: String,
+    #[serde(default)]
+    featureset: Option<String>,
+    #[serde(default)]
+    featuresets: Vec<String>,
     #[serde(default)]
     entity_columns: BTreeMap<String, String>,
     /// The column of the only key.
@@ -60,12 +63,16 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
         Described::Name(featureset) => v1::ExportCommand { featureset, ..v1::ExportCommand::default() },
         Described::Json(text) => {
             let json: JsonExport = parse_json(text)?;
+            if json.featureset.is_none() && json.featuresets.is_empty() {
+                return Err(unreadable("missing field `featureset`"));
+            }
             let mut entity_columns = json.entity_columns;
             if let Some(column) = json.entity_column {
                 entity_columns.insert("entity_id".to_string(), column);
             }
             v1::ExportCommand {
-                featureset: json.featureset,
+                featureset: json.featureset.unwrap_or_default(),
+                featuresets: json.featuresets,
                 entity_columns,
                 timestamp_column: json.timestamp_column.unwrap_or_default(),
                 features: json.features.unwrap_or_default(),
@@ -82,6 +89,14 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
         command.timestamp_column = DEFAULT_TIMESTAMP_COLUMN.to_string();
     }
     Ok(command)
+}
+
+/// How a command was written.
+pub(crate) fn form(descriptor: &FlightDescriptor) -> Result<Form> {
+    Ok(match Described::read(descriptor)? {
+        Described::Name(_) | Described::Json(_) => Form::Json,
+        Described::Any(_) => Form::Protobuf,
+    })
 }
 
 /// What DoPut is asked to do, and how to answer.

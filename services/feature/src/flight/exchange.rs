@@ -4,7 +4,8 @@
 //! takes some. So memory is bounded however large the spine, and a client that reads only after it has written everything gets
 //! along with spines whose joined rows fit there.
 
-use super::command::export_command;
+use super::command::{export_command, form};
+use super::ending::ending;
 use super::stream::{Upload, open};
 use crate::asking::asking;
 use crate::task::AbortOnDrop;
@@ -12,14 +13,14 @@ use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
-use futures::stream::{BoxStream, Stream, StreamExt as _};
+use futures::stream::{BoxStream, Stream, StreamExt as _, once};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
 use thyme_core::{Error, ErrorKind, Result};
 use thyme_proto::status::to_plain_status;
-use thyme_query::{Export, ExportQuestion, QueryEngine};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use thyme_query::{Export, ExportQuestion, ExportSummary, QueryEngine};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
@@ -37,12 +38,13 @@ pub(crate) async fn exchange(
     messages: Streaming<FlightData>,
 ) -> Result<(BoxStream<'static, Result<FlightData, Status>>, Arc<str>)> {
     let (descriptor, start) = open(messages).await?;
-    let command = export_command(&descriptor)?;
+    let (command, form) = (export_command(&descriptor)?, form(&descriptor)?);
     let asking = asking(&command.known_at, command.exclusive, &command.at_least, &metadata)?;
     let deadline = asking.deadline;
     let upload = start.schema().await?;
     let question = ExportQuestion {
         featureset: command.featureset,
+        featuresets: command.featuresets,
         features: (!command.features.is_empty()).then_some(command.features),
         entity_columns: command.entity_columns,
         timestamp_column: command.timestamp_column,
@@ -53,11 +55,18 @@ pub(crate) async fn exchange(
     let export = engine.export(question, upload.schema()).await?;
     let (schema, run_id) = (export.schema(), export.query_run_id());
     let encoder = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
+        .with_schema(schema.clone())
         .with_dictionary_handling(DictionaryHandling::Resend)
         .with_max_flight_data_size(MESSAGE_BYTES);
-    let joined = encoder.build(join(upload, export, deadline)).map(|data| data.map_err(to_status));
-    Ok((joined.boxed(), run_id))
+    let (told, summary) = oneshot::channel();
+    let joined = encoder.build(join(upload, export, deadline, told)).map(|data| data.map_err(to_status));
+    let last = once(summary).flat_map(move |summary| {
+        // An export that failed has none.
+        let messages = summary.map_or_else(|_| Ok(Vec::new()), |summary| ending(&schema, &summary, form));
+        let messages = messages.map(|messages| messages.into_iter().map(Ok).collect());
+        futures::stream::iter(messages.unwrap_or_else(|error| vec![Err(to_plain_status(&error))]))
+    });
+    Ok((joined.chain(last).boxed(), run_id))
 }
 
 fn to_status(error: FlightError) -> Status {
@@ -67,15 +76,16 @@ fn to_status(error: FlightError) -> Status {
     }
 }
 
-/// The joined batches. The work ends when the stream is dropped: the client has gone.
+/// The joined batches; what came of them is told before they end. The work ends when the stream is dropped: the client has gone.
 fn join(
     upload: Upload,
     export: Export,
     deadline: Option<Duration>,
+    told: oneshot::Sender<ExportSummary>,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
     let (sender, receiver) = mpsc::unbounded_channel();
     let work = async move {
-        let joining = join_all(upload, export, &sender);
+        let joining = join_all(upload, export, &sender, told);
         let done = match deadline {
             Some(deadline) => tokio::time::timeout(deadline, joining).await.unwrap_or_else(|_| Err(too_late(deadline))),
             None => joining.await,
@@ -93,7 +103,12 @@ fn join(
     })
 }
 
-async fn join_all(mut upload: Upload, mut export: Export, sender: &mpsc::UnboundedSender<Joined>) -> Result<()> {
+async fn join_all(
+    mut upload: Upload,
+    mut export: Export,
+    sender: &mpsc::UnboundedSender<Joined>,
+    told: oneshot::Sender<ExportSummary>,
+) -> Result<()> {
     let waiting = Arc::new(Semaphore::new(WAITING_BYTES as usize));
     let rows_at_once = export.rows_at_once();
     while let Some(chunk) = upload.next_chunk(rows_at_once).await? {
@@ -105,7 +120,9 @@ async fn join_all(mut upload: Upload, mut export: Export, sender: &mpsc::Unbound
             return Ok(());
         }
     }
+    let summary = export.summary();
     export.finish();
+    let _gone = told.send(summary);
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //! form, and errors say everything in their message.
 
 mod command;
+mod ending;
 mod exchange;
 mod listing;
 mod put;

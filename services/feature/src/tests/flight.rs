@@ -20,11 +20,11 @@ use thyme_proto::convert::{time_to_wire, value_from_wire, value_to_wire};
 use thyme_proto::v1;
 use thyme_proto::v1::feature_service_client::FeatureServiceClient;
 
-fn json_command(command: Json) -> FlightDescriptor {
+pub(super) fn json_command(command: Json) -> FlightDescriptor {
     FlightDescriptor::new_cmd(command.to_string())
 }
 
-fn upload(
+pub(super) fn upload(
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
 ) -> impl futures::Stream<Item = Result<FlightData, FlightError>> {
@@ -233,6 +233,7 @@ async fn a_client_that_waits_for_each_answer_gets_it() {
         assert_eq!(joined.next().await.unwrap().unwrap().num_rows(), rows);
     }
     drop(sender);
+    assert_eq!(joined.next().await.unwrap().unwrap().num_rows(), 0, "the last message carries the summary");
     assert!(joined.next().await.is_none());
 }
 

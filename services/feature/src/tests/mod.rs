@@ -4,3 +4,4 @@ mod flight;
 mod grpc;
 mod stack;
 mod stream;
+mod summary;

@@ -10,6 +10,8 @@ mod operators;
 mod parity;
 mod parts;
 mod pins;
+mod several;
 mod standing;
 mod statuses;
+mod summary;
 mod world;
