@@ -82,7 +82,10 @@ class Spine:
 class Export:
     """One export under way. Opening it checks the question and reads nothing of the spine: it may be tried again.
 
-    Two threads send and receive, so that whoever takes the batches can be interrupted at any time.
+    Two threads send and receive, so that whoever takes the batches can be interrupted at any time. When a call ends,
+    pyarrow's reader ends the writing, too, and if another thread does so at that moment gRPC aborts the process. So the
+    thread that reads is the one that says "no more rows", once all rows that were sent have come back joined: a server
+    does not wait for more. Only where they had come before it was known that they are all does the other thread say it.
 
     Raises:
         ThymeError: what the server found, or that it cannot be reached.
@@ -93,6 +96,9 @@ class Export:
         self._spine = spine
         self._failure: BaseException | None = None
         self._has_ended = False
+        self._counting = threading.Lock()
+        self._received = 0
+        self._sent: int | None = None  # rows, once they are all
         self._arrived: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
         self._sender = threading.Thread(target=self._send, daemon=True)
         receiver = threading.Thread(target=self._receive, daemon=True)
@@ -168,22 +174,34 @@ class Export:
             self._arrived.put(self._reader.schema)
             for chunk in self._reader:
                 if chunk.data is not None:
+                    if chunk.data.num_rows:
+                        with self._counting:
+                            self._received += chunk.data.num_rows
+                            self._say_if_all()
                     self._arrived.put(chunk.data)
         except BaseException as error:
             self._arrived.put(error)
         else:
             self._arrived.put(None)
 
+    def _say_if_all(self) -> None:
+        if self._received == self._sent:
+            with contextlib.suppress(*ERRORS):
+                self._writer.done_writing()
+
     def _send(self) -> None:
+        sent = 0
         try:
             for batch in self._spine.batches:
                 try:
                     self._writer.write_batch(batch)
+                    sent += batch.num_rows
                 except ERRORS as error:  # the call has ended: the receiver tells why
                     self._failure = self._flights.error(error)
                     return
-            with contextlib.suppress(*ERRORS):
-                self._writer.done_writing()
+            with self._counting:
+                self._sent = sent
+                self._say_if_all()
         except BaseException as error:
             self._failure = error
             self.cancel()
