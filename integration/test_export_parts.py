@@ -192,6 +192,24 @@ def test_a_connection_that_is_cut_anywhere(shop, spine, tmp_path):
         proxy.close()
 
 
+def test_an_export_that_is_cut_is_an_error(shop, spine):
+    """Near its end, too: two threads that end the writing at one moment would abort the process."""
+    chance, limit = random.Random(), 0
+    proxy = CuttingProxy(shop.queries, lambda: limit)
+    table = pa.table({"user": USERS * 75, "timestamp": [micros_text(START)] * 3_000, "text": ["x" * 20] * 3_000})
+    try:
+        for _ in range(2_000 if SOAK else 60):
+            limit = chance.randrange(20_000, 300_000)
+            with Client(f"http://{proxy.address}", f"http://{shop.control}", retry_for=0) as client:
+                try:
+                    assert len(client.query_offline("UserFeatures", table, features=["n_all"])) == 3_000
+                except errors.UnavailableError:
+                    continue
+        assert proxy.cuts > 0
+    finally:
+        proxy.close()
+
+
 @pytest.fixture(scope="module")
 def s3():
     running = S3()
