@@ -338,46 +338,6 @@ def test_a_pin_is_of_tables_that_are_not_built_anew():
             assert mock.query_offline(Shop, spine, pin=after.pin)["sales"] == [left]
 
 
-def test_several_featuresets_are_exported_side_by_side():
-    @dataset
-    class Sale:
-        user_id: str = field(key=True)
-        ts: datetime = field(timestamp=True)
-
-    @dataset(index=True)
-    class Totals:
-        user_id: str = field(key=True)
-        ts: datetime = field(timestamp=True)
-        sales: int
-
-        @pipeline
-        @inputs(Sale)
-        def compute(cls, sales):
-            return sales.groupby("user_id").aggregate(sales=Count(window="1d"))
-
-    @featureset
-    class Buyer:
-        uid: str
-        sales: int = feature(ref=Totals.sales)
-
-    @featureset
-    class Seller:
-        sid: str
-        sales: int = feature(ref=Totals.sales)
-
-    spine = [{"who": user, "timestamp": at()} for user in ("u1", "nobody")]
-    with MockContext() as mock:
-        mock.add_events(Sale, [{"user_id": "u1", "ts": at()}] * 2)
-        asked = {"entity_column": "who", "features": [Buyer.sales, "Seller.sales"], "statuses": True}
-        joined = mock.query_offline([Buyer, Seller], spine, **asked)
-        names = ["Buyer.sales", "Seller.sales", "Buyer.sales__status", "Seller.sales__status"]
-        assert joined.column_names == ["who", "timestamp", *names]
-        assert joined["Buyer.sales"] == joined["Seller.sales"] == [2, 0]
-        mock.add_events(Sale, [{"user_id": "u1", "ts": at()}])
-        alone = mock.query_offline(Seller, spine, entity_column="who", pin=joined.pin)
-        assert alone["sales"] == [2, 0], "its pin serves each of them"
-
-
 def test_dataframes(shop):
     mock, order_class, stats, _ = shop
     frame = pd.DataFrame([order("u4", at(), 1.0), order("u4", at(), 2.0, None)])

@@ -68,17 +68,7 @@ def explain(
 ) -> None:
     """Show how values come about: their windows, the events that made them, the watermark. Without a key: the plan by
     which an export gets at them, with a spine (--input FILE) also what is done for it and what comes of it."""
-    if len(entities or []) > 1 or (not entities and len(inputs or []) > 1):
-        given = ("key", "give -e once", "-e") if entities else ("spine", "give --input once", "--input")
-        raise UsageError(f"explain takes one {given[0]}", hint=given[1], field=given[2])
-    if not entities and at is not None:
-        raise UsageError(
-            "a time is of a key", hint="give -e KEY; the rows of a spine have times of their own", field="--at"
-        )
-    if (entity_columns or file_format) and (entities or not inputs):
-        raise UsageError(
-            "--entity-column and --format are of a spine", hint="give --input FILE and no -e", field="--input"
-        )
+    _check(entities or [], inputs or [], at, bool(entity_columns or file_format))
     with connect(url, control_url) as client:
         shape = client.shape(resolve(reference), kind="any")
         if entities:
@@ -102,14 +92,25 @@ def explain(
     if as_json:
         say_json(found)
     elif entities:
-        for explanation in found["explanations"]:
-            _show(explanation)
-        state = "final" if found["final"] else "not final"
-        note(f"as of {text_of(found['ts'])}, watermark {text_of(found['watermark'])}, {state}")
+        _show_all(found)
     else:
         _show_plan(found["plan"])
         if "features" in found:
             _show_counts(found)
+
+
+def _check(entities: list[str], inputs: list[str], at: str | None, has_spine_options: bool) -> None:
+    """Refuses what belongs to another way of asking."""
+    if len(entities) > 1:
+        raise UsageError("explain takes one key", hint="give -e once", field="-e")
+    if not entities and len(inputs) > 1:
+        raise UsageError("explain takes one spine", hint="give --input once", field="--input")
+    if not entities and at is not None:
+        hint = "give -e KEY; the rows of a spine have times of their own"
+        raise UsageError("a time is of a key", hint=hint, field="--at")
+    if has_spine_options and (entities or not inputs):
+        hint = "give --input FILE and no -e"
+        raise UsageError("--entity-column and --format are of a spine", hint=hint, field="--input")
 
 
 def _exported(
@@ -154,6 +155,13 @@ def _show_counts(found: dict[str, Any]) -> None:
     names = ("nulls", "defaults", "errors", "first_error")
     say_table(("feature", *names), [(told["name"], *(told[name] for name in names)) for told in found["features"]])
     note(f"{found['rows']} rows, {found['known']} with a known key")
+
+
+def _show_all(found: dict[str, Any]) -> None:
+    for explanation in found["explanations"]:
+        _show(explanation)
+    state = "final" if found["final"] else "not final"
+    note(f"as of {text_of(found['ts'])}, watermark {text_of(found['watermark'])}, {state}")
 
 
 def _show(explanation: dict[str, Any]) -> None:

@@ -128,6 +128,8 @@ pub struct Export {
     parts: Vec<Part>,
     standing: Standing,
     schema: SchemaRef,
+    /// Whether it was asked with a pin.
+    is_again: bool,
     recorded: bool,
     rows: u64,
     /// Rows whose key any featureset knew.
@@ -173,17 +175,13 @@ impl Part {
         Ok((self.reader.finish(&rows)?, done))
     }
 
-    /// Counts of its features, and its plan with what was done.
+    /// Counts of its features, and its plan.
     fn tell(&self, engine: &QueryEngine, summary: &mut ExportSummary) {
         let ChunkReader { view, planned, .. } = &self.reader;
         for ((name, _), counts) in planned.wanted.iter().zip(&self.counts) {
             summary.features.push(FeatureCounts { name: format!("{}{name}", self.prefix), counts: counts.clone() });
         }
-        let known = summary.plan.reads.len();
         engine.add_to_plan(&mut summary.plan, &view.served, planned, &self.prefix);
-        for (read, done) in summary.plan.reads[known..].iter_mut().zip(&self.done) {
-            read.done = Some(*done);
-        }
     }
 }
 
@@ -193,10 +191,10 @@ impl Export {
         // A spine that was an answer itself says of itself what is not said here.
         metadata.retain(|name, _| !name.starts_with("thyme."));
         metadata.extend(begun.metadata(&listed(recorders.iter().map(Recorder::run_id))));
-        let Begun { parts, schema, standing, .. } = begun;
+        let Begun { parts, schema, standing, is_again, .. } = begun;
         let schema = Arc::new(schema.with_metadata(metadata));
         let parts = parts.into_iter().zip(recorders).map(|(part, recorder)| Part::new(part, recorder)).collect();
-        Export { engine, parts, standing, schema, recorded: false, rows: 0, known: 0 }
+        Export { engine, parts, standing, schema, is_again, recorded: false, rows: 0, known: 0 }
     }
 
     /// All spine columns, then the features (`Featureset.feature` where featuresets are asked as a list), then (where asked)
@@ -231,11 +229,14 @@ impl Export {
         joined
     }
 
-    /// What has come of it so far.
+    /// What has come of it so far. Of an export that was asked with a pin it is the same each time, so without what was done: how that
+    /// goes depends on what has come since.
     pub fn summary(&self) -> ExportSummary {
         let plan = ExportPlan { reads: Vec::new(), calls: Vec::new(), chunk_rows: self.rows_at_once() };
         let mut summary = ExportSummary { rows: self.rows, known: self.known, features: Vec::new(), plan };
         self.parts.iter().for_each(|part| part.tell(&self.engine, &mut summary));
+        let done = self.parts.iter().flat_map(|part| &part.done).filter(|_| !self.is_again);
+        summary.plan.reads.iter_mut().zip(done).for_each(|(read, done)| read.done = Some(*done));
         summary
     }
 

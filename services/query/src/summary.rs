@@ -82,7 +82,7 @@ pub struct ExportRead {
     pub features: Vec<String>,
     /// Those over which windows do not slide.
     pub one_by_one: Vec<String>,
-    /// Unset in a plan of which nothing was done yet.
+    /// Unset in a plan of which nothing was done yet, and where a pin was given.
     pub done: Option<ReadCounts>,
 }
 

@@ -95,6 +95,22 @@ async fn a_spine_without_rows_has_a_summary_too() {
 }
 
 #[tokio::test]
+async fn with_a_pin_the_messages_are_the_same_each_time() {
+    let stack = Stack::start().await;
+    stack.order(&[("a", 1, 1.0)]).await;
+    let asked = |pin: Option<&str>| json_command(json!({"featureset": "UserFeatures", "pin": pin}));
+    let first = messages(&stack, asked(None), spine()).await;
+    let mut batches = FlightRecordBatchStream::new_from_flight_data(stream::iter(first.into_iter().map(Ok)));
+    while batches.try_next().await.unwrap().is_some() {}
+    let pin = batches.schema().unwrap().metadata()["thyme.pin"].clone();
+    let once = messages(&stack, asked(Some(&pin)), spine()).await;
+    let told: Json = serde_json::from_slice(&once.last().unwrap().app_metadata).unwrap();
+    assert_eq!((&told["known"], &told["plan"]["reads"][0]["done"]), (&json!(1), &Json::Null));
+    stack.order(&(0..200).map(|minutes| ("a", minutes % 60, 1.0)).collect::<Vec<_>>()).await;
+    assert_eq!(messages(&stack, asked(Some(&pin)), spine()).await, once);
+}
+
+#[tokio::test]
 async fn a_plan_is_asked_for_without_a_key() {
     let stack = Stack::start().await;
     let mut client = FeatureServiceClient::new(stack.channel.clone());
