@@ -210,6 +210,26 @@ def test_an_export_that_is_cut_is_an_error(shop, spine):
         proxy.close()
 
 
+def test_counts_are_those_of_the_rows(shop, spine, tmp_path):
+    """Of each part, and of all."""
+    with shop.client() as client:
+        manifest = run(client, shop, tmp_path, question()).manifest
+    parts = [pq.read_table(tmp_path / part["files"][0]["path"]) for part in manifest.parts]
+    for part, table in zip(manifest.parts, parts, strict=True):
+        assert part["features"] == counted(table)
+    assert manifest.features == counted(pa.concat_tables(parts))
+    assert all(sum(counts[kind] for counts in manifest.features.values()) for kind in ("nulls", "defaults", "errors"))
+
+
+def counted(table):
+    found = {}
+    for name in FEATURES:
+        statuses = table[f"{name}__status"].to_pylist()
+        told = {"defaults": statuses.count("DEFAULT"), "errors": statuses.count("ERROR")}
+        found[name] = {"nulls": table[name].null_count, **told}
+    return found
+
+
 @pytest.fixture(scope="module")
 def s3():
     running = S3()
