@@ -43,6 +43,7 @@ def spine(shop):
     chance = random.Random(7)
     users = [chance.choice([*USERS, "nobody", None]) for _ in range(ROWS)]
     times = [micros_text(START + chance.randrange(8 * 3_600_000_000)) for _ in range(ROWS)]
+    times[::500] = [None] * len(times[::500])
     countries = [chance.choice(["NO", "a b/ü", None]) for _ in range(ROWS)]
     table = pa.table({"who": users, "at": times, "country": countries, "label": range(ROWS)})
     pq.write_table(table, shop.directory / "spine.parquet")
