@@ -43,6 +43,7 @@ def spine(shop):
     chance = random.Random(7)
     users = [chance.choice([*USERS, "nobody", None]) for _ in range(ROWS)]
     times = [micros_text(START + chance.randrange(8 * 3_600_000_000)) for _ in range(ROWS)]
+    times[::500] = [None] * len(times[::500])
     countries = [chance.choice(["NO", "a b/ü", None]) for _ in range(ROWS)]
     table = pa.table({"who": users, "at": times, "country": countries, "label": range(ROWS)})
     pq.write_table(table, shop.directory / "spine.parquet")
@@ -190,6 +191,44 @@ def test_a_connection_that_is_cut_anywhere(shop, spine, tmp_path):
         assert proxy.cuts > 0
     finally:
         proxy.close()
+
+
+def test_an_export_that_is_cut_is_an_error(shop, spine):
+    """Near its end, too: two threads that end the writing at one moment would abort the process."""
+    chance, limit = random.Random(), 0
+    proxy = CuttingProxy(shop.queries, lambda: limit)
+    table = pa.table({"user": USERS * 75, "timestamp": [micros_text(START)] * 3_000, "text": ["x" * 20] * 3_000})
+    try:
+        for _ in range(2_000 if SOAK else 60):
+            limit = chance.randrange(20_000, 300_000)
+            with Client(f"http://{proxy.address}", f"http://{shop.control}", retry_for=0) as client:
+                try:
+                    assert len(client.query_offline("UserFeatures", table, features=["n_all"])) == 3_000
+                except errors.UnavailableError:
+                    continue
+        assert proxy.cuts > 0
+    finally:
+        proxy.close()
+
+
+def test_counts_are_those_of_the_rows(shop, spine, tmp_path):
+    """Of each part, and of all."""
+    with shop.client() as client:
+        manifest = run(client, shop, tmp_path, question()).manifest
+    parts = [pq.read_table(tmp_path / part["files"][0]["path"]) for part in manifest.parts]
+    for part, table in zip(manifest.parts, parts, strict=True):
+        assert part["features"] == counted(table)
+    assert manifest.features == counted(pa.concat_tables(parts))
+    assert all(sum(counts[kind] for counts in manifest.features.values()) for kind in ("nulls", "defaults", "errors"))
+
+
+def counted(table):
+    found = {}
+    for name in FEATURES:
+        statuses = table[f"{name}__status"].to_pylist()
+        told = {"defaults": statuses.count("DEFAULT"), "errors": statuses.count("ERROR")}
+        found[name] = {"nulls": table[name].null_count, **told}
+    return found
 
 
 @pytest.fixture(scope="module")

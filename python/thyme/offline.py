@@ -92,7 +92,11 @@ def _only_key(shape: Shape, column: str, prefix: str) -> str:
 class Export:
     """One export under way. Opening it checks the question and reads nothing of the spine: it may be tried again.
 
-    Two threads send and receive, so that whoever takes the batches can be interrupted at any time.
+    Two threads send and receive, so that whoever takes the batches can be interrupted at any time. When a call ends,
+    pyarrow's reader ends the writing, too, and if another thread does so at that moment gRPC aborts the process. So the
+    thread that reads is the one that says "no more rows", once all rows that were sent have come back joined: a server
+    does not wait for more. Only where they had come before it was known that they are all does the other thread say it,
+    and not while the export is cancelled.
 
     Raises:
         ThymeError: what the server found, or that it cannot be reached.
@@ -105,9 +109,10 @@ class Export:
         self._summary: dict[str, Any] | None = None
         self.told: dict[str, Any] = {}  # what is known when all rows were taken
         self._has_ended = False
-        # When a call ends, pyarrow ends its writing too; `done_writing` at the same moment aborts the process.
         self._ending = threading.Lock()
         self._is_cancelled = False
+        self._received = 0
+        self._sent: int | None = None  # rows, once they are all
         self._arrived: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
         self._sender = threading.Thread(target=self._send, daemon=True)
         receiver = threading.Thread(target=self._receive, daemon=True)
@@ -190,23 +195,34 @@ class Export:
                 if chunk.app_metadata is not None:  # the last one, which has no rows
                     self._summary = json.loads(chunk.app_metadata.to_pybytes())
                 elif chunk.data is not None:
+                    if chunk.data.num_rows:
+                        with self._ending:
+                            self._received += chunk.data.num_rows
+                            self._say_if_all()
                     self._arrived.put(chunk.data)
         except BaseException as error:
             self._arrived.put(error)
         else:
             self._arrived.put(None)
 
+    def _say_if_all(self) -> None:
+        if self._received == self._sent and not self._is_cancelled:
+            with contextlib.suppress(*ERRORS):
+                self._writer.done_writing()
+
     def _send(self) -> None:
+        sent = 0
         try:
             for batch in self._spine.batches:
                 try:
                     self._writer.write_batch(batch)
+                    sent += batch.num_rows
                 except ERRORS as error:  # the call has ended: the receiver tells why
                     self._failure = self._flights.error(error)
                     return
-            with self._ending, contextlib.suppress(*ERRORS):
-                if not self._is_cancelled:
-                    self._writer.done_writing()
+            with self._ending:
+                self._sent = sent
+                self._say_if_all()
         except BaseException as error:
             self._failure = error
             self.cancel()

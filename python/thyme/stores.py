@@ -12,10 +12,8 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
-
-import pyarrow.fs as pafs
 
 from thyme.errors import (
     FailedPreconditionError,
@@ -25,6 +23,9 @@ from thyme.errors import (
     ThymeError,
     UnavailableError,
 )
+
+if TYPE_CHECKING:
+    import pyarrow.fs as pafs
 
 _UNFINISHED = re.compile(r"\..+\.[0-9a-f]{32}\.part")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -55,12 +56,16 @@ def place_of(path: str) -> Place:
         raise InvalidArgumentError(
             f"not a place to write to: '{path}'", hint="give a path, s3://bucket/…, gs://bucket/… or file:///…"
         )
+    import pyarrow.fs as pafs
+
     with _told(path):
         files = _s3(key.partition("/")[0]) if scheme == "s3" else pafs.GcsFileSystem()
     return Place(files, key, path, False, key.rpartition("/")[0])
 
 
 def _local(path: str, shown: str) -> Place:
+    import pyarrow.fs as pafs
+
     path = os.path.realpath(path)
     return Place(pafs.LocalFileSystem(), path, shown, True, os.path.dirname(path))
 
@@ -68,6 +73,8 @@ def _local(path: str, shown: str) -> Place:
 def _s3(bucket: str) -> pafs.S3FileSystem:
     """With the credentials of the environment, of the profile or of the machine. Which server and region it is we read
     ourselves: pyarrow does not read `AWS_ENDPOINT_URL`."""
+    import pyarrow.fs as pafs
+
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if endpoint:
@@ -104,11 +111,15 @@ class Place:
 
     def is_file(self) -> bool:
         """Whether it is there and no folder."""
+        import pyarrow.fs as pafs
+
         with _told(self.shown):
             return self.files.get_file_info(self.path).type == pafs.FileType.File
 
     def sizes(self) -> dict[str, int]:
         """The files of the folder and of those in it, each with its bytes."""
+        import pyarrow.fs as pafs
+
         with _told(self.shown):
             found = self.files.get_file_info(pafs.FileSelector(self.path, allow_not_found=True, recursive=True))
         # By position: an object store tells paths as it is asked for them.

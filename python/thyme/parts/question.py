@@ -75,7 +75,7 @@ def file_schema(schema: pa.Schema) -> pa.Schema:
 
 def counts_of(result: ThymeResult) -> dict[str, dict[str, int]] | None:
     """What the server counted per feature in an export that has ended; None of a server that does not count."""
-    summary = getattr(result, "summary", None)
+    summary = result.summary
     if summary is None:
         return None
     kinds = ("nulls", "defaults", "errors")
