@@ -88,7 +88,7 @@ impl Reader {
             Err(_) => {
                 let fetcher = self.remove(topic, partition, &cursor);
                 if cursor.lock().is_starved() {
-                    fetcher.into_iter().for_each(|fetcher| self.renew(fetcher));
+                    fetcher.into_iter().for_each(|fetcher| self.renew(fetcher, topic));
                 }
             }
         }
@@ -114,7 +114,7 @@ impl Reader {
     fn bounds(&self, topic: &str, partition: u16) -> Result<(u64, u64)> {
         let name = self.connection.settings.full_name(topic);
         let known = self.connection.ends.known(topic, partition);
-        let (low, high) = self.watermarks(&name, partition).map_err(|error| {
+        let (low, high) = self.watermarks(topic, partition).map_err(|error| {
             self.connection.forget_if_gone(topic, &error);
             self.connection.failed(&format!("asking for the end of topic '{name}' partition {partition}"), &error)
         })?;
@@ -123,12 +123,13 @@ impl Reader {
     }
 
     /// A partition that was just made, or whose leader moves, has nobody who answers for a moment.
-    fn watermarks(&self, name: &str, partition: u16) -> std::result::Result<(i64, i64), KafkaError> {
+    fn watermarks(&self, topic: &str, partition: u16) -> std::result::Result<(i64, i64), KafkaError> {
         use RDKafkaErrorCode as Code;
+        let name = self.connection.settings.full_name(topic);
         let until = Instant::now() + ASK_END;
         loop {
             let asker = self.asker.lock().clone();
-            let answer = asker.fetch_watermarks(name, i32::from(partition), ASK_END);
+            let answer = asker.fetch_watermarks(&name, i32::from(partition), ASK_END);
             let code = answer.as_ref().err().and_then(code_of);
             let may_pass =
                 matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition));
@@ -139,18 +140,22 @@ impl Reader {
             // The broker does list the partition (`Topics::check`): librdkafka keeps what it was told of the topic a moment too
             // early, for minutes. A new client asks anew.
             if code == Some(Code::UnknownPartition)
-                && let Ok(fresh) = self.consumer()
+                && let Ok(fresh) = self.consumer(topic)
             {
                 *self.asker.lock() = fresh;
             }
         }
     }
 
-    fn consumer(&self) -> Result<Arc<BaseConsumer<Context>>> {
+    /// A new consumer, which has found the broker: one that has not when a partition is assigned looks again only after a second.
+    fn consumer(&self, topic: &str) -> Result<Arc<BaseConsumer<Context>>> {
         let connection = &self.connection;
         let made = connection.settings.reader().create_with_context(connection.context());
         let made = Arc::new(made.map_err(|error| connection.failed("starting a consumer", &error))?);
         connection.pump.add(&made);
+        if let Err(error) = made.fetch_metadata(Some(&connection.settings.full_name(topic)), ASK_END) {
+            tracing::debug!(%error, topic, "a new consumer has not found the broker yet");
+        }
         Ok(made)
     }
 
@@ -255,8 +260,8 @@ impl Reader {
 
     /// librdkafka may lose sight of a partition that had no leader for a moment, and never ask for it again (its issue 5430). What is
     /// placed from now on gets a client that has not; who reads by the old one and is served goes on with it.
-    fn renew(&self, fetcher: usize) {
-        match self.consumer() {
+    fn renew(&self, fetcher: usize, topic: &str) {
+        match self.consumer(topic) {
             Ok(fresh) => {
                 let mut fetchers = self.fetchers.lock();
                 let old = fetchers.get_mut(fetcher).map(|fetcher| std::mem::replace(&mut fetcher.consumer, fresh));
@@ -270,13 +275,14 @@ impl Reader {
     /// The first consumer that does not read the partition yet.
     fn fetcher_for(&self, topic: &str, partition: u16) -> Result<(usize, Arc<BaseConsumer<Context>>)> {
         let wanted = (topic.to_string(), partition);
-        let mut fetchers = self.fetchers.lock();
-        for (index, fetcher) in fetchers.iter_mut().enumerate() {
+        for (index, fetcher) in self.fetchers.lock().iter_mut().enumerate() {
             if fetcher.reads.insert(wanted.clone()) {
                 return Ok((index, fetcher.consumer.clone()));
             }
         }
-        let consumer = self.consumer()?;
+        // Nobody waits for the lock while it connects.
+        let consumer = self.consumer(topic)?;
+        let mut fetchers = self.fetchers.lock();
         fetchers.push(Fetcher { consumer: consumer.clone(), reads: HashSet::from([wanted]) });
         Ok((fetchers.len() - 1, consumer))
     }
