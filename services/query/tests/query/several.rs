@@ -2,7 +2,7 @@
 
 use crate::exports::{export_question, names, spine, times, users};
 use crate::summary::{order, row, spine_of};
-use crate::world::{HOUR, World, definitions, functions, wait};
+use crate::world::{HOUR, NATIVE, World, definitions, functions, wait};
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
@@ -146,11 +146,17 @@ fn a_chunk_has_room_for_all_featuresets() {
     let rows_at_once = |question: ExportQuestion| {
         wait(async { world.query.export(question, empty.schema()).await.unwrap().rows_at_once() })
     };
-    let alone = rows_at_once(export_question(&["double"]));
+    // Both so wide that what a row costs decides, not the most rows of a chunk.
+    let alone = rows_at_once(export_question(NATIVE));
     let mut both = of_several(&["F", "G"]);
-    both.features = names(&["F.double", "G.double"]);
+    let of_f: Vec<String> = NATIVE.iter().map(|name| format!("F.{name}")).collect();
+    both.features = Some([of_f, vec!["G.spend".to_string(), "G.orders".to_string()]].concat());
     let both = rows_at_once(both);
     assert!(both < alone && both > 1_000, "{both} {alone}");
+    // The fewest of any: those with extractors have fewer.
+    let mut called = of_several(&["F", "G"]);
+    called.features = names(&["F.orders", "G.double"]);
+    assert_eq!(rows_at_once(called), 65_536);
 }
 
 #[test]
