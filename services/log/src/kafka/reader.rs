@@ -37,7 +37,15 @@ pub struct Reader {
 
 struct Fetcher {
     consumer: Arc<BaseConsumer<Context>>,
+    /// The topics that it knows.
+    topics: HashSet<String>,
     reads: HashSet<(String, u16)>,
+}
+
+impl Fetcher {
+    fn new(consumer: Arc<BaseConsumer<Context>>) -> Fetcher {
+        Fetcher { consumer, topics: HashSet::new(), reads: HashSet::new() }
+    }
 }
 
 struct Slot {
@@ -88,7 +96,7 @@ impl Reader {
             Err(_) => {
                 let fetcher = self.remove(topic, partition, &cursor);
                 if cursor.lock().is_starved() {
-                    fetcher.into_iter().for_each(|fetcher| self.renew(fetcher, topic));
+                    fetcher.into_iter().for_each(|fetcher| self.renew(fetcher));
                 }
             }
         }
@@ -140,22 +148,18 @@ impl Reader {
             // The broker does list the partition (`Topics::check`): librdkafka keeps what it was told of the topic a moment too
             // early, for minutes. A new client asks anew.
             if code == Some(Code::UnknownPartition)
-                && let Ok(fresh) = self.consumer(topic)
+                && let Ok(fresh) = self.consumer()
             {
                 *self.asker.lock() = fresh;
             }
         }
     }
 
-    /// A new consumer, which has found the broker: one that has not when a partition is assigned looks again only after a second.
-    fn consumer(&self, topic: &str) -> Result<Arc<BaseConsumer<Context>>> {
+    fn consumer(&self) -> Result<Arc<BaseConsumer<Context>>> {
         let connection = &self.connection;
         let made = connection.settings.reader().create_with_context(connection.context());
         let made = Arc::new(made.map_err(|error| connection.failed("starting a consumer", &error))?);
         connection.pump.add(&made);
-        if let Err(error) = made.fetch_metadata(Some(&connection.settings.full_name(topic)), ASK_END) {
-            tracing::debug!(%error, topic, "a new consumer has not found the broker yet");
-        }
         Ok(made)
     }
 
@@ -260,11 +264,14 @@ impl Reader {
 
     /// librdkafka may lose sight of a partition that had no leader for a moment, and never ask for it again (its issue 5430). What is
     /// placed from now on gets a client that has not; who reads by the old one and is served goes on with it.
-    fn renew(&self, fetcher: usize, topic: &str) {
-        match self.consumer(topic) {
+    fn renew(&self, fetcher: usize) {
+        match self.consumer() {
             Ok(fresh) => {
                 let mut fetchers = self.fetchers.lock();
-                let old = fetchers.get_mut(fetcher).map(|fetcher| std::mem::replace(&mut fetcher.consumer, fresh));
+                let old = fetchers.get_mut(fetcher).map(|fetcher| {
+                    fetcher.topics.clear();
+                    std::mem::replace(&mut fetcher.consumer, fresh)
+                });
                 drop(fetchers);
                 drop(old);
             }
@@ -275,16 +282,26 @@ impl Reader {
     /// The first consumer that does not read the partition yet.
     fn fetcher_for(&self, topic: &str, partition: u16) -> Result<(usize, Arc<BaseConsumer<Context>>)> {
         let wanted = (topic.to_string(), partition);
-        for (index, fetcher) in self.fetchers.lock().iter_mut().enumerate() {
-            if fetcher.reads.insert(wanted.clone()) {
-                return Ok((index, fetcher.consumer.clone()));
+        let (index, consumer, is_new) = {
+            let mut fetchers = self.fetchers.lock();
+            let free = fetchers.iter().position(|fetcher| !fetcher.reads.contains(&wanted));
+            let index = free.unwrap_or(fetchers.len());
+            if free.is_none() {
+                fetchers.push(Fetcher::new(self.consumer()?));
+            }
+            let fetcher = &mut fetchers[index];
+            fetcher.reads.insert(wanted);
+            (index, fetcher.consumer.clone(), fetcher.topics.insert(topic.to_string()))
+        };
+        // A consumer that does not know the topic when a partition of it is assigned asks for it only when a second is over. Nobody waits
+        // for the lock meanwhile.
+        if is_new {
+            let name = self.connection.settings.full_name(topic);
+            if let Err(error) = consumer.fetch_metadata(Some(&name), ASK_END) {
+                tracing::debug!(%error, topic, "a consumer has not found the topic yet");
             }
         }
-        // Nobody waits for the lock while it connects.
-        let consumer = self.consumer(topic)?;
-        let mut fetchers = self.fetchers.lock();
-        fetchers.push(Fetcher { consumer: consumer.clone(), reads: HashSet::from([wanted]) });
-        Ok((fetchers.len() - 1, consumer))
+        Ok((index, consumer))
     }
 
     /// Cursors know what was there when they were opened; the next read opens another.

@@ -158,10 +158,12 @@ proptest! {
         let seen = if is_known_at { first.clone() } else { all.clone() };
         let known_at = is_known_at.then_some(KnownAt::AppendTime(100));
         let asking = Asking { exclusive, known_at, ..Asking::default() };
+        let now = all.iter().map(|order| order.1).max().unwrap_or(0);
         let until = length.map(|length| since.unwrap_or(0) + length);
+        // Up to now there is nothing from a time on that has not come.
+        let since = since.map(|since| if until.is_none() { since.min(now) } else { since });
         let question = RangeQuestion { since, until, asking: asking.clone(), ..asked_for(features) };
         let settled = info(&world, &question).unwrap();
-        let now = all.iter().map(|order| order.1).max().unwrap_or(0);
         prop_assert_eq!(settled.question.until, Some(until.unwrap_or(now + 1)));
         let answer = rows_of(&world, &settled.question, &cuts).unwrap();
         let until = until.unwrap_or(now + 1);
