@@ -24,7 +24,7 @@ def bare(table):
 def test_changes_are_what_exports_and_single_answers_say(shop):
     with shop.client() as client:
         changes = client.changes("UserFeatures", statuses=True)
-        assert len(changes) > 400, "each order as it comes in, and as it leaves an hour"
+        assert len(changes) > 350, "200 orders as they come in, and most as they leave an hour"
         spine = changes.to_arrow().select(["user", "timestamp"])
         joined = client.query_offline("UserFeatures", spine, statuses=True, pin=changes.pin)
         assert joined.to_dicts() == changes.to_dicts()
