@@ -28,7 +28,8 @@ use tonic::{Status, Streaming};
 /// Joined rows that may wait for the client.
 const WAITING_BYTES: u32 = 64 << 20;
 
-type Joined = Result<(RecordBatch, OwnedSemaphorePermit)>;
+/// What comes of a spine: its batches, each with its share of [`WAITING_BYTES`], then `None`.
+type Joined = Result<Option<(RecordBatch, OwnedSemaphorePermit)>>;
 
 /// Checks the command and the spine's schema, then streams. Returns the run's id as well.
 pub(crate) async fn exchange(
@@ -80,16 +81,25 @@ fn join(
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
     let (sender, receiver) = mpsc::unbounded_channel();
     let work = async move {
-        if let Err(error) = within(deadline, join_all(upload, export, limits, &sender, told)).await {
-            let _gone = sender.send(Err(error));
-        }
+        let done = within(deadline, join_all(upload, export, limits, &sender, told)).await;
+        let _gone = sender.send(done.map(|()| None));
     };
-    let task = AbortOnDrop(tokio::spawn(work));
-    futures::stream::unfold((receiver, task), |(mut receiver, task): (mpsc::UnboundedReceiver<Joined>, _)| async move {
-        let next = receiver.recv().await?;
+    up_to_the_end(receiver, AbortOnDrop(tokio::spawn(work)))
+}
+
+/// What the work sends. Without the end that it tells, it has died: the rows are not all there.
+fn up_to_the_end(
+    receiver: mpsc::UnboundedReceiver<Joined>,
+    work: AbortOnDrop<()>,
+) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
+    futures::stream::unfold((Some(receiver), work), |(receiver, work)| async move {
+        let mut receiver = receiver?;
+        let next = receiver.recv().await;
+        let next = next.unwrap_or_else(|| Err(Error::internal("the export ended before its rows did")));
+        let rest = next.is_ok().then_some(receiver);
         // The permit is dropped here: the batch is on its way.
-        let batch = next.map(|(batch, _permit)| batch);
-        Some((batch.map_err(to_flight), (receiver, task)))
+        let batch = next.map(|joined| joined.map(|(batch, _permit)| batch)).transpose()?;
+        Some((batch.map_err(to_flight), (rest, work)))
     })
 }
 
@@ -111,7 +121,7 @@ async fn join_all(
         let bytes = u32::try_from(joined.get_array_memory_size()).unwrap_or(WAITING_BYTES).min(WAITING_BYTES);
         let permit = waiting.clone().acquire_many_owned(bytes).await;
         let permit = permit.map_err(|_| Error::internal("the export's queue is closed"))?;
-        if sender.send(Ok((joined, permit))).is_err() {
+        if sender.send(Ok(Some((joined, permit)))).is_err() {
             return Ok(());
         }
     }
@@ -127,4 +137,28 @@ pub(super) async fn within<T>(deadline: Option<Duration>, work: impl Future<Outp
     let too_late = format!("the export was not done within {} ms", deadline.as_millis());
     let done = tokio::time::timeout(deadline, work).await;
     done.unwrap_or_else(|_| Err(Error::new(ErrorKind::DeadlineExceeded, too_late)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn work_that_dies_is_no_end_of_the_rows() {
+        let batch = RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty()));
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(Ok(Some((batch, permit)))).unwrap();
+        let work = AbortOnDrop(tokio::spawn(async move {
+            let _held = sender;
+            panic!("of the test");
+        }));
+        let taken: Vec<_> = up_to_the_end(receiver, work).collect().await;
+        assert!(matches!(taken.as_slice(), [Ok(_), Err(_)]), "{taken:?}");
+
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(Ok(None)).unwrap();
+        let work = AbortOnDrop(tokio::spawn(async {}));
+        assert_eq!(up_to_the_end(receiver, work).count().await, 0);
+    }
 }
