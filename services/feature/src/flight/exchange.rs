@@ -142,6 +142,7 @@ pub(super) async fn within<T>(deadline: Option<Duration>, work: impl Future<Outp
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::StreamExt as _;
 
     #[tokio::test]
     async fn work_that_dies_is_no_end_of_the_rows() {
