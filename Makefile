@@ -74,7 +74,7 @@ test: lint ## everything (KAFKA=off: without the tests that need a Kafka broker)
 lint: deps ## formatting, clippy, proto lint
 	@tools/lint.sh $(VENV)
 	@$(if $(CLIPPY),,echo "note: this toolchain has no clippy, lints are not checked")
-	$(CLIPPY) cargo build --tests $(RUST_TESTS)
+	$(CLIPPY) cargo build --tests --bench '*' $(RUST_TESTS)
 
 test-rust: test-deps ## Rust tests
 	@tools/s3.sh $(VENV)

@@ -47,7 +47,10 @@ def report_of(output: str) -> dict[str, Any]:
 
 
 def simulation() -> tuple[int, dict[str, Any]]:
-    code, output = call(f"the simulation, {SEEDS} seeds", [*TEST, "simulation"], SEEDS=str(SEEDS))
+    # One form more than there are cores: each waits now and then, for its locks and its memory.
+    threads = str((os.cpu_count() or 1) + 1)
+    named = f"the simulation, {SEEDS} seeds"
+    code, output = call(named, [*TEST, "simulation"], SEEDS=str(SEEDS), RUST_TEST_THREADS=threads)
     if code != 0 and "test result: FAILED" not in output:
         return code, {"seeds": 0}
     # It ends with the first seed that differs.

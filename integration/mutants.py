@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 PLACE = TARGET / "mutants"
 CRATES = ["--release", "--workspace", "--exclude", "thyme-python", "--exclude", "thyme-extract"]
-TEST = ["cargo", "--config", "tools/tests.toml", "test", *CRATES]
+TEST = ["cargo", "--config", "tools/tests.toml", "--config", "tools/mutants.toml", "test", *CRATES]
 # Enough for every mutant; what is caught ends with the first seed that shows it.
 SEEDS = "200"
 ROUNDS = "4"
@@ -56,8 +56,8 @@ def copy_source() -> Path:
 
 
 def seed_target() -> Path:
-    """A target directory of its own, with what the real one has compiled but for the test programs: cargo knows a crate
-    by its place in the workspace, so that only what a mutant touches is compiled again."""
+    """A target directory of its own, with the crates of others that the real one has compiled: cargo knows a crate by
+    its place in the workspace, so that they are not compiled again."""
     target = PLACE / "target"
     for part in ("deps", "build", ".fingerprint"):
         compiled = TARGET / "release" / part
@@ -82,7 +82,9 @@ def link_or_copy(source: str, copy: str) -> None:
 
 
 def run(test: tuple[str, ...], source: Path, target: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "SEEDS": SEEDS, "CRASH_ROUNDS": ROUNDS}
+    # Incremental: of a crate, what the mutant does not touch is not compiled again.
+    environment = {**os.environ, "CARGO_TARGET_DIR": str(target), "CARGO_INCREMENTAL": "1"}
+    environment |= {"SEEDS": SEEDS, "CRASH_ROUNDS": ROUNDS}
     compiled = subprocess.run(
         [*TEST, "--quiet", "--no-run", "--test", test[0]], cwd=source, env=environment, capture_output=True, text=True
     )

@@ -307,8 +307,8 @@ MUTANTS = [
     Mutant(
         "a pin is taken under another definition",
         f"{QUERY}/pin.rs",
-        "if pin.definition != self.served.definition(&planned.featureset)? {",
-        "if false {",
+        "of.iter().find(|pinned| !pin.definitions.contains(&pinned.definition))",
+        "of.iter().find(|_| false)",
         test=("query", "--", "another_definition_breaks_a_pin"),
     ),
     Mutant(

@@ -26,6 +26,8 @@ OWNERS = {
     "protox": {"thyme-sources"},
     # For the schema registry of a source; object_store has one of its own.
     "reqwest": {"thyme-sources"},
+    # How much of the disk is free, for uploaded spines.
+    "rustix": {"thyme-feature"},
     "prost": {"thyme-proto", "thyme-feature", "thyme-bench"},
 }
 

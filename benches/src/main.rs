@@ -1,6 +1,7 @@
 //! The standard workload and the measures of `make bench`: one JSON line per measure on stdout, what goes on on stderr. Every
 //! run first checks 1,000 answers against a brute force, and ends with 1 if one differs.
 
+mod allocations;
 mod cpu;
 mod definitions;
 mod engine;
@@ -16,9 +17,8 @@ use failure::Outcome;
 use settings::Settings;
 use std::process::ExitCode;
 
-/// The product's allocator, so that the engine's process is like the server's.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocations::Counting = allocations::Counting;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

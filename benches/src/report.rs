@@ -25,6 +25,11 @@ impl Measure {
         Measure { peer: Some(peer.to_string()), ratio, ..self }
     }
 
+    /// Beside another figure, with the measure over that one.
+    pub fn compared(self, peer: &str, ratio: f64) -> Measure {
+        Measure { peer: Some(peer.to_string()), ratio: Some(ratio), ..self }
+    }
+
     pub fn line(&self) -> String {
         let line = json!({
             "name": self.name,
@@ -58,6 +63,13 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// The value that this share of the values does not exceed; 0 if there are none.
+pub fn percentile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let place = (values.len() as f64 * share).ceil() as usize;
+    values.get(place.saturating_sub(1)).copied().unwrap_or(0.0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,11 +84,21 @@ mod tests {
         assert_eq!(parsed, expected);
         let compared = Measure::new("a", 1.23456, "ratio").over("b").line();
         assert!(compared.contains(r#""peer":"b""#) && compared.contains(r#""ratio":1.235"#), "{compared}");
+        let beside = Measure::new("a", 0.5, "ms").compared("b", 2.0).line();
+        assert!(beside.contains(r#""value":0.5"#) && beside.contains(r#""ratio":2.0"#), "{beside}");
     }
 
     #[test]
     fn the_median_is_the_middle() {
         assert_eq!(median(vec![3.0, 1.0, 2.0]), 2.0);
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), 2.5);
+    }
+
+    #[test]
+    fn one_in_a_hundred_exceeds_the_last_percentile() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!(percentile(values.clone(), 0.99), 198.0);
+        assert_eq!(percentile(values, 1.0), 200.0);
+        assert_eq!((percentile(vec![7.0], 0.99), percentile(vec![], 0.99)), (7.0, 0.0));
     }
 }

@@ -14,7 +14,7 @@ pub const USAGE: &str = "thyme-bench [--python PYTHON] [--only NAME...] [--quick
 --seed       another workload of the same shape";
 
 /// All measures, in the order in which they are printed.
-pub const NAMES: [&str; 17] = [
+pub const NAMES: [&str; 19] = [
     "engine.events_per_cpu_s",
     "engine.events_per_cpu_s_d5",
     "engine.window_cost_ratio",
@@ -28,6 +28,8 @@ pub const NAMES: [&str; 17] = [
     "online.batch100_p50_ms",
     "online.extractor_added_us",
     "online.python_extractor_added_us",
+    "online.lookup_p99_beside_batches_ms",
+    "online.allocations_per_call",
     "online.audit_cost",
     "freshness.p50_ms",
     "export.sorted_rows_per_cpu_s",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from fake_server import FakeServer, Refusal
-from test_export import Doubling
+from test_export import SUMMARY
 
 from thyme import _proto
 from thyme.calls import timestamp
@@ -194,7 +194,16 @@ def lookup(request):
     )
 
 
+def export_plan():
+    """The plan of `SUMMARY` before anything is done."""
+    told = SUMMARY["plan"]
+    reads = [{**read, "done": None} for read in told["reads"]]
+    return _proto.ExportPlan(reads=reads, calls=told["calls"], chunk_rows=told["chunk_rows"])
+
+
 def explain(request):
+    if request.plan:
+        return _proto.ExplainResponse(name=request.name, plan=export_plan())
     event = _proto.ExplainedEvent(
         event_time=NOON, append_time=NOON, partition=1, offset=7, values={"net": to_value(8.0)}
     )
@@ -344,6 +353,12 @@ COMMANDS = {
     "lookup-nobody-json": ["lookup", "Order", "-e", "nobody", "--json"],
     "explain": ["explain", "UserFeatures", "-e", "u1"],
     "explain-json": ["explain", "UserFeatures", "-e", "u1", "--json"],
+    "explain-plan": ["explain", "UserFeatures"],
+    "explain-plan-json": ["explain", "UserFeatures", "--json"],
+    "explain-two-keys": ["explain", "UserFeatures", "-e", "u1", "-e", "u2"],
+    "explain-two-spines": ["explain", "UserFeatures", "--input", "spine.csv", "--input", "spine.csv"],
+    "explain-plan-at": ["explain", "UserFeatures", "--at", "2024-01-15"],
+    "explain-plan-entity-column": ["explain", "UserFeatures", "--entity-column", "uid"],
     "ingest-jsonl": ["ingest", "Order", "orders.jsonl"],
     "ingest-csv-json": ["ingest", "Order", "orders.csv", "--json"],
     "ingest-good": ["ingest", "Order", "good.csv", "--event-id", "user_id"],
@@ -405,6 +420,16 @@ COMMANDS = {
         "-o",
         "out.csv",
     ],
+    "query-offline-several-no-key": [
+        "query-offline",
+        "UserFeatures,Plane",
+        "--input",
+        "spine.csv",
+        "--entity-column",
+        "uid",
+        "-o",
+        "out.csv",
+    ],
     "init": ["init", "shop"],
     "init-again": ["init", "."],
 }
@@ -415,28 +440,6 @@ def test_output(name, thyme, tmp_path):
     for file, content in FILES.items():
         (tmp_path / file).write_text(content, encoding="utf-8")
     check(name, thyme(*COMMANDS[name]), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "more"),
-    [
-        ("query-offline", ["-o", "out.csv"]),
-        ("query-offline-json", ["-o", "out.csv", "--json"]),
-        ("query-offline-stdout", ["-o", "-"]),
-    ],
-)
-def test_output_of_an_export(name, more, thyme, tmp_path):
-    (tmp_path / "spine.csv").write_text(FILES["spine.csv"], encoding="utf-8")
-    exporting = Doubling()
-    try:
-        url = ["--url", f"http://127.0.0.1:{exporting.port}"]
-        check(name, thyme("query-offline", "UserFeatures", "--input", "spine.csv", *more, *url), tmp_path)
-    finally:
-        exporting.shutdown()
-    if "out.csv" in more:
-        written = (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()
-        assert [line.replace('"', "") for line in written[:1]] == ["uid,number,timestamp,twice"]
-        assert [line.rpartition(",")[2] for line in written[1:]] == ["2", "40"]
 
 
 def test_what_a_commit_is_told_travels(thyme, server, tmp_path):

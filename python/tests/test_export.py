@@ -24,6 +24,25 @@ from thyme.offline import BATCH_ROWS
 NOON = datetime(2024, 1, 15, 12, tzinfo=timezone.utc)
 BATCHES = 60
 
+DONE = {"chunks": 1, "keys": 2, "rows_swept": 1, "rows_sought": 1, "times": 2, "trie_rows": 3}
+READ = {
+    "table": "UserStats.compute",
+    "key": ["uid"],
+    "windows": ["1h", "7d"],
+    "features": ["twice", "shops"],
+    "one_by_one": ["shops"],
+    "done": DONE,
+}
+NEWEST = {"table": "Order", "key": ["uid"], "windows": [], "features": ["paid"], "one_by_one": [], "done": DONE}
+CALL = {"extractor": "Numbers.judge", "native": True, "batch": False, "inputs": ["twice", "paid"], "outputs": ["good"]}
+COUNTS = {"nulls": 1, "defaults": 0, "errors": 1, "first_error": "the timestamp is null"}
+SUMMARY = {
+    "rows": 7,
+    "known": 5,
+    "features": [{"name": "twice", **COUNTS}, {"name": "good", **dict.fromkeys(COUNTS, 0), "first_error": None}],
+    "plan": {"reads": [READ, NEWEST], "calls": [CALL], "chunk_rows": 262_144},
+}
+
 
 class Doubling(flight.FlightServerBase):
     """Answers each batch at once with one more column. `failures`: of the next calls, None for a good one."""
@@ -34,6 +53,7 @@ class Doubling(flight.FlightServerBase):
         self.fail_after = 0
         self.received = 0
         self.commands = []
+        self.summary = SUMMARY
 
     def do_exchange(self, context, descriptor, reader, writer):
         failure = self.failures.pop(0) if self.failures else None
@@ -49,11 +69,19 @@ class Doubling(flight.FlightServerBase):
             writer.write_batch(pa.record_batch([*chunk.data.columns, twice], schema=schema))
             if failure is not None and number + 1 >= self.fail_after:
                 raise failure
+        if self.summary is not None:
+            empty = pa.record_batch([pa.array([], found.type) for found in schema], schema=schema)
+            writer.write_with_metadata(empty, json.dumps(self.summary).encode())
 
 
 @featureset
 class Numbers:
     uid: str
+
+
+@featureset
+class Others:
+    who: str
 
 
 @pytest.fixture
@@ -114,6 +142,47 @@ def test_a_pin_is_sent_as_it_came(server, client):
         first, second = server.commands[-2:]
         assert second == {**first, "pin": pin}
         assert "pin" not in first
+
+
+def test_the_summary_is_there_when_all_rows_have_come(server, client):
+    async def asynchronous(**asked):
+        async with AsyncClient(f"http://127.0.0.1:{server.port}") as other:
+            return await other.query_offline(Numbers, spine(5), **asked)
+
+    for rows in (5, 0):
+        for give in (spine, lambda rows: spine(rows).to_reader()):
+            assert client.query_offline(Numbers, give(rows)).summary == server.summary
+            streamed = client.query_offline(Numbers, give(rows), stream=True)
+            assert streamed.summary is None
+            assert len(streamed.to_arrow()) == rows
+            assert streamed.summary == server.summary
+    taken = client.query_offline(Numbers, spine(), stream=True)
+    reader = taken.to_reader()
+    reader.read_next_batch()
+    assert taken.summary is None
+    assert [batch.num_rows for batch in reader] == [BATCH_ROWS] * (BATCHES - 1)
+    assert taken.summary == server.summary
+    assert asyncio.run(asynchronous()).summary == server.summary
+    assert asyncio.run(asynchronous(stream=True)).summary is None
+    # A server before it told any.
+    server.summary = None
+    assert client.query_offline(Numbers, spine(5)).summary is None
+
+
+def test_several_featuresets_are_one_export(server, client):
+    asked = {"entity_column": "uid", "features": ["Numbers.twice", Others.who]}
+    client.query_offline([Numbers, Others], spine(5), **asked)
+    command = server.commands[-1]
+    assert (command["featuresets"], command["features"]) == (["Numbers", "Others"], ["Numbers.twice", "Others.who"])
+    assert command["entity_columns"] == {"Numbers.uid": "uid", "Others.who": "uid"}
+    assert "featureset" not in command
+    client.query_offline([Numbers], spine(5), entity_columns={"uid": "uid"})
+    assert server.commands[-1]["featuresets"] == ["Numbers"], "a list of one is a list"
+    client.query_offline(Numbers, spine(5), features=[Numbers.uid])
+    assert (server.commands[-1]["featureset"], server.commands[-1]["features"]) == ("Numbers", ["uid"])
+    assert "featuresets" not in server.commands[-1]
+    with pytest.raises(errors.InvalidArgumentError, match="no featuresets are asked for"):
+        client.query_offline([], spine(5))
 
 
 def test_what_is_not_taken_is_not_read(server, client):

@@ -91,9 +91,11 @@ class MockEngine:
         exclusive: bool = False,
         statuses: bool = False,
         pin: str | None = None,
+        featuresets: Sequence[str] | None = None,
     ) -> pa.Table:
         """The spine (anything with `__arrow_c_stream__`) with the features: same rows, same order. What it stands on is in the
-        schema's metadata, `thyme.*`. `entity_columns` maps key features to columns, `entity_id` stands for the only key."""
+        schema's metadata, `thyme.*`. `entity_columns` maps key features to columns, `entity_id` stands for the only key.
+        `featuresets` are several instead of one (`featureset` is empty then)."""
 
     def set_now(self, now: datetime | None) -> None:
         """Sets the clock; None goes back to the clock of the constructor."""

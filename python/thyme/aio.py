@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from thyme import control_calls
-from thyme.calls import Asked, Call, When
+from thyme.calls import Asked, Call, Changes, Stretch, When
 from thyme.channel import settings
 from thyme.errors import ThymeError
 from thyme.many import AsyncAnswers
@@ -113,6 +113,45 @@ class AsyncClient:
         asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when, pin)
         return await self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress, stream))
 
+    async def changes(
+        self,
+        featureset: Any,
+        *,
+        since: Any = None,
+        until: Any = None,
+        features: Sequence[Any] | None = None,
+        known_at: Any = None,
+        exclusive: bool = False,
+        at_least: str | None = None,
+        statuses: bool = False,
+        pin: str | None = None,
+        timeout: float = 3600.0,
+        progress: bool | None = None,
+        stream: bool = False,
+    ) -> ThymeResult:
+        """The features of all keys over a stretch of time, a row wherever one of them becomes another."""
+        asked = Changes(features, statuses, When(None, known_at, exclusive, at_least))
+        stretch = Stretch(since, until, pin)
+        return await self._walk(self._operations.changes(featureset, stretch, asked, timeout, progress, stream))
+
+    async def rows(
+        self,
+        dataset: Any,
+        *,
+        since: Any = None,
+        until: Any = None,
+        known_at: Any = None,
+        at_least: str | None = None,
+        pin: str | None = None,
+        timeout: float = 3600.0,
+        progress: bool | None = None,
+        stream: bool = False,
+    ) -> ThymeResult:
+        """The accepted rows of a dataset over a stretch of time."""
+        when = When(None, known_at, False, at_least)
+        stretch = Stretch(since, until, pin)
+        return await self._walk(self._operations.rows(dataset, stretch, when, timeout, progress, stream))
+
     async def lookup(
         self,
         dataset: Any,
@@ -129,7 +168,7 @@ class AsyncClient:
     async def explain(
         self,
         reference: Any,
-        key: Any,
+        key: Any = None,
         ts: Any = None,
         known_at: Any = None,
         exclusive: bool = False,
@@ -137,7 +176,8 @@ class AsyncClient:
         features: Sequence[Any] | None = None,
         max_events: int = 20,
     ) -> dict[str, Any]:
-        """How values come about: window bounds, contributing events, watermark."""
+        """How values come about: window bounds, contributing events, watermark. Without a key, of a featureset alone:
+        the `plan` by which `query_offline` gets at its features."""
         when = When(ts, known_at, exclusive)
         return await self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 

@@ -14,6 +14,7 @@ from typing import Any
 from thyme import _proto
 from thyme.errors import InvalidArgumentError
 from thyme.literals import micros_datetime
+from thyme.plans import plan_of_message
 from thyme.result import EraseResult, LogResult, RejectedRow, ResultColumn, ThymeResult
 from thyme.rows import as_dicts, as_table, is_columnar
 from thyme.shapes import Shape, key_of
@@ -69,6 +70,36 @@ class Asked:
     statuses: bool
     when: When
     pin: str | None = None
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """From when to when, the end excluded, and what an earlier answer stood on (arguments of `changes` and `rows`)."""
+
+    since: Any
+    until: Any
+    pin: str | None
+
+    def fields(self) -> dict[str, str]:
+        """As fields of a command."""
+        from thyme.literals import format_micros
+
+        times = {"since": self.since, "until": self.until}
+        found = {name: format_micros(as_micros(time, name)) for name, time in times.items() if time is not None}
+        return found if self.pin is None else {**found, "pin": self.pin}
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What else is asked of changes."""
+
+    features: Sequence[Any] | None
+    statuses: bool
+    when: When
+
+    def fields(self) -> dict[str, Any]:
+        """As fields of a command."""
+        return {"features": feature_names(self.features), "statuses": self.statuses, **self.when.fields()}
 
 
 def timestamp(micros: int) -> Any:
@@ -165,19 +196,22 @@ def lookup(shape: Shape, key: Any, when: When) -> Call:
 
 
 def explain(shape: Shape, key: Any, when: When, inputs: Any, features: Any, max_events: int) -> Call:
-    """How values came about."""
+    """How values came about; without a key how an export gets at them."""
     fields = when.fields()
     fields.pop("at_least", None)
     request = _proto.ExplainRequest(
         name=shape.name,
-        key=to_fields(key_of(shape, key)),
+        key={} if key is None else to_fields(key_of(shape, key)),
         inputs=to_fields(inputs or {}),
         features=feature_names(features),
         max_events=max_events,
+        plan=key is None,
         **fields,
     )
 
     def read(response: Any) -> dict[str, Any]:
+        if key is None:
+            return {"name": response.name, "plan": plan_of_message(response.plan)}
         return {
             "name": response.name,
             "key": from_fields(response.key),
@@ -244,6 +278,11 @@ def feature_names(features: Any) -> list[str]:
     """Names of features given as names or as `Featureset.feature`."""
     listed = [features] if isinstance(features, str) else list(features or [])
     return [getattr(given, "feature", given) for given in listed]
+
+
+def qualified_names(features: Any) -> list[str]:
+    """The same of several featuresets, where a name has its featureset before it."""
+    return [str(given) for given in ([features] if isinstance(features, str) else features or [])]
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> list[Any]:

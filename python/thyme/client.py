@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 
 from thyme import control_calls
-from thyme.calls import Asked, Call, When
+from thyme.calls import Asked, Call, Changes, Stretch, When
 from thyme.channel import settings
 from thyme.errors import ThymeError
 from thyme.many import Answers
@@ -132,9 +132,11 @@ class Client:
         """The rows of `spine` with each row's features as of its own time, over Arrow Flight.
 
         Args:
+            featureset: a featureset, or a list of several: then columns are named as `Featureset.feature`, `features`
+                are given like that, and `entity_columns` may be (`uid` is the key of all that have it).
             spine: a list of dicts, a DataFrame, or Arrow data; key columns and a time column. A stream (a
                 `pyarrow.RecordBatchReader`, an iterator of batches, DataFrames or dicts) is read as it is sent.
-            entity_column: the column with the key, for a featureset with one key, where it has another name.
+            entity_column: the column with the key, for featuresets with one key, where it has another name.
             entity_columns: key -> column, for several keys.
             timestamp_column: the column with the time of each row.
             statuses: adds a `<feature>__status` column per feature.
@@ -148,6 +150,58 @@ class Client:
         when = When(None, known_at, exclusive, at_least)
         asked = Asked(entity_column, entity_columns, timestamp_column, features, statuses, when, pin)
         return self._walk(self._operations.query_offline(featureset, spine, asked, timeout, progress, stream))
+
+    def changes(
+        self,
+        featureset: Any,
+        *,
+        since: Any = None,
+        until: Any = None,
+        features: Sequence[Any] | None = None,
+        known_at: Any = None,
+        exclusive: bool = False,
+        at_least: str | None = None,
+        statuses: bool = False,
+        pin: str | None = None,
+        timeout: float = 3600.0,
+        progress: bool | None = None,
+        stream: bool = False,
+    ) -> ThymeResult:
+        """The features of all keys over a stretch of time: for each key a row where it begins, or where the key comes
+        to be known in it, and one at each instant at which a feature becomes another. At any time in between the
+        features are those of the last row before. Columns: keys, `timestamp`, features; the result may be a spine.
+
+        Args:
+            since: aware datetime or ISO-8601 text; default: the first event, or the horizon of a `history=`.
+            until: excluded; default: to now.
+            features: only these; all must have the same keys. Request features and extractors that look up have no
+                changes of their own: give a spine to `query_offline`.
+            pin: the `pin` of an earlier answer: exactly that once more, or an error. `until` is given as the first time
+                (`thyme.until` of the schema's metadata), `known_at` and `at_least` are not.
+            stream: return while the rows are still coming; they can be taken once.
+        """
+        asked = Changes(features, statuses, When(None, known_at, exclusive, at_least))
+        stretch = Stretch(since, until, pin)
+        return self._walk(self._operations.changes(featureset, stretch, asked, timeout, progress, stream))
+
+    def rows(
+        self,
+        dataset: Any,
+        *,
+        since: Any = None,
+        until: Any = None,
+        known_at: Any = None,
+        at_least: str | None = None,
+        pin: str | None = None,
+        timeout: float = 3600.0,
+        progress: bool | None = None,
+        stream: bool = False,
+    ) -> ThymeResult:
+        """The accepted rows of a dataset with an index that no pipeline fills, late ones left out, in order of key,
+        time and arrival. The arguments are those of `changes`."""
+        when = When(None, known_at, False, at_least)
+        stretch = Stretch(since, until, pin)
+        return self._walk(self._operations.rows(dataset, stretch, when, timeout, progress, stream))
 
     def lookup(
         self,
@@ -165,7 +219,7 @@ class Client:
     def explain(
         self,
         reference: Any,
-        key: Any,
+        key: Any = None,
         ts: Any = None,
         known_at: Any = None,
         exclusive: bool = False,
@@ -173,7 +227,8 @@ class Client:
         features: Sequence[Any] | None = None,
         max_events: int = 20,
     ) -> dict[str, Any]:
-        """How values come about: window bounds, contributing events, watermark."""
+        """How values come about: window bounds, contributing events, watermark. Without a key, of a featureset alone:
+        the `plan` by which `query_offline` gets at its features."""
         when = When(ts, known_at, exclusive)
         return self._walk(self._operations.explain(reference, key, when, inputs, features, max_events))
 

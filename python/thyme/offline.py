@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.flight as flight
 
-from thyme.calls import Asked, feature_names
+from thyme.calls import Asked, feature_names, qualified_names
 from thyme.errors import InvalidArgumentError
 from thyme.flights import ERRORS, Flights
 from thyme.progress import Progress
@@ -39,23 +39,21 @@ class Spine:
     command: bytes
 
     @staticmethod
-    def of(shape: Shape, rows: Any, asked: Asked) -> Spine:
-        """Reads the spine, of a stream only the beginning, and checks that it has the named columns.
+    def of(shapes: Shape | list[Shape], rows: Any, asked: Asked) -> Spine:
+        """Reads the spine, of a stream only the beginning, and checks that it has the named columns. `shapes`: a list
+        where several featuresets are asked, whose names are qualified then.
 
         Raises:
             InvalidArgumentError: a column that is not there, or `entity_column` for a featureset with several keys.
         """
+        several = isinstance(shapes, list)
+        listed: list[Shape] = shapes if isinstance(shapes, list) else [shapes]
         columns = dict(asked.entity_columns or {})
         if asked.entity_column is not None:
-            if len(shape.keys) != 1:
-                key = shape.keys[0] if shape.keys else "key"
-                raise InvalidArgumentError(
-                    f"{shape.name} has {len(shape.keys)} keys: {', '.join(shape.keys)}",
-                    hint=f'give entity_columns={{"{key}": "{asked.entity_column}", ...}}',
-                    field="entity_column",
-                )
-            columns[shape.keys[0]] = asked.entity_column
-        integers = [name for name in shape.integers() if name in shape.keys]
+            for shape in listed:
+                key = _only_key(shape, asked.entity_column, f"{shape.name}." if several else "")
+                columns[key] = asked.entity_column
+        integers = [name for shape in listed for name in shape.integers() if name in shape.keys]
         total: int | None = None
         if is_stream(rows):
             schema, batches = _stream(rows, integers)
@@ -67,11 +65,12 @@ class Spine:
                 raise InvalidArgumentError(
                     f"the spine has no column '{name}'", hint=suggestion(name, schema.names), field=name
                 )
+        names = [shape.name for shape in listed]
         command = {
-            "featureset": shape.name,
+            **({"featuresets": names} if several else {"featureset": names[0]}),
             "entity_columns": columns,
             "timestamp_column": asked.timestamp_column,
-            "features": feature_names(asked.features),
+            "features": (qualified_names if several else feature_names)(asked.features),
             "statuses": asked.statuses,
             **asked.when.fields(),
             **({} if asked.pin is None else {"pin": asked.pin}),
@@ -79,10 +78,25 @@ class Spine:
         return Spine(schema, batches, total, json.dumps(command).encode("utf-8"))
 
 
+def _only_key(shape: Shape, column: str, prefix: str) -> str:
+    if len(shape.keys) == 1:
+        return f"{prefix}{shape.keys[0]}"
+    key = shape.keys[0] if shape.keys else "key"
+    raise InvalidArgumentError(
+        f"{shape.name} has {len(shape.keys)} keys: {', '.join(shape.keys)}",
+        hint=f'give entity_columns={{"{prefix}{key}": "{column}", ...}}',
+        field="entity_column",
+    )
+
+
 class Export:
     """One export under way. Opening it checks the question and reads nothing of the spine: it may be tried again.
 
-    Two threads send and receive, so that whoever takes the batches can be interrupted at any time.
+    Two threads send and receive, so that whoever takes the batches can be interrupted at any time. When a call ends,
+    pyarrow's reader ends the writing, too, and if another thread does so at that moment gRPC aborts the process. So the
+    thread that reads is the one that says "no more rows", once all rows that were sent have come back joined: a server
+    does not wait for more. Only where they had come before it was known that they are all does the other thread say it,
+    and not while the export is cancelled.
 
     Raises:
         ThymeError: what the server found, or that it cannot be reached.
@@ -92,7 +106,13 @@ class Export:
         self._flights = flights
         self._spine = spine
         self._failure: BaseException | None = None
+        self._summary: dict[str, Any] | None = None
+        self.told: dict[str, Any] = {}  # what is known when all rows were taken
         self._has_ended = False
+        self._ending = threading.Lock()
+        self._is_cancelled = False
+        self._received = 0
+        self._sent: int | None = None  # rows, once they are all
         self._arrived: queue.Queue[Any] = queue.Queue(_WAITING_BATCHES)
         self._sender = threading.Thread(target=self._send, daemon=True)
         receiver = threading.Thread(target=self._receive, daemon=True)
@@ -117,6 +137,7 @@ class Export:
             self._sender.join()
             if self._failure is not None:
                 raise self._failure
+            self.told["summary"] = self._summary
         finally:
             self.close()
 
@@ -134,7 +155,11 @@ class Export:
 
     def cancel(self) -> None:
         """Ends the call; whoever waits for a batch gets an error. From any thread, at any time."""
+        is_free = self._ending.acquire(timeout=_PATIENCE_SECONDS)
+        self._is_cancelled = True
         self._reader.cancel()
+        if is_free:
+            self._ending.release()
         with contextlib.suppress(queue.Empty):  # nobody may be there to take them: the receiver must not wait
             while not _is_last(arrived := self._arrived.get_nowait()):
                 pass
@@ -167,23 +192,37 @@ class Export:
         try:
             self._arrived.put(self._reader.schema)
             for chunk in self._reader:
-                if chunk.data is not None:
+                if chunk.app_metadata is not None:  # the last one, which has no rows
+                    self._summary = json.loads(chunk.app_metadata.to_pybytes())
+                elif chunk.data is not None:
+                    if chunk.data.num_rows:
+                        with self._ending:
+                            self._received += chunk.data.num_rows
+                            self._say_if_all()
                     self._arrived.put(chunk.data)
         except BaseException as error:
             self._arrived.put(error)
         else:
             self._arrived.put(None)
 
+    def _say_if_all(self) -> None:
+        if self._received == self._sent and not self._is_cancelled:
+            with contextlib.suppress(*ERRORS):
+                self._writer.done_writing()
+
     def _send(self) -> None:
+        sent = 0
         try:
             for batch in self._spine.batches:
                 try:
                     self._writer.write_batch(batch)
+                    sent += batch.num_rows
                 except ERRORS as error:  # the call has ended: the receiver tells why
                     self._failure = self._flights.error(error)
                     return
-            with contextlib.suppress(*ERRORS):
-                self._writer.done_writing()
+            with self._ending:
+                self._sent = sent
+                self._say_if_all()
         except BaseException as error:
             self._failure = error
             self.cancel()
@@ -224,10 +263,17 @@ def _fitting(piece: Any, schema: pa.Schema) -> pa.Table:
         ) from None
 
 
+def whole(export: Export, progress: Progress) -> ThymeResult:
+    """A result with all rows."""
+    result = with_metadata(export.read_all(progress))
+    result._told = export.told
+    return result
+
+
 def streamed(export: Export) -> ThymeResult:
     """A result whose rows are still coming."""
     result = with_metadata(export.schema.empty_table())
-    result.table = None
+    result.table, result._told = None, export.told
     batches = _started(export)
     next(batches)
     result.stream = pa.RecordBatchReader.from_batches(export.schema, batches)

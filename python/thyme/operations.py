@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from thyme import calls, control_calls
-from thyme.calls import Asked, Call, When
+from thyme.calls import Asked, Call, Changes, Stretch, When
 from thyme.channel import Settings
 from thyme.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError, UnimplementedError
 from thyme.progress import Progress
@@ -94,7 +94,8 @@ class Operations:
         self, reference: Any, key: Any, when: When, inputs: Any, features: Any, max_events: int
     ) -> Steps[dict[str, Any]]:
         """How values come about."""
-        shape = yield from self.shape(reference, "any", not isinstance(key, Mapping))
+        needs_keys = key is not None and not isinstance(key, Mapping)
+        shape = yield from self.shape(reference, "any", needs_keys)
         return (yield from self.send(calls.explain(shape, key, when, inputs, features, max_events)))
 
     def query_offline(
@@ -102,11 +103,15 @@ class Operations:
     ) -> Steps[ThymeResult]:
         """The rows of a spine with their features. A spine that is a stream is read once: of its export only the
         opening, which reads nothing of it, is tried again."""
-        from thyme.offline import Export, Spine, streamed
-        from thyme.result import with_metadata
+        from thyme.offline import Export, Spine, streamed, whole
 
-        shape = yield from self.shape(featureset, "featureset", asked.entity_column is not None)
-        given: Spine = yield Work(lambda: Spine.of(shape, spine, asked))
+        shapes: list[Shape] = []
+        several = isinstance(featureset, (list, tuple))
+        for one in featureset if several else [featureset]:
+            shapes.append((yield from self.shape(one, "featureset", asked.entity_column is not None)))
+        if not shapes:
+            raise InvalidArgumentError("no featuresets are asked for", field="featureset")
+        given: Spine = yield Work(lambda: Spine.of(shapes if several else shapes[0], spine, asked))
         flights = self.flights()
         exports: list[Export] = []
 
@@ -120,12 +125,43 @@ class Operations:
             with Progress("exporting", given.total, progress) as shown:
                 if given.total is None:
                     export = yield from again(Work(opened), self.settings.retry_for)
-                    return with_metadata((yield Work(lambda: export.read_all(shown))))
-                work = Work(lambda: opened().read_all(shown))
-                return with_metadata((yield from again(work, self.settings.retry_for)))
+                    return (yield Work(lambda: whole(export, shown)))
+                return (yield from again(Work(lambda: whole(opened(), shown)), self.settings.retry_for))
         finally:
             for export in exports:
                 export.cancel()
+
+    def changes(
+        self, featureset: Any, stretch: Stretch, asked: Changes, timeout: float, progress: bool | None, stream: bool
+    ) -> Steps[ThymeResult]:
+        """The changes of all keys."""
+        shape = yield from self.shape(featureset, "featureset", False)
+        command = {"featureset": shape.name, **asked.fields(), **stretch.fields()}
+        return (yield from self._range(command, timeout, progress, stream))
+
+    def rows(
+        self, dataset: Any, stretch: Stretch, when: When, timeout: float, progress: bool | None, stream: bool
+    ) -> Steps[ThymeResult]:
+        """The rows of all keys."""
+        shape = yield from self.shape(dataset, "dataset", False)
+        known = {name: value for name, value in when.fields().items() if name != "exclusive"}
+        return (yield from self._range({"dataset": shape.name, **known, **stretch.fields()}, timeout, progress, stream))
+
+    def _range(
+        self, command: dict[str, Any], timeout: float, progress: bool | None, stream: bool
+    ) -> Steps[ThymeResult]:
+        from thyme.ranges import Range
+        from thyme.result import with_metadata
+
+        flights, retry_for = self.flights(), self.settings.retry_for
+        asked: Range = yield from again(Work(lambda: Range(flights, command, timeout, retry_for)), retry_for)
+        if stream:
+            return asked.streamed()
+        try:
+            with Progress("exporting", None, progress) as shown:
+                return with_metadata((yield Work(lambda: asked.read_all(shown))))
+        finally:
+            asked.cancel()
 
     def log(self, dataset: Any, rows: Any, event_ids: Any, progress: bool | None) -> Steps[LogResult]:
         """Sends rows."""

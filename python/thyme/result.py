@@ -38,6 +38,9 @@ class ThymeResult:
         stream: rows that are still coming, of `query_offline(..., stream=True)`.
         pin: what an export stood on; pass it as `pin` to get exactly that again. An export that was asked with a pin
             says nothing of when it was asked: no `query_run_id`, `ts`, `watermark` and `commit_id`.
+        summary: of an export whose rows have all come, what came of it: `rows`, `known` (rows whose key was known),
+            `features` (for each, in order: `name`, `nulls`, `defaults`, `errors`, `first_error`) and the `plan`, with
+            what was `done` for each of its `reads`. None before that.
         statuses: per feature, one of `OK`, `DEFAULT`, `ERROR` per row; features that are not there are OK throughout.
         errors: per feature, row number to reason.
     """
@@ -56,6 +59,12 @@ class ThymeResult:
     statuses: dict[str, list[str]] = field(default_factory=dict)
     errors: dict[str, dict[int, str]] = field(default_factory=dict)
     _is_taken: bool = field(default=False, repr=False, compare=False)
+    _told: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """What came of an export, once all its rows have come."""
+        return self._told.get("summary")
 
     @property
     def column_names(self) -> list[str]:

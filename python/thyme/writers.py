@@ -15,9 +15,8 @@ import pyarrow as pa
 
 from thyme.arrow_types import to_pylist
 from thyme.files import format_of
-
-ROW_GROUP_ROWS = 131_072
-ROW_GROUP_BYTES = 64 << 20
+from thyme.grid import Blocks, RowGroups
+from thyme.stores import is_url, place_of
 
 Write = Callable[[pa.RecordBatch], None]
 
@@ -31,7 +30,8 @@ def write_table(table: pa.Table, path: str, given: str | None) -> None:
 
 @contextlib.contextmanager
 def writing(path: str, given: str | None, schema: pa.Schema) -> Iterator[Write]:
-    """A function that writes a batch to the file, by the ending of the path or by the format given; `-` is stdout."""
+    """A function that writes a batch to the file or object, by the ending of the path or by the format given; `-` is
+    stdout."""
     kind = given or ("jsonl" if path == "-" else format_of(path, None))
     with _sink(path) as sink, _FORMATS[kind](sink, schema) as write:
         yield write
@@ -42,6 +42,10 @@ def _sink(path: str) -> Iterator[Any]:
     if path == "-":
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
+        return
+    if is_url(path):
+        with place_of(path).writing() as sink:
+            yield sink
         return
     target = Path(os.path.realpath(path))
     if target.exists() and not target.is_file():  # a device or pipe
@@ -60,29 +64,16 @@ def _sink(path: str) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def _parquet(sink: Any, schema: pa.Schema) -> Iterator[Write]:
-    """Batches are gathered: small row groups make a file slow to read."""
-    import pyarrow.parquet as pq
+    blocks, groups = Blocks(schema), RowGroups(lambda: sink, schema)
 
-    waiting: list[pa.RecordBatch] = []
-    rows = size = 0
-    with pq.ParquetWriter(sink, schema) as writer:
+    def write(batch: pa.RecordBatch) -> None:
+        for block in blocks.add(batch):
+            groups.add(block)
 
-        def flush() -> None:
-            nonlocal rows, size
-            if waiting:
-                writer.write_table(pa.Table.from_batches(waiting), row_group_size=rows)
-            waiting.clear()
-            rows = size = 0
-
-        def write(batch: pa.RecordBatch) -> None:
-            nonlocal rows, size
-            waiting.append(batch)
-            rows, size = rows + batch.num_rows, size + batch.nbytes
-            if rows >= ROW_GROUP_ROWS or size >= ROW_GROUP_BYTES:
-                flush()
-
-        yield write
-        flush()
+    yield write
+    for block in blocks.rest():
+        groups.add(block)
+    groups.close()
 
 
 @contextlib.contextmanager

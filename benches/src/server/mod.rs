@@ -1,7 +1,9 @@
 //! The whole path: a server process, and this process as its client.
 
+mod allocations;
 mod audit;
 mod export;
+mod fairness;
 mod freshness;
 mod load;
 mod online;
@@ -33,6 +35,12 @@ pub async fn measure(settings: &Settings) -> Outcome<()> {
         ["online.unary_p50_ratio", "online.batch100_p50_ms", online::ADDED_BY_EXTRACTOR, online::ADDED_BY_PYTHON];
     if settings.wants_any(&measures) {
         online::measure(settings, &server, &workload).await?;
+    }
+    if settings.wants(fairness::BESIDE_BATCHES) {
+        fairness::measure(settings, &server, &workload).await?;
+    }
+    if settings.wants(allocations::PER_CALL) {
+        allocations::measure(settings, directory.path(), &workload).await?;
     }
     if settings.wants_any(&["export.sorted_rows_per_cpu_s", "export.random_rows_per_cpu_s"]) {
         export::measure(settings, &server, &workload).await?;

@@ -20,7 +20,8 @@ use tonic_health::pb::health_client::HealthClient;
 pub const ADDED_BY_EXTRACTOR: &str = "online.extractor_added_us";
 pub const ADDED_BY_PYTHON: &str = "online.python_extractor_added_us";
 const CALLS: usize = 2000;
-const WARM_UP: usize = 300;
+/// Calls before those that count.
+pub const WARM_UP: usize = 300;
 const BATCH_KEYS: usize = 100;
 
 /// Calls of one kind, made one after the other.
@@ -46,7 +47,8 @@ impl<'w> Caller<'w> {
         self.workload.events[self.random.index(self.workload.events.len())].key
     }
 
-    async fn floor(&mut self) -> Outcome<Duration> {
+    /// An empty call.
+    pub async fn floor(&mut self) -> Outcome<Duration> {
         let started = Instant::now();
         self.health.check(HealthCheckRequest::default()).await?;
         Ok(started.elapsed())
@@ -89,19 +91,24 @@ impl<'w> Caller<'w> {
         Ok(elapsed)
     }
 
-    /// A hundred entities in one call.
-    async fn batch(&mut self) -> Outcome<Duration> {
-        let values: Vec<i64> = (0..BATCH_KEYS).map(|_| self.key()).collect();
+    /// The ten features of so many entities.
+    pub fn batch_question(&mut self, rows: usize) -> v1::BatchGetFeaturesRequest {
+        let values: Vec<i64> = (0..rows).map(|_| self.key()).collect();
         let ints = v1::column::Values::Ints(v1::Int64Array { values });
         let keys = v1::Column { name: "key".to_string(), values: Some(ints), ..Default::default() };
         let mut features = feature_names(&ALL_WINDOWS);
         features.truncate(ONLINE_FEATURES);
-        let request = v1::BatchGetFeaturesRequest {
+        v1::BatchGetFeaturesRequest {
             featureset: ALL_FEATURES.to_string(),
             keys: vec![keys],
             features,
             ..Default::default()
-        };
+        }
+    }
+
+    /// A hundred entities in one call.
+    async fn batch(&mut self) -> Outcome<Duration> {
+        let request = self.batch_question(BATCH_KEYS);
         let started = Instant::now();
         let answer = self.features.batch_get_features(request).await?;
         let elapsed = started.elapsed();

@@ -1,12 +1,13 @@
 //! A server in a process of its own: the `thyme` command of an environment or, where there is none, the same server without
 //! Python in this program.
 
-use crate::cpu;
 use crate::failure::Outcome;
+use crate::{allocations, cpu};
 use serde::{Deserialize, Serialize};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_query::NoExtractors;
@@ -24,10 +25,15 @@ struct Flags {
     control_addr: String,
     query_addr: String,
     run_log: bool,
+    /// Whether it counts its allocations, and tells them for each line that it reads.
+    counts: bool,
 }
 
 pub struct Server {
     process: Child,
+    /// To ask one that counts its allocations.
+    counter: Option<(ChildStdin, BufReader<ChildStdout>)>,
+    pub query_address: String,
     pub control: Channel,
     pub query: Channel,
     /// Whether it can run extractors.
@@ -37,21 +43,39 @@ pub struct Server {
 impl Server {
     /// Starts one on `data_dir` and waits until both ports answer.
     pub async fn start(python: &Path, data_dir: &Path, run_log: bool) -> Outcome<Server> {
-        let (control_addr, query_addr) = free_addresses()?;
-        let flags = Flags {
-            data_dir: data_dir.display().to_string(),
-            control_addr: control_addr.clone(),
-            query_addr: query_addr.clone(),
-            run_log,
-        };
+        let flags = Flags::new(data_dir, run_log)?;
         let thyme = python.with_file_name("thyme");
         let has_python = thyme.exists();
         let mut command = if has_python { with_python(thyme, &flags) } else { without_python(&flags)? };
-        let process = command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn()?;
-        let (control, query) = (channel(&control_addr)?, channel(&query_addr)?);
-        let mut server = Server { process, control, query, has_python };
+        command.stdout(Stdio::null());
+        Self::begin(command, flags, has_python).await
+    }
+
+    /// The server in a child of this program, whatever there is of Python: one that counts its allocations.
+    pub async fn start_counting(data_dir: &Path) -> Outcome<Server> {
+        let flags = Flags { counts: true, ..Flags::new(data_dir, true)? };
+        let mut command = without_python(&flags)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self::begin(command, flags, false).await
+    }
+
+    async fn begin(mut command: Command, flags: Flags, has_python: bool) -> Outcome<Server> {
+        let mut process = command.stderr(Stdio::inherit()).spawn()?;
+        let counter = process.stdin.take().zip(process.stdout.take().map(BufReader::new));
+        let (control, query) = (channel(&flags.control_addr)?, channel(&flags.query_addr)?);
+        let query_address = flags.query_addr;
+        let mut server = Server { process, counter, query_address, control, query, has_python };
         server.wait_until_serving().await?;
         Ok(server)
+    }
+
+    /// Allocations so far of a server that counts them.
+    pub fn allocations(&mut self) -> Outcome<u64> {
+        let (questions, answers) = self.counter.as_mut().ok_or("this server does not count its allocations")?;
+        writeln!(questions, "count")?;
+        let mut answer = String::new();
+        answers.read_line(&mut answer)?;
+        Ok(answer.trim_end().parse()?)
     }
 
     async fn wait_until_serving(&mut self) -> Outcome<()> {
@@ -136,8 +160,27 @@ pub fn run_child(flags: &str) -> Outcome<()> {
         "query": {"run_log": flags.run_log.to_string()},
     });
     let config = Config::load(None, std::env::vars(), &settings)?;
+    if flags.counts {
+        allocations::begin();
+        std::thread::spawn(tell_allocations);
+    }
     thyme_server::run_blocking(config, Arc::new(NoExtractors), thyme_server::stop_signal())?;
     Ok(())
+}
+
+/// For each line that comes, until no more can.
+fn tell_allocations() {
+    for _ in std::io::stdin().lines().map_while(Result::ok) {
+        println!("{}", allocations::so_far());
+    }
+}
+
+impl Flags {
+    /// Free ports, and nothing counted.
+    fn new(data_dir: &Path, run_log: bool) -> Outcome<Flags> {
+        let (control_addr, query_addr) = free_addresses()?;
+        Ok(Flags { data_dir: data_dir.display().to_string(), control_addr, query_addr, run_log, counts: false })
+    }
 }
 
 fn free_addresses() -> Outcome<(String, String)> {
@@ -145,6 +188,7 @@ fn free_addresses() -> Outcome<(String, String)> {
     Ok((first.local_addr()?.to_string(), second.local_addr()?.to_string()))
 }
 
-fn channel(address: &str) -> Outcome<Channel> {
+/// A connection, to be used on the runtime that makes it.
+pub fn channel(address: &str) -> Outcome<Channel> {
     Ok(Channel::from_shared(format!("http://{address}"))?.tcp_nodelay(true).connect_lazy())
 }

@@ -193,7 +193,7 @@ impl MockEngine {
     }
 
     #[pyo3(signature = (featureset, spine, *, timestamp_column, entity_columns=None, features=None, known_at=None,
-        exclusive=false, statuses=false, pin=None))]
+        exclusive=false, statuses=false, pin=None, featuresets=None))]
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of the Python interface")]
     fn query_offline<'py>(
         &self,
@@ -207,10 +207,12 @@ impl MockEngine {
         exclusive: bool,
         statuses: bool,
         pin: Option<&str>,
+        featuresets: Option<Vec<String>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (schema, spine) = batches(spine)?;
         let question = ExportQuestion {
             featureset,
+            featuresets: featuresets.unwrap_or_default(),
             features,
             entity_columns: entity_columns.unwrap_or_default(),
             timestamp_column,

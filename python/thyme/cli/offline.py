@@ -4,30 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from thyme.cli.options import (
     ControlUrl,
+    EntityColumns,
     Exclusive,
     Features,
     Json,
     KnownAt,
-    Reference,
+    Since,
+    SpineFormat,
+    TimestampColumn,
+    Until,
     Url,
+    columns_of_text,
     connect,
     names_of_text,
     resolve,
+    types_of_columns,
 )
 from thyme.cli.output import UsageError, note, reports_errors, say_json
-from thyme.errors import UnavailableError
+from thyme.errors import InvalidArgumentError, UnavailableError
 
 if TYPE_CHECKING:
+    from thyme.parts import Manifest, Outcome
     from thyme.result import ThymeResult
-    from thyme.shapes import Shape
 
 Result = TypeVar("Result")
+TIMESTAMP_COLUMN = "timestamp"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,75 +44,169 @@ def register(app: typer.Typer) -> None:
 
 @reports_errors
 def query_offline(
-    reference: Reference,
-    spine: Annotated[
-        str, typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin.")
-    ],
-    output: Annotated[str, typer.Option("-o", "--output", metavar="OUT", help="Where the rows go; - is stdout.")],
-    file_format: Annotated[
-        str | None, typer.Option("--format", help="Of the spine: jsonl, csv, parquet or arrow; by the ending.")
-    ] = None,
-    entity_columns: Annotated[
-        list[str] | None,
+    output: Annotated[
+        str,
         typer.Option(
-            "--entity-column", metavar="[KEY=]COLUMN", help="The column with the key. Repeat for several keys."
+            "-o",
+            "--output",
+            metavar="OUT",
+            help="Where the rows go: a file, a folder for parts (an interrupted export goes on there), s3:// or gs://; "
+            "- is stdout.",
         ),
+    ],
+    reference: Annotated[
+        str | None, typer.Argument(metavar="REF[,REF]", help="Names of featuresets, or module:Class.")
     ] = None,
-    timestamp_column: Annotated[
-        str, typer.Option(metavar="COLUMN", help="The column with each row's time.")
-    ] = "timestamp",
+    spine: Annotated[
+        str | None,
+        typer.Option("--input", metavar="FILE|-", help="The spine: Parquet, Arrow, CSV, JSON lines; - is stdin."),
+    ] = None,
+    since: Since = None,
+    until: Until = None,
+    file_format: SpineFormat = None,
+    entity_columns: EntityColumns = None,
+    timestamp_column: TimestampColumn = TIMESTAMP_COLUMN,
     known_at: KnownAt = None,
     exclusive: Exclusive = False,
     features: Features = None,
     statuses: Annotated[bool, typer.Option("--statuses", help="Add a status column per feature.")] = False,
+    partition_by: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--partition-by", metavar="COLUMN", help="Folders COLUMN=value; of a time date=YYYY-MM-DD. Repeat."
+        ),
+    ] = None,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            "--manifest", metavar="FILE", help="Ask again what this manifest of an export says, instead of REF."
+        ),
+    ] = None,
     url: Url = None,
     control_url: ControlUrl = None,
     as_json: Json = False,
 ) -> None:
-    """Join features to the rows of a file, each as of its own time: a training set."""
-    from thyme.files import format_of
-    from thyme.progress import Progress
+    """Join features to the rows of a file, each as of its own time: a training set. Without --input: the changes of all
+    keys of a featureset, or the rows of a dataset, between two times. Of several featuresets the columns are named
+    FEATURESET.FEATURE, and so are --features."""
+    if spine is None:
+        from thyme.cli.ranges import export_range
+
+        columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN}
+        of_parts = {"--partition-by": partition_by, "--manifest": manifest}
+        of_a_spine = {"--format": file_format, **columns, **of_parts}
+        of_features = {"--features": features, "--exclusive": exclusive, "--statuses": statuses}
+        stretch = {"since": since, "until": until, "known_at": known_at}
+        export_range(reference, output, stretch, of_features, of_a_spine, url, control_url, as_json)
+        return
+    if since is not None or until is not None:
+        option = "--until" if since is None else "--since"
+        hint = "leave --input out for the changes of all keys, or the option"
+        raise UsageError(f"{option} is without a spine", hint=hint, field=option)
+    from thyme.parts import Question, export_parts, is_folder, read_manifest
     from thyme.spines import read_spine
-    from thyme.writers import writing
 
-    if output != "-":
-        format_of(output, None)
+    _check_output(output, is_folder(output), bool(partition_by))
+    command = {
+        "featuresets": reference,
+        "entity_columns": entity_columns or [],
+        "timestamp_column": timestamp_column,
+        "exclusive": exclusive,
+        "features": names_of_text(features),
+        "statuses": statuses,
+        "partition_by": partition_by or [],
+    }
+    again = None if manifest is None else read_manifest(manifest)
+    _check_named({**command, "known_at": known_at}, again)
     with connect(url, control_url) as client:
-        shape = client.shape(resolve(reference))
-        columns = _columns(shape, entity_columns or [])
-        types = {columns.get(key, key): shape.types[key] for key in shape.keys}
-
-        def export() -> tuple[int, ThymeResult]:
-            batches, total = read_spine(spine, file_format, types)
-            result = client.query_offline(
-                shape,
-                batches,
-                entity_columns=columns,
-                timestamp_column=timestamp_column,
-                known_at=known_at,
-                exclusive=exclusive,
-                features=names_of_text(features),
-                statuses=statuses,
-                stream=True,
-            )
-            count = 0
-            joined = result.to_reader()
-            with Progress("exporting", total, None) as shown, writing(output, None, joined.schema) as write:
-                for batch in joined:
-                    write(batch)
-                    count += batch.num_rows
-                    shown.advance(batch.num_rows)
-            return count, result
-
+        if again is None:
+            shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
+            names, columns = [shape.name for shape in shapes], columns_of_text(shapes, entity_columns)
+            question = Question({**command, "featuresets": names, "entity_columns": columns}, known_at)
+        else:
+            question = Question(again.command, again.known_at, again)
+            shapes = [client.shape(name) for name in question.command["featuresets"]]
+        types = types_of_columns(shapes, question.command["entity_columns"])
         # From file to file it can begin again; a pipe has had its rows.
         retry_for = 0.0 if "-" in (spine, output) else client.settings.retry_for
+
+        def read() -> tuple[Any, int | None]:
+            return read_spine(spine, file_format, types)
+
+        if is_folder(output):
+            _say_parts(export_parts(client, shapes, question, read, output, retry_for), output, as_json)
+            return
+
+        def export() -> tuple[int, ThymeResult]:
+            batches, total = read()
+            result = question.ask(client, shapes, batches, None if again is None else again.pin)
+            return _write(result, output, total), result
+
         count, result = _again(export, retry_for)
     if as_json and output != "-":
-        say_json({"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position})
+        told = {"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position}
+        summary = result.summary or {}
+        say_json({**told, "known": summary.get("known"), "features": summary.get("features")})
     else:
         note(f"{count} rows to {'stdout' if output == '-' else output}")
-    if result.query_run_id:
-        note(f"Results: run {result.query_run_id}")
+    for run_id in (result.query_run_id or "").split(","):
+        if run_id:
+            note(f"Results: run {run_id}")
+
+
+def _write(result: ThymeResult, output: str, total: int | None) -> int:
+    from thyme.progress import Progress
+    from thyme.writers import writing
+
+    count = 0
+    joined = result.to_reader()
+    with Progress("exporting", total, None) as shown, writing(output, None, joined.schema) as write:
+        for batch in joined:
+            write(batch)
+            count += batch.num_rows
+            shown.advance(batch.num_rows)
+    return count
+
+
+def _say_parts(outcome: Outcome, output: str, as_json: bool) -> None:
+    manifest, before = outcome.manifest, outcome.parts_before
+    count = len(manifest.parts)
+    if as_json:
+        held = {"rows": manifest.rows, "output": output, "parts": count, "parts_before": before}
+        say_json({**held, "position": manifest.position, "pin": manifest.pin, "features": manifest.features})
+        return
+    told = f"{manifest.rows} rows in {count} part{'' if count == 1 else 's'}"
+    if before == count:
+        note(f"already there: {told} in {output}")
+    else:
+        note(f"{told} to {output}" + (f", {before} of them were there" if before else ""))
+
+
+def _check_output(output: str, is_folder: bool, has_partitions: bool) -> None:
+    from thyme.files import format_of
+
+    if has_partitions and not is_folder:
+        raise UsageError("--partition-by makes folders", hint="end -o with /", field="--partition-by")
+    if is_folder or output == "-":
+        return
+    try:
+        format_of(output, None)
+    except InvalidArgumentError as error:
+        hint = "end it with .parquet, .csv, .jsonl or .arrow, or with / for a folder of parts"
+        raise InvalidArgumentError(error.message, hint=hint, field="--output") from None
+
+
+def _check_named(given: dict[str, Any], again: Manifest | None) -> None:
+    """Either REF with its options, or a manifest that has them."""
+    if again is None and given["featuresets"] is None:
+        raise UsageError("missing argument REF", hint="name a featureset, or give --manifest", field="REF")
+    options = {"featuresets": "REF", "entity_columns": "--entity-column"}
+    given = {name: value for name, value in given.items() if (name, value) != ("timestamp_column", TIMESTAMP_COLUMN)}
+    named = [options.get(name, f"--{name.replace('_', '-')}") for name, value in given.items() if value]
+    if again is not None and named:
+        raise UsageError(
+            f"--manifest says what is asked, so it is not given beside {', '.join(named)}", field="--manifest"
+        )
 
 
 def _again(export: Callable[[], Result], retry_for: float) -> Result:
@@ -120,17 +221,3 @@ def _again(export: Callable[[], Result], retry_for: float) -> Result:
             if pause is None:
                 raise error from None
             time.sleep(pause)
-
-
-def _columns(shape: Shape, texts: list[str]) -> dict[str, str]:
-    columns: dict[str, str] = {}
-    for text in texts:
-        key, separator, column = text.partition("=")
-        if not separator and len(shape.keys) != 1:
-            raise UsageError(
-                f"{shape.name} has the keys {', '.join(shape.keys)}",
-                hint=f"write --entity-column {shape.keys[0]}={text}",
-                field="--entity-column",
-            )
-        columns[key if separator else shape.keys[0]] = column if separator else text
-    return columns

@@ -41,6 +41,14 @@ At = Annotated[
     str | None,
     typer.Option("--at", metavar="TS", callback=_time_of_text, help="As of this time (ISO-8601, UTC without a zone)."),
 ]
+Since = Annotated[
+    str | None,
+    typer.Option("--since", metavar="TS", callback=_time_of_text, help="Without --input: from when on (ISO-8601)."),
+]
+Until = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TS", callback=_time_of_text, help="Without --input: up to when, excluded."),
+]
 KnownAt = Annotated[str | None, typer.Option("--known-at", metavar="TS|POSITION", help="Only what was known then.")]
 Exclusive = Annotated[bool, typer.Option("--exclusive", help="Windows end just before the time.")]
 Features = Annotated[
@@ -48,6 +56,14 @@ Features = Annotated[
 ]
 Inputs = Annotated[
     list[str] | None, typer.Option("-i", "--input", metavar="NAME=VALUE", help="A request feature. Repeat.")
+]
+EntityColumns = Annotated[
+    list[str] | None,
+    typer.Option("--entity-column", metavar="[KEY=]COLUMN", help="The column with the key. Repeat for several keys."),
+]
+TimestampColumn = Annotated[str, typer.Option(metavar="COLUMN", help="The column with each row's time.")]
+SpineFormat = Annotated[
+    str | None, typer.Option("--format", help="Of the spine: jsonl, csv, parquet or arrow; by the ending.")
 ]
 
 
@@ -123,6 +139,34 @@ def inputs_of_text(shape: Shape, texts: list[str] | None) -> dict[str, Any]:
             )
         found[name] = typed(value, shape.types[name], name)
     return found
+
+
+def columns_of_text(shapes: list[Shape], texts: list[str] | None) -> dict[str, str]:
+    """Columns of a spine as written: `COLUMN` for the only key, else `KEY=COLUMN`."""
+    columns: dict[str, str] = {}
+    for text in texts or []:
+        key, separator, column = text.partition("=")
+        for shape in [] if separator else shapes:
+            prefix = f"{shape.name}." if len(shapes) > 1 else ""
+            if len(shape.keys) != 1:
+                raise UsageError(
+                    f"{shape.name} has the keys {', '.join(shape.keys)}",
+                    hint=f"write --entity-column {prefix}{shape.keys[0]}={text}",
+                    field="--entity-column",
+                )
+            columns[f"{prefix}{shape.keys[0]}"] = text
+        if separator:
+            columns[key] = column
+    return columns
+
+
+def types_of_columns(shapes: list[Shape], columns: dict[str, str]) -> dict[str, str]:
+    """The declared types of a spine's key columns."""
+    return {
+        columns.get(f"{shape.name}.{key}") or columns.get(key, key): shape.types[key]
+        for shape in shapes
+        for key in shape.keys
+    }
 
 
 def names_of_text(text: str | None) -> list[str] | None:

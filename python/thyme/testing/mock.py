@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from thyme import registry
-from thyme.calls import feature_names
+from thyme.calls import feature_names, qualified_names
 from thyme.errors import FailedPreconditionError
 from thyme.literals import micros_datetime
 from thyme.registry import Registry
@@ -131,16 +131,20 @@ class MockContext:
         pin: str | None = None,
     ) -> ThymeResult:
         """The rows of `spine` with each row's features as of its own time."""
-        shape = self._shape(featureset)
+        several = isinstance(featureset, (list, tuple))
+        shapes = [self._shape(one) for one in (featureset if several else [featureset])]
         columns = dict(entity_columns or {})
-        if entity_column is not None:
-            columns[shape.keys[0] if len(shape.keys) == 1 else "entity_id"] = entity_column
+        for shape in shapes if entity_column is not None else []:
+            key = shape.keys[0] if len(shape.keys) == 1 else "entity_id"
+            columns[f"{shape.name}.{key}" if several else key] = entity_column
+        integers = [name for shape in shapes for name in shape.integers() if name in shape.keys]
         table = self._started().query_offline(
-            shape.name,
-            as_table(spine, [name for name in shape.integers() if name in shape.keys], "spine"),
+            "" if several else shapes[0].name,
+            as_table(spine, integers, "spine"),
+            **({"featuresets": [shape.name for shape in shapes]} if several else {}),
             timestamp_column=timestamp_column,
             entity_columns=columns or None,
-            features=feature_names(features) or None,
+            features=(qualified_names if several else feature_names)(features) or None,
             known_at=known_at,
             exclusive=exclusive,
             statuses=statuses,

@@ -9,12 +9,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
+/// What the text of a pin begins with.
+const ONE: char = 'x';
+const SEVERAL: char = 'y';
+
 /// What an export stood on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pin {
     pub log: LogTag,
-    /// Of the featureset.
-    pub definition: DefinitionHash,
+    /// Of the featuresets, at least one.
+    pub definitions: Vec<DefinitionHash>,
     /// Only events appended by then, where `known_at` was a time.
     pub appended_by: Option<Micros>,
     /// Id of each table that was read -> how far, one for each partition. A table that is built anew has another id.
@@ -43,10 +47,14 @@ impl LogTag {
 }
 
 impl Pin {
-    /// URL-safe text: a version letter, then base64 of the parts.
+    /// URL-safe text: a letter (`x` of one featureset, `y` of several), then base64 of the parts.
     pub fn encode(&self) -> String {
         let mut bytes = self.log.0.to_vec();
-        bytes.extend_from_slice(&self.definition.0);
+        let letter = if self.definitions.len() == 1 { ONE } else { SEVERAL };
+        if letter == SEVERAL {
+            put_varint(&mut bytes, self.definitions.len() as u64);
+        }
+        self.definitions.iter().for_each(|definition| bytes.extend_from_slice(&definition.0));
         put_time(&mut bytes, self.appended_by);
         for (table, places) in &self.tables {
             put_varint(&mut bytes, u64::from(*table));
@@ -56,20 +64,27 @@ impl Pin {
                 put_time(&mut bytes, place.horizon);
             }
         }
-        format!("x{}", URL_SAFE_NO_PAD.encode(bytes))
+        format!("{letter}{}", URL_SAFE_NO_PAD.encode(bytes))
     }
 
     pub fn decode(text: &str) -> Result<Pin> {
-        let bytes = text.strip_prefix('x').and_then(|body| URL_SAFE_NO_PAD.decode(body).ok());
-        bytes.and_then(|bytes| decode(&bytes)).ok_or_else(|| {
+        let of = |letter: char| text.strip_prefix(letter).and_then(|body| URL_SAFE_NO_PAD.decode(body).ok());
+        let one = of(ONE).and_then(|bytes| decode(&bytes, false));
+        one.or_else(|| of(SEVERAL).and_then(|bytes| decode(&bytes, true))).ok_or_else(|| {
             Error::invalid("not a pin").field("pin").hint("pass the 'pin' of an earlier export unchanged")
         })
     }
 }
 
-fn decode(bytes: &[u8]) -> Option<Pin> {
-    let (log, rest) = bytes.split_first_chunk::<8>()?;
-    let (definition, mut rest) = rest.split_first_chunk::<16>()?;
+fn decode(bytes: &[u8], is_of_several: bool) -> Option<Pin> {
+    let (log, mut rest) = bytes.split_first_chunk::<8>()?;
+    let count = if is_of_several { take_varint(&mut rest).ok()? } else { 1 };
+    let mut definition = || {
+        let (definition, after) = rest.split_first_chunk::<16>()?;
+        rest = after;
+        Some(DefinitionHash(*definition))
+    };
+    let definitions: Vec<DefinitionHash> = (0..count).map(|_| definition()).collect::<Option<_>>()?;
     let appended_by = take_time(&mut rest)?;
     let mut tables = BTreeMap::new();
     while !rest.is_empty() {
@@ -79,7 +94,7 @@ fn decode(bytes: &[u8]) -> Option<Pin> {
         let places: Option<Vec<Place>> = (0..partitions).map(|_| place()).collect();
         tables.insert(table, places?);
     }
-    Some(Pin { log: LogTag(*log), definition: DefinitionHash(*definition), appended_by, tables })
+    Some(Pin { log: LogTag(*log), definitions, appended_by, tables })
 }
 
 fn put_time(out: &mut Vec<u8>, time: Option<Micros>) {
@@ -110,7 +125,7 @@ mod tests {
         let place = |next, horizon| Place { next, horizon };
         Pin {
             log: LogTag::of("embedded:1"),
-            definition: DefinitionHash([7; 16]),
+            definitions: vec![DefinitionHash([7; 16])],
             appended_by: Some(-5),
             tables: BTreeMap::from([
                 (3, vec![place(0, None), place(1 << 40, Some(i64::MIN))]),
@@ -122,7 +137,8 @@ mod tests {
 
     #[test]
     fn a_pin_round_trips() {
-        for pin in [pin(), Pin { appended_by: None, tables: BTreeMap::new(), ..pin() }] {
+        let several = Pin { definitions: vec![DefinitionHash([7; 16]), DefinitionHash([8; 16])], ..pin() };
+        for pin in [pin(), Pin { appended_by: None, tables: BTreeMap::new(), ..pin() }, several] {
             assert_eq!(Pin::decode(&pin.encode()).unwrap(), pin);
         }
         assert_ne!(LogTag::of("embedded:1"), LogTag::of("embedded:2"));
@@ -131,7 +147,10 @@ mod tests {
     #[test]
     fn noise_is_no_pin() {
         let text = pin().encode();
-        for noise in ["", "x", "pAA", "x$$", "2024-01-15T12:00:00Z", &text[1..], &text[..text.len() - 3]] {
+        let of_several = format!("y{}", &text[1..]);
+        let noises =
+            ["", "x", "y", "pAA", "x$$", "2024-01-15T12:00:00Z", &of_several, &text[1..], &text[..text.len() - 3]];
+        for noise in noises {
             let error = Pin::decode(noise).unwrap_err();
             assert_eq!((error.kind(), error.field_name()), (ErrorKind::InvalidArgument, Some("pin")), "{noise}");
         }

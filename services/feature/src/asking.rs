@@ -118,6 +118,23 @@ pub(crate) enum ExplainQuestion {
     Row(LookupQuestion),
 }
 
+/// A plan is asked for by featureset and features alone.
+pub(crate) fn plan_question(request: v1::ExplainRequest) -> Result<(String, Option<Vec<String>>)> {
+    let given = [
+        ("key", !request.key.is_empty()),
+        ("inputs", !request.inputs.is_empty()),
+        ("ts", request.ts.is_some()),
+        ("known_at", !request.known_at.is_empty()),
+        ("exclusive", request.exclusive),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok((request.name, wanted(request.features))),
+        Some((name, _)) => Err(Error::invalid(format!("{name} is given where a plan is asked for"))
+            .field(name)
+            .hint("leave it out: a plan is of any key and time")),
+    }
+}
+
 pub(crate) fn explain_question(
     request: v1::ExplainRequest,
     is_dataset: bool,

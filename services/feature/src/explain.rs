@@ -1,9 +1,10 @@
 //! Explanations on the wire.
 
 use crate::answers::{feature_value, info, key_of_row, named};
+use crate::summary;
 use thyme_proto::convert::time_to_wire;
 use thyme_proto::v1;
-use thyme_query::{ContributingEvent, Explanation, FeatureExplanation, How, LookupExplanation};
+use thyme_query::{ContributingEvent, Explanation, ExportPlan, FeatureExplanation, How, LookupExplanation};
 
 /// Events per value unless the request says otherwise.
 const DEFAULT_EVENTS: usize = 20;
@@ -37,6 +38,7 @@ pub(crate) fn features(name: String, explained: &Explanation, max_events: u32) -
         key: key_of_row(answer, 0),
         explanations: Shown::new(max_events, Vec::new()).explanations(&explained.features),
         info: Some(info(&answer.standing, &answer.run.id, true)),
+        plan: None,
     }
 }
 
@@ -48,7 +50,13 @@ pub(crate) fn row(name: String, explained: &LookupExplanation, shown: &Shown) ->
         key: named(&answer.key),
         explanations: shown.explanations(&explained.features),
         info: Some(info(&answer.standing, &answer.run.id, true)),
+        plan: None,
     }
+}
+
+/// How an export would get at a featureset's features.
+pub(crate) fn plan(name: String, plan: &ExportPlan) -> v1::ExplainResponse {
+    v1::ExplainResponse { name, plan: Some(summary::plan(plan)), ..v1::ExplainResponse::default() }
 }
 
 fn explanation(feature: &FeatureExplanation, max_events: usize) -> v1::Explanation {

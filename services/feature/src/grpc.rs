@@ -1,6 +1,6 @@
 //! FeatureService over gRPC.
 
-use crate::asking::{ExplainQuestion, batch_question, explain_question, lookup_question, question};
+use crate::asking::{ExplainQuestion, batch_question, explain_question, lookup_question, plan_question, question};
 use crate::{answers, explain, runs, stream};
 use futures::stream::BoxStream;
 use std::sync::Arc;
@@ -67,6 +67,9 @@ impl FeatureGrpc {
         let (name, max_events, names) = (message.name.clone(), message.max_events, message.features.clone());
         let compiled = self.engine.compiled();
         let is_dataset = compiled.is_some_and(|all| all.datasets.contains_key(&name));
+        if message.plan {
+            return self.plan(message, is_dataset);
+        }
         match explain_question(message, is_dataset, &metadata)? {
             ExplainQuestion::Features(question) => {
                 let explained = self.engine.explain(question).await?;
@@ -78,6 +81,17 @@ impl FeatureGrpc {
                 Ok(explain::row(name, &explained, &explain::Shown::new(max_events, names)))
             }
         }
+    }
+
+    fn plan(&self, message: v1::ExplainRequest, is_dataset: bool) -> Result<v1::ExplainResponse> {
+        let (name, features) = plan_question(message)?;
+        if is_dataset {
+            return Err(Error::invalid(format!("a plan is of a featureset, and '{name}' is a dataset"))
+                .field("name")
+                .hint("ask for that of a featureset that refers to it, or give a key to see how a row comes about"));
+        }
+        let plan = self.engine.export_plan(&name, features.as_deref())?;
+        Ok(explain::plan(name, &plan))
     }
 
     async fn list_runs(&self, request: v1::ListQueryRunsRequest) -> Result<v1::ListQueryRunsResponse> {

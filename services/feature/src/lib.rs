@@ -9,6 +9,7 @@ pub mod grpc;
 pub mod parts;
 mod runs;
 mod stream;
+mod summary;
 mod task;
 #[cfg(test)]
 mod tests;

@@ -164,7 +164,7 @@ impl Ingestor {
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).min(MAX_WAITING_KIB);
         let _permit = self.waiting.acquire_many(kib).await.map_err(|_| Error::unavailable("the server is stopping"))?;
         let partitions: Vec<u16> = batches.iter().map(|batch| batch.partition).collect();
-        let appended = self.log.append(batches).await?;
+        let appended = self.log.append(batches).await.map_err(|error| target.not_listed(error))?;
         for (partition, place) in partitions.into_iter().zip(appended) {
             position.set(target.log, partition, place.end);
         }
@@ -200,7 +200,7 @@ impl Ingestor {
 
     async fn is_pending(&self, target: &Target) -> Result<bool> {
         let Some(watch) = self.erase_watch.as_ref().filter(|_| !target.regrouped.is_empty()) else { return Ok(false) };
-        let read = watch.erased_below(target).await?;
+        let read = watch.erased_below(target).await.map_err(|error| target.not_listed(error))?;
         Ok(read.is_none_or(|places| target.has_not_left_out(&places)))
     }
 }

@@ -4,7 +4,7 @@ use crate::rows::RowSchema;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thyme_core::definition::Compiled;
-use thyme_core::{Error, Result, suggest};
+use thyme_core::{Error, ErrorKind, Result, suggest};
 
 /// A raw dataset.
 #[derive(Debug, Clone)]
@@ -28,6 +28,21 @@ impl Target {
                 .all(|(index, place)| known.get(index).copied().unwrap_or_default() >= *place)
         };
         !self.regrouped.iter().all(knows)
+    }
+
+    /// A log that says there is no such topic, though the dataset is committed and its topic was made by that: a broker that has just come
+    /// up, which lists its topics a moment later. Whoever sends rows is to try again.
+    pub(crate) fn not_listed(&self, error: Error) -> Error {
+        if error.kind() != ErrorKind::NotFound {
+            return error;
+        }
+        let otherwise = error.hint_text().map(|hint| format!("; if it stays so: {hint}")).unwrap_or_default();
+        Error::unavailable(format!(
+            "the log of dataset '{}' is not there yet: {}",
+            self.schema.dataset,
+            error.message()
+        ))
+        .hint(format!("try again: a broker that has just come up lists its topics a moment later{otherwise}"))
     }
 }
 

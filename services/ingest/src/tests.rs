@@ -243,6 +243,30 @@ async fn grpc_keeps_good_rows_and_tells_what_is_wrong_with_the_others() {
     assert_eq!(records(&log, "Order.v1").len(), 2);
 }
 
+/// As on a broker that has just come up: the dataset is committed, and the log does not list its topic for a moment.
+#[tokio::test]
+async fn rows_of_a_dataset_whose_topic_is_not_listed_are_to_be_sent_again() {
+    let compiled = compile(&definitions()).unwrap();
+    let log = Arc::new(EmbeddedLog::in_memory().unwrap());
+    let ingestor = Ingestor::new(log.clone(), Arc::new(Steps(AtomicI64::new(1))));
+    ingestor.deploy(Targets::new(&compiled, |_| Ok(3)).unwrap());
+    let ingestor = Arc::new(ingestor);
+    let mut client = client(ingestor.clone()).await;
+    let rows = || request(vec![wire_row("ann", value_to_wire(&Value::Null))]);
+
+    let error = thyme_proto::status::from_status(&client.ingest(rows()).await.unwrap_err());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().starts_with("the log of dataset 'Order' is not there yet: no topic"), "{error}");
+    assert!(error.hint_text().unwrap().starts_with("try again: a broker that has just come up"), "{error}");
+    let error = ingestor.erase("Order", vec![GivenKey::Json(json!("ann"))]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let unknown = v1::IngestRequest { dataset: "Ordre".into(), ..rows() };
+    assert_eq!(client.ingest(unknown).await.unwrap_err().code(), tonic::Code::NotFound);
+
+    log.create_topic("Order.v1", 4).unwrap();
+    assert_eq!(client.ingest(rows()).await.unwrap().into_inner().accepted, 1);
+}
+
 #[tokio::test]
 async fn a_stream_is_answered_in_order_until_its_first_error() {
     let (ingestor, log) = ingestor();

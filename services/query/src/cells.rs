@@ -4,6 +4,7 @@ use crate::answer::{FeatureValue, Status};
 use crate::columns::{UTC, column_bytes, to_array};
 use crate::plan::Planned;
 use crate::rows::Rows;
+use crate::summary::Counts;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ pub(crate) trait Cells {
     fn rows(&self) -> &Rows;
     /// Says, before anything is written, in which order most of the rows will be: all rows that have a key and a time.
     fn expect(&mut self, rows: impl Iterator<Item = usize>);
-    /// The same value in every row of a slot, to be overwritten.
+    /// The same value in every row of a slot, to be overwritten: no ERROR.
     fn fill(&mut self, slot: usize, value: &FeatureValue);
     fn set(&mut self, slot: usize, row: usize, value: &Value, status: &Status);
 }
@@ -53,29 +54,42 @@ impl ColumnRows {
         ColumnRows { planned, given, places: Vec::new(), columns }
     }
 
-    /// The features that were asked for, then their statuses where wanted.
-    pub fn finish(mut self, statuses: bool) -> Result<Vec<ArrayRef>> {
-        let mut made: Vec<Option<(ArrayRef, Option<ArrayRef>)>> = vec![None; self.columns.len()];
+    /// The features that were asked for, with their statuses where wanted.
+    pub fn finish(mut self, statuses: bool) -> Result<Vec<Finished>> {
+        let mut made: Vec<Option<Finished>> = vec![None; self.columns.len()];
         let wanted: Vec<usize> = self.planned.wanted.iter().map(|(_, slot)| *slot).collect();
         for &slot in &wanted {
             if made[slot].is_none() {
                 made[slot] = Some(self.finish_slot(slot, statuses)?);
             }
         }
-        let pairs = || wanted.iter().filter_map(|slot| made[*slot].as_ref());
-        let values = pairs().map(|(values, _)| values.clone());
-        Ok(values.chain(pairs().filter_map(|(_, statuses)| statuses.clone())).collect())
+        Ok(wanted.iter().filter_map(|slot| made[*slot].clone()).collect())
     }
 
-    fn finish_slot(&mut self, slot: usize, statuses: bool) -> Result<(ArrayRef, Option<ArrayRef>)> {
+    fn finish_slot(&mut self, slot: usize, statuses: bool) -> Result<Finished> {
         let data_type = &self.planned.slots[slot].data_type;
-        if let Some(column) = self.columns[slot].take() {
-            let statuses = statuses.then(|| column.statuses(&self.places));
-            return Ok((column.array(data_type, &self.places)?, statuses));
-        }
-        let given = &self.given.slots[slot];
-        let statuses = statuses.then(|| status_array(given));
-        Ok((to_array(given.iter().map(|feature| &feature.value), data_type)?, statuses))
+        let Some(column) = self.columns[slot].take() else {
+            return Finished::of(&self.given.slots[slot], data_type, statuses);
+        };
+        let statuses = statuses.then(|| column.statuses(&self.places));
+        Ok(Finished { values: column.array(data_type, &self.places)?, statuses, counts: column.counts() })
+    }
+}
+
+/// A feature's column of a chunk.
+#[derive(Clone)]
+pub(crate) struct Finished {
+    pub values: ArrayRef,
+    /// Where wanted.
+    pub statuses: Option<ArrayRef>,
+    pub counts: Counts,
+}
+
+impl Finished {
+    pub fn of(values: &[FeatureValue], data_type: &DataType, statuses: bool) -> Result<Finished> {
+        let statuses = statuses.then(|| status_array(values));
+        let counts = Counts::of(values);
+        Ok(Finished { values: to_array(values.iter().map(|feature| &feature.value), data_type)?, statuses, counts })
     }
 }
 
@@ -103,6 +117,9 @@ impl Cells for ColumnRows {
     fn set(&mut self, slot: usize, row: usize, value: &Value, status: &Status) {
         if let Some(column) = &mut self.columns[slot] {
             column.set(self.places[row] as usize, value, status);
+            if let Status::Error(reason) = status {
+                column.note_error(row, reason);
+            }
         }
     }
 }
@@ -117,6 +134,8 @@ struct Column {
     marks: Vec<u8>,
     /// The type of a value that does not belong here.
     wrong: Option<&'static str>,
+    /// The first row with an ERROR, and why.
+    first_error: Option<(usize, Arc<str>)>,
 }
 
 const VALID: u8 = 1;
@@ -155,7 +174,14 @@ impl Column {
             (DataType::Time, _) => Typed::Times(vec![0; rows]),
             (_, value) => Typed::Values(vec![value.clone(); rows]),
         };
-        Column { cells, marks: vec![mark(&value.value, &value.status); rows], wrong: None }
+        Column { cells, marks: vec![mark(&value.value, &value.status); rows], wrong: None, first_error: None }
+    }
+
+    #[cold]
+    fn note_error(&mut self, row: usize, reason: &Arc<str>) {
+        if self.first_error.as_ref().is_none_or(|(first, _)| row < *first) {
+            self.first_error = Some((row, reason.clone()));
+        }
     }
 
     #[inline]
@@ -169,6 +195,16 @@ impl Column {
             (Typed::Values(cells), value) => cells[row] = value.clone(),
             (_, Value::Null) => {}
             (_, other) => self.wrong = Some(other.type_name()),
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let marked = |wanted: u8| self.marks.iter().filter(|mark| **mark & wanted != 0).count() as u64;
+        Counts {
+            nulls: self.marks.len() as u64 - marked(VALID),
+            defaults: marked(DEFAULT),
+            errors: marked(ERROR),
+            first_error: self.first_error.as_ref().map(|(_, reason)| reason.clone()),
         }
     }
 
@@ -216,6 +252,6 @@ fn mark(value: &Value, status: &Status) -> u8 {
 }
 
 /// `OK`, `DEFAULT` or `ERROR` per row.
-pub(crate) fn status_array(values: &[FeatureValue]) -> ArrayRef {
-    Arc::new(values.iter().map(|value| Some(value.status.name())).collect::<StringArray>())
+pub(crate) fn status_array<'a>(values: impl IntoIterator<Item = &'a FeatureValue>) -> ArrayRef {
+    Arc::new(values.into_iter().map(|value| Some(value.status.name())).collect::<StringArray>())
 }

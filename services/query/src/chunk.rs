@@ -5,15 +5,16 @@
 //! the values themselves instead, and such chunks are smaller.
 
 use crate::answer::{FeatureValue, Status};
-use crate::cells::{Cells, ColumnRows, cell_bytes, status_array};
-use crate::columns::{column_bytes, from_array, times_from_array, to_array};
+use crate::cells::{Cells, ColumnRows, Finished, cell_bytes};
+use crate::columns::{column_bytes, from_array, times_from_array};
 use crate::keyed::ROW_BYTES;
 use crate::plan::{GivenPlan, Planned};
 use crate::reads::{Found, Reading, TooEarly};
 use crate::rows::Rows;
+use crate::summary::ReadCounts;
 use crate::turns::Turns;
 use crate::view::View;
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use std::sync::Arc;
 use thyme_core::error::Result;
 use thyme_core::value::Value;
@@ -44,49 +45,40 @@ pub(crate) struct ChunkReader {
     pub statuses: bool,
 }
 
-impl ChunkReader {
-    /// How many rows to bring: many for a few numbers, fewer for many features or long values.
-    pub fn rows_at_once(&self) -> usize {
-        let planned = &self.planned;
-        let given = planned.keys.len() + planned.requests.len();
-        let status = if self.statuses { 2 * size_of::<u64>() } else { 0 };
-        if planned.calls.is_empty() {
-            let cells = planned.wanted.iter().map(|(_, slot)| cell_bytes(&planned.slots[*slot].data_type) + status);
-            let row = given * size_of::<FeatureValue>() + ROW_BYTES + cells.sum::<usize>();
-            return (CHUNK_BYTES / row).clamp(1, MAX_ROWS);
-        }
-        let columns = planned.wanted.iter().map(|(_, slot)| column_bytes(&planned.slots[*slot].data_type) + status);
-        let values = planned.slots.iter().map(|slot| size_of::<FeatureValue>() + column_bytes(&slot.data_type));
-        let row = ROW_BYTES + values.chain(columns).sum::<usize>();
-        (CHUNK_BYTES / row).clamp(1, MAX_CALLED_ROWS)
-    }
+/// What was found of a chunk's rows: which keys are known, and what was done for each read.
+pub(crate) struct Done {
+    pub hits: Vec<bool>,
+    pub reads: Vec<ReadCounts>,
+}
 
-    /// All features (and statuses, where asked) of rows that no extractor is called for, and how many of their keys are known.
-    pub async fn read_columns(&self, spine: RecordBatch, turns: &Turns) -> Result<(Vec<ArrayRef>, u64)> {
+impl From<Found> for Done {
+    fn from(found: Found) -> Done {
+        Done { hits: found.hits, reads: found.done }
+    }
+}
+
+impl ChunkReader {
+    /// All features (with statuses, where asked) of rows that no extractor is called for.
+    pub async fn read_columns(&self, spine: RecordBatch, turns: &Turns) -> Result<(Vec<Finished>, Done)> {
         let Reading { cells, found, .. } =
             self.read(spine, turns, |given, planned| ColumnRows::new(planned, given)).await?;
         let statuses = self.statuses;
-        Ok((turns.take(move || cells.finish(statuses)).await??, found.known()))
+        Ok((turns.take(move || cells.finish(statuses)).await??, found.into()))
     }
 
-    /// All rows with everything but what extractors give, and how many of their keys are known.
-    pub async fn read_values(&self, spine: RecordBatch, turns: &Turns) -> Result<(Rows, u64)> {
+    /// All rows with everything but what extractors give.
+    pub async fn read_values(&self, spine: RecordBatch, turns: &Turns) -> Result<(Rows, Done)> {
         let Reading { cells, found, .. } = self.read(spine, turns, |given, _| given).await?;
-        Ok((cells, found.known()))
+        Ok((cells, found.into()))
     }
 
-    /// The features, then the statuses where asked.
-    pub fn arrays(&self, rows: &Rows) -> Result<Vec<ArrayRef>> {
+    /// The features of such rows, with statuses where asked.
+    pub fn finish(&self, rows: &Rows) -> Result<Vec<Finished>> {
         let planned = &self.planned;
-        let mut arrays = Vec::with_capacity(planned.wanted.len());
-        for (_, slot) in &planned.wanted {
-            let values = rows.slots[*slot].iter().map(|feature| &feature.value);
-            arrays.push(to_array(values, &planned.slots[*slot].data_type)?);
-        }
-        if self.statuses {
-            arrays.extend(planned.wanted.iter().map(|(_, slot)| status_array(&rows.slots[*slot])));
-        }
-        Ok(arrays)
+        let finish = |(_, slot): &(Arc<str>, usize)| {
+            Finished::of(&rows.slots[*slot], &planned.slots[*slot].data_type, self.statuses)
+        };
+        planned.wanted.iter().map(finish).collect()
     }
 
     /// Times, keys and request features.
@@ -116,11 +108,32 @@ impl ChunkReader {
         let reader = self.clone();
         let begin = move || -> Result<Reading<C>> {
             let given = reader.given(&spine)?;
-            let (found, cells) = (Found::new(given.len()), cells(given, reader.planned.clone()));
+            let found = Found::of_chunk(given.len(), &reader.planned);
+            let cells = cells(given, reader.planned.clone());
             Ok(Reading::new(reader.view, reader.planned, cells, found, TooEarly::Mark))
         };
         turns.each(turns.take(begin).await??, Reading::turn).await
     }
+}
+
+/// How many rows to bring for all of these plans: many for a few numbers, fewer for many features or long values.
+pub(crate) fn rows_at_once<'a>(plans: impl Iterator<Item = &'a Planned> + Clone, statuses: bool) -> usize {
+    let row: usize = plans.clone().map(|planned| row_bytes(planned, statuses)).sum();
+    let most = |planned: &Planned| if planned.calls.is_empty() { MAX_ROWS } else { MAX_CALLED_ROWS };
+    (CHUNK_BYTES / row.max(1)).clamp(1, plans.map(most).min().unwrap_or(MAX_ROWS))
+}
+
+/// About what a row costs while its chunk is worked on.
+fn row_bytes(planned: &Planned, statuses: bool) -> usize {
+    let status = if statuses { 2 * size_of::<u64>() } else { 0 };
+    if planned.calls.is_empty() {
+        let given = planned.keys.len() + planned.requests.len();
+        let cells = planned.wanted.iter().map(|(_, slot)| cell_bytes(&planned.slots[*slot].data_type) + status);
+        return given * size_of::<FeatureValue>() + ROW_BYTES + cells.sum::<usize>();
+    }
+    let columns = planned.wanted.iter().map(|(_, slot)| column_bytes(&planned.slots[*slot].data_type) + status);
+    let values = planned.slots.iter().map(|slot| size_of::<FeatureValue>() + column_bytes(&slot.data_type));
+    ROW_BYTES + values.chain(columns).sum::<usize>()
 }
 
 fn request_value(given: &GivenPlan, value: Value) -> FeatureValue {

@@ -2,37 +2,42 @@
 //! the snapshots (one of each slice) taken when it begins; its memory is bounded by one chunk of the spine.
 
 use crate::answer::Standing;
-use crate::chunk::{ChunkReader, SpineColumns};
-use crate::columns::{arrow_type, broken};
+use crate::cells::Finished;
+use crate::chunk::{ChunkReader, Done, SpineColumns, rows_at_once};
+use crate::columns::broken;
 use crate::engine::QueryEngine;
-use crate::plan::{GivenPlan, Planned};
-use crate::question::{At, ExportQuestion, RunKind};
+use crate::export_parts::{PartPlan, joined_schema, spine_columns};
+use crate::question::{Asking, At, ExportQuestion, RunKind};
 use crate::recorder::Recorder;
-use crate::rows::ENTITY_ID;
 use crate::run::RunRecord;
+use crate::summary::{Counts, ExportPlan, ExportSummary, FeatureCounts, ReadCounts};
 use crate::view::Touched;
-use arrow_array::ArrayRef;
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType as ArrowType, Field as ArrowField, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use arrow_select::concat::concat_batches;
 use std::collections::HashMap;
 use std::sync::Arc;
 use thyme_core::definition::DefinitionHash;
 use thyme_core::error::{Error, Result};
-use thyme_core::suggest;
 use thyme_core::time::format_time;
 
 impl QueryEngine {
     /// Begins an export over a spine of this schema: checks the question and takes the snapshots that all its chunks read.
     pub async fn export(self: &Arc<Self>, question: ExportQuestion, spine: SchemaRef) -> Result<Export> {
-        let fingerprint = question.asking.api_key_fingerprint.clone();
-        let mut recorder = Recorder::new(self, &question.featureset, RunKind::Offline, fingerprint);
-        recorder.asked_at(None, question.asking.exclusive);
-        match self.begin_export(&question, &spine, &mut recorder).await {
-            Ok(begun) => Ok(Export::new(self.clone(), begun, recorder)),
+        let asking = &question.asking;
+        let recorder = |name: &str| {
+            let mut recorder = Recorder::new(self, name, RunKind::Offline, asking.api_key_fingerprint.clone());
+            recorder.asked_at(None, asking.exclusive);
+            recorder
+        };
+        let mut recorders: Vec<Recorder> = question.names().into_iter().map(recorder).collect();
+        match self.begin_export(&question, &spine, &mut recorders).await {
+            Ok(begun) => Ok(Export::new(self.clone(), begun, recorders)),
             Err(error) => {
-                recorder.fail(&error);
-                recorder.record(self);
+                for recorder in &mut recorders {
+                    recorder.fail(&error);
+                    recorder.record(self);
+                }
                 Err(error)
             }
         }
@@ -42,34 +47,38 @@ impl QueryEngine {
         self: &Arc<Self>,
         question: &ExportQuestion,
         spine: &SchemaRef,
-        recorder: &mut Recorder,
+        recorders: &mut [Recorder],
     ) -> Result<Begun> {
-        refuse_beside_pin(question)?;
+        refuse_beside_pin(&question.asking, question.pin.is_some())?;
         let served = self.served()?;
-        recorder.serves(&served);
-        let planned = served.plan(&question.featureset, question.features.as_deref())?;
-        let columns = SpineColumns::find(&planned, question, spine)?;
-        let schema = joined_schema(&planned, question, spine)?;
+        recorders.iter_mut().for_each(|recorder| recorder.serves(&served));
+        let plans = question.plan(&served)?;
+        let columns = spine_columns(&plans, question, spine)?;
+        let schema = joined_schema(&plans, question, spine)?;
         let view = self.view_of(served, &question.asking, None).await?;
         self.refuse_elsewhere("an export", &view, &view.slices_elsewhere())?;
-        let (plan, pin) = (planned.clone(), question.pin.clone());
+        let (planned, pin) = (plans.iter().map(|plan| plan.planned.clone()).collect::<Vec<_>>(), question.pin.clone());
         // What the first one reads is bounded as it is for all that follow.
-        let view = Arc::new(self.turns.take(move || view.pinned(&plan, pin)).await??);
+        let view = Arc::new(self.turns.take(move || view.pinned(&planned, pin)).await??);
         let mut touched = Touched::default();
-        planned.sources().for_each(|source| touched.all(source));
+        plans.iter().flat_map(|plan| plan.planned.sources()).for_each(|source| touched.all(source));
         let standing = view.standing(&At::Each(Vec::new()), view.now, view.standing_of(&touched)?);
-        recorder.stands(&standing, 0, 0);
-        let definition = view.served.definition(&planned.featureset)?;
-        let reader = ChunkReader { view, planned, columns, statuses: question.statuses };
-        Ok(Begun { reader, schema, standing, definition, is_again: question.pin.is_some() })
+        recorders.iter_mut().for_each(|recorder| recorder.stands(&standing, 0, 0));
+        let definition = |plan: &PartPlan| view.served.definition(&plan.planned.featureset);
+        let definitions: Result<Vec<DefinitionHash>> = plans.iter().map(definition).collect();
+        let (definitions, statuses) = (definitions?, question.statuses);
+        let part = |(PartPlan { planned, prefix }, columns): (PartPlan, SpineColumns)| {
+            (ChunkReader { view: view.clone(), planned, columns, statuses }, prefix)
+        };
+        let parts = plans.into_iter().zip(columns).map(part).collect();
+        Ok(Begun { parts, schema, standing, definitions, is_again: question.pin.is_some() })
     }
 }
 
 /// What a pin has already.
-fn refuse_beside_pin(question: &ExportQuestion) -> Result<()> {
-    let asking = &question.asking;
+pub(crate) fn refuse_beside_pin(asking: &Asking, is_pinned: bool) -> Result<()> {
     let given = [("known_at", asking.known_at.is_some()), ("at_least", asking.at_least.is_some())];
-    match given.into_iter().find(|(_, is_given)| *is_given && question.pin.is_some()) {
+    match given.into_iter().find(|(_, is_given)| *is_given && is_pinned) {
         None => Ok(()),
         Some((name, _)) => Err(Error::invalid(format!("{name} is given beside a pin"))
             .field(name)
@@ -79,10 +88,12 @@ fn refuse_beside_pin(question: &ExportQuestion) -> Result<()> {
 
 /// A checked export question with its view.
 struct Begun {
-    reader: ChunkReader,
+    /// The featuresets, each with what stands before the names of its columns.
+    parts: Vec<(ChunkReader, String)>,
     schema: Schema,
     standing: Standing,
-    definition: DefinitionHash,
+    /// Of each featureset.
+    definitions: Vec<DefinitionHash>,
     /// Whether it was asked with a pin.
     is_again: bool,
 }
@@ -90,10 +101,11 @@ struct Begun {
 impl Begun {
     /// `thyme.*` metadata. Of an export that was asked with a pin it is the same each time, so without what tells when that was.
     fn metadata(&self, run_id: &str) -> HashMap<String, String> {
-        let ChunkReader { view, planned, .. } = &self.reader;
-        let mut metadata = standing_metadata(&planned.featureset, &self.standing);
-        metadata.insert("thyme.definition".to_string(), self.definition.to_string());
-        metadata.extend(view.pin.iter().map(|pin| ("thyme.pin".to_string(), pin.encode())));
+        let featuresets = self.parts.iter().map(|(reader, _)| reader.planned.featureset.as_ref());
+        let mut metadata = standing_metadata(&listed(featuresets), &self.standing);
+        metadata.insert("thyme.definition".to_string(), listed(self.definitions.iter()));
+        let pin = self.parts.first().and_then(|(reader, _)| reader.view.pin.as_ref());
+        metadata.extend(pin.map(|pin| ("thyme.pin".to_string(), pin.encode())));
         metadata.insert("thyme.query_run_id".to_string(), run_id.to_string());
         if self.is_again {
             for name in ["ts", "watermark", "commit_id", "query_run_id"] {
@@ -104,28 +116,88 @@ impl Begun {
     }
 }
 
-/// An export under way. Its run is recorded when it is finished or dropped.
+/// Of several featuresets, in their order.
+fn listed(items: impl Iterator<Item = impl ToString>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(",")
+}
+
+/// An export under way. Its runs, one for each featureset, are recorded when it is finished or dropped.
 pub struct Export {
     engine: Arc<QueryEngine>,
-    reader: ChunkReader,
+    parts: Vec<Part>,
     standing: Standing,
     schema: SchemaRef,
-    recorder: Recorder,
+    /// Whether it was asked with a pin.
+    is_again: bool,
     recorded: bool,
+    rows: u64,
+    /// Rows whose key any featureset knew.
+    known: u64,
+}
+
+/// What is exported of a featureset, and what has come of it so far.
+struct Part {
+    reader: ChunkReader,
+    /// Stands before the names of its columns.
+    prefix: String,
+    recorder: Recorder,
+    /// By wanted feature.
+    counts: Vec<Counts>,
+    /// By read of the plan.
+    done: Vec<ReadCounts>,
+}
+
+impl Part {
+    fn new((reader, prefix): (ChunkReader, String), recorder: Recorder) -> Part {
+        let counts = vec![Counts::default(); reader.planned.wanted.len()];
+        let done = vec![ReadCounts::default(); reader.planned.reads.len()];
+        Part { reader, prefix, recorder, counts, done }
+    }
+
+    /// Its columns for a chunk of the spine, and which keys it knows.
+    async fn join(&mut self, engine: &QueryEngine, spine: RecordBatch) -> Result<(Vec<Finished>, Vec<bool>)> {
+        let (columns, Done { hits, reads }) = self.columns(engine, spine).await?;
+        self.recorder.add_rows(hits.len() as u64, hits.iter().filter(|hit| **hit).count() as u64);
+        self.counts.iter_mut().zip(&columns).for_each(|(all, column)| all.add(column.counts.clone()));
+        self.done.iter_mut().zip(&reads).for_each(|(all, read)| all.add(read));
+        Ok((columns, hits))
+    }
+
+    async fn columns(&self, engine: &QueryEngine, spine: RecordBatch) -> Result<(Vec<Finished>, Done)> {
+        let ChunkReader { view, planned, .. } = &self.reader;
+        if planned.calls.is_empty() {
+            return self.reader.read_columns(spine, &engine.turns).await;
+        }
+        let (mut rows, done) = self.reader.read_values(spine, &engine.turns).await?;
+        engine.caller(view).call_all(planned, &mut rows).await;
+        view.check_lost()?;
+        Ok((self.reader.finish(&rows)?, done))
+    }
+
+    /// Counts of its features, and its plan.
+    fn tell(&self, engine: &QueryEngine, summary: &mut ExportSummary) {
+        let ChunkReader { view, planned, .. } = &self.reader;
+        for ((name, _), counts) in planned.wanted.iter().zip(&self.counts) {
+            summary.features.push(FeatureCounts { name: format!("{}{name}", self.prefix), counts: counts.clone() });
+        }
+        engine.add_to_plan(&mut summary.plan, &view.served, planned, &self.prefix);
+    }
 }
 
 impl Export {
-    fn new(engine: Arc<QueryEngine>, begun: Begun, recorder: Recorder) -> Export {
+    fn new(engine: Arc<QueryEngine>, begun: Begun, recorders: Vec<Recorder>) -> Export {
         let mut metadata: HashMap<String, String> = begun.schema.metadata().clone();
         // A spine that was an answer itself says of itself what is not said here.
         metadata.retain(|name, _| !name.starts_with("thyme."));
-        metadata.extend(begun.metadata(&recorder.run_id()));
-        let Begun { reader, schema, standing, .. } = begun;
+        metadata.extend(begun.metadata(&listed(recorders.iter().map(Recorder::run_id))));
+        let Begun { parts, schema, standing, is_again, .. } = begun;
         let schema = Arc::new(schema.with_metadata(metadata));
-        Export { engine, reader, standing, schema, recorder, recorded: false }
+        let parts = parts.into_iter().zip(recorders).map(|(part, recorder)| Part::new(part, recorder)).collect();
+        Export { engine, parts, standing, schema, is_again, recorded: false, rows: 0, known: 0 }
     }
 
-    /// All spine columns, then the features, then (where asked) `<feature>__status`; the metadata carries `thyme.featureset`,
+    /// All spine columns, then the features (`Featureset.feature` where featuresets are asked as a list), then (where asked)
+    /// `<feature>__status`; the metadata carries `thyme.featureset`,
     /// `thyme.mode`, `thyme.position`, `thyme.definition` and `thyme.pin`, and unless it was asked with a pin `thyme.ts` (now, as of which
     /// the state was read), `thyme.watermark`, `thyme.commit_id` and `thyme.query_run_id`.
     pub fn schema(&self) -> SchemaRef {
@@ -137,26 +209,38 @@ impl Export {
         &self.standing
     }
 
+    /// Of several featuresets the ids of all runs, separated by commas.
     pub fn query_run_id(&self) -> Arc<str> {
-        self.recorder.run_id()
+        listed(self.parts.iter().map(|part| part.recorder.run_id())).into()
     }
 
     /// How many rows to join at once: a key's events are read once for all of them, and memory holds what they need.
     pub fn rows_at_once(&self) -> usize {
-        self.reader.rows_at_once()
+        rows_at_once(self.parts.iter().map(|part| &*part.reader.planned), self.parts[0].reader.statuses)
     }
 
     /// The same rows in the same order, with all their columns, plus the features.
     pub async fn join(&mut self, spine: RecordBatch) -> Result<RecordBatch> {
         let joined = self.join_chunks(spine).await;
         if let Err(error) = &joined {
-            self.recorder.fail(error);
+            self.parts.iter_mut().for_each(|part| part.recorder.fail(error));
         }
         joined
     }
 
-    /// Ends the export and returns its run.
-    pub fn finish(mut self) -> RunRecord {
+    /// What has come of it so far. Of an export that was asked with a pin it is the same each time, so without what was done: how that
+    /// goes depends on what has come since.
+    pub fn summary(&self) -> ExportSummary {
+        let plan = ExportPlan { reads: Vec::new(), calls: Vec::new(), chunk_rows: self.rows_at_once() };
+        let mut summary = ExportSummary { rows: self.rows, known: self.known, features: Vec::new(), plan };
+        self.parts.iter().for_each(|part| part.tell(&self.engine, &mut summary));
+        let done = self.parts.iter().flat_map(|part| &part.done).filter(|_| !self.is_again);
+        summary.plan.reads.iter_mut().zip(done).for_each(|(read, done)| read.done = Some(*done));
+        summary
+    }
+
+    /// Ends the export and returns its runs.
+    pub fn finish(mut self) -> Vec<RunRecord> {
         self.record()
     }
 
@@ -174,28 +258,24 @@ impl Export {
     }
 
     async fn join_chunk(&mut self, spine: RecordBatch) -> Result<RecordBatch> {
-        let (rows, mut arrays) = (spine.num_rows() as u64, spine.columns().to_vec());
-        let (features, hits) = self.features(spine).await?;
-        self.recorder.add_rows(rows, hits);
-        arrays.extend(features);
+        let mut arrays = spine.columns().to_vec();
+        let mut columns: Vec<Finished> = Vec::new();
+        let mut known = vec![false; spine.num_rows()];
+        for part in &mut self.parts {
+            let (of_part, hits) = part.join(&self.engine, spine.clone()).await?;
+            known.iter_mut().zip(hits).for_each(|(known, hit)| *known |= hit);
+            columns.extend(of_part);
+        }
+        self.rows += known.len() as u64;
+        self.known += known.iter().filter(|known| **known).count() as u64;
+        arrays.extend(columns.iter().map(|column| column.values.clone()));
+        arrays.extend(columns.into_iter().filter_map(|column| column.statuses));
         RecordBatch::try_new(self.schema.clone(), arrays).map_err(broken)
     }
 
-    async fn features(&self, spine: RecordBatch) -> Result<(Vec<ArrayRef>, u64)> {
-        let ChunkReader { view, planned, .. } = &self.reader;
-        let turns = &self.engine.turns;
-        if planned.calls.is_empty() {
-            return self.reader.read_columns(spine, turns).await;
-        }
-        let (mut rows, hits) = self.reader.read_values(spine, turns).await?;
-        self.engine.caller(view).call_all(planned, &mut rows).await;
-        view.check_lost()?;
-        Ok((self.reader.arrays(&rows)?, hits))
-    }
-
-    fn record(&mut self) -> RunRecord {
+    fn record(&mut self) -> Vec<RunRecord> {
         self.recorded = true;
-        self.recorder.record(&self.engine)
+        self.parts.iter_mut().map(|part| part.recorder.record(&self.engine)).collect()
     }
 }
 
@@ -220,67 +300,4 @@ pub(crate) fn standing_metadata(featureset: &str, standing: &Standing) -> HashMa
         put("watermark", format_time(watermark));
     }
     metadata
-}
-
-impl SpineColumns {
-    fn find(planned: &Planned, question: &ExportQuestion, spine: &Schema) -> Result<SpineColumns> {
-        let names = || spine.fields().iter().map(|field| field.name().as_str());
-        let position = |column: &str, what: String| {
-            spine.index_of(column).map_err(|_| {
-                Error::invalid(format!("the spine has no column '{column}' for {what}"))
-                    .field(column)
-                    .hint(suggest::hint(column, names()))
-            })
-        };
-        for name in question.entity_columns.keys() {
-            let features = &planned.compiled.features;
-            if name != ENTITY_ID && !features.iter().any(|feature| feature.name == *name) {
-                return Err(Error::invalid(format!("unknown key '{name}' of featureset '{}'", planned.featureset))
-                    .field("entity_columns")
-                    .hint(suggest::hint(name, planned.compiled.key_names())));
-            }
-        }
-        let only_key = planned.keys.len() == 1;
-        let column_of = |given: &GivenPlan, is_key: bool| {
-            let mapped = question.entity_columns.get(given.name.as_ref());
-            let entity = question.entity_columns.get(ENTITY_ID).filter(|_| is_key && only_key);
-            let column = mapped.or(entity).map_or(given.name.as_ref(), String::as_str);
-            let what = if is_key { "key" } else { "request feature" };
-            position(column, format!("{what} '{}'", given.name))
-        };
-        let keys: Result<Vec<usize>> = planned.keys.iter().map(|key| column_of(key, true)).collect();
-        let requests: Result<Vec<usize>> = planned.requests.iter().map(|given| column_of(given, false)).collect();
-        if question.timestamp_column.is_empty() {
-            return Err(Error::invalid("no timestamp column is named").field("timestamp_column"));
-        }
-        Ok(SpineColumns {
-            time: position(&question.timestamp_column, "the timestamp".to_string())?,
-            time_name: question.timestamp_column.clone(),
-            keys: keys?,
-            requests: requests?,
-        })
-    }
-}
-
-/// The spine's columns, the features, the statuses. No name may stand twice.
-fn joined_schema(planned: &Planned, question: &ExportQuestion, spine: &Schema) -> Result<Schema> {
-    let mut fields: Vec<Arc<ArrowField>> = spine.fields().iter().cloned().collect();
-    let mut add = |name: String, data_type: ArrowType| {
-        if spine.index_of(&name).is_ok() {
-            return Err(Error::invalid(format!("the spine has a column '{name}', which is also an output"))
-                .field(name.as_str())
-                .hint("rename the column, or ask with features=[…] for others"));
-        }
-        fields.push(Arc::new(ArrowField::new(name, data_type, true)));
-        Ok(())
-    };
-    for (name, slot) in &planned.wanted {
-        add(name.to_string(), arrow_type(&planned.slots[*slot].data_type))?;
-    }
-    if question.statuses {
-        for (name, _) in &planned.wanted {
-            add(format!("{name}__status"), ArrowType::Utf8)?;
-        }
-    }
-    Ok(Schema::new_with_metadata(fields, spine.metadata().clone()))
 }

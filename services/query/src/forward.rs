@@ -124,14 +124,23 @@ impl QueryEngine {
 
     /// Refuses what is not forwarded: it reads slices that are not here.
     pub(crate) fn refuse_elsewhere(&self, what: &str, view: &View, slices: &BTreeSet<u16>) -> Result<()> {
-        let Some(slice) = slices.first() else { return Ok(()) };
-        let map = self.holders();
-        let hint = match map.of_all(&view.all_slices(), &[]) {
+        slices.first().map_or(Ok(()), |slice| Err(self.elsewhere(what, *slice, view.slices())))
+    }
+
+    /// Refuses what would be in vain here: some slices are elsewhere.
+    pub fn check_has_all(&self, what: &str) -> Result<()> {
+        let (slices, held) = (self.parts.states.slices(), self.parts.states.held());
+        let missing = (0..slices).find(|slice| !held.contains(slice));
+        missing.map_or(Ok(()), |slice| Err(self.elsewhere(what, slice, slices)))
+    }
+
+    fn elsewhere(&self, what: &str, slice: u16, slices: u16) -> Error {
+        let hint = match self.holders().of_all(&(0..slices).collect(), &[]) {
             Some(url) => format!("ask the node at {url}, which holds all slices"),
             None => "start a node with --role query, which holds all slices, and ask it".to_string(),
         };
-        let message = format!("{what} is made where its rows are, and slice {slice} of {} is not here", view.slices());
-        Err(Error::precondition(message).hint(hint))
+        let message = format!("{what} is made where its rows are, and slice {slice} of {slices} is not here");
+        Error::precondition(message).hint(hint)
     }
 
     /// Asks as many nodes as it takes until all of these slices are answered for.

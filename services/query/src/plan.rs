@@ -83,6 +83,8 @@ pub(crate) struct CallPlan {
     /// Slot of each output, where it is needed.
     pub outputs: Vec<Option<usize>>,
     pub deadline: Option<Duration>,
+    /// Receives and returns columns.
+    pub batch: bool,
     /// Datasets it may look up.
     pub deps: Arc<[String]>,
 }
@@ -205,6 +207,7 @@ fn plan_call(compiled: &Compiled, call: &PlannedCall) -> Result<CallPlan> {
         inputs: call.inputs.clone(),
         outputs: call.outputs.clone(),
         deadline: extractor.deadline_ms.map(|millis| Duration::from_millis(u64::from(millis))),
+        batch: extractor.batch,
         deps: extractor.deps.as_slice().into(),
     })
 }

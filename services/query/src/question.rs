@@ -137,8 +137,11 @@ pub struct LookupQuestion {
 #[derive(Debug, Clone, Default)]
 pub struct ExportQuestion {
     pub featureset: String,
+    /// Several instead: then features are asked and columns named as `Featureset.feature`.
+    pub featuresets: Vec<String>,
     pub features: Option<Vec<String>>,
-    /// Key or request feature -> spine column, where the names differ. One entry under `entity_id` is the column of the only key.
+    /// Key or request feature -> spine column, where the names differ. One entry under `entity_id` is the column of the only key. Of
+    /// several featuresets it is that of all which have it, or with `Featureset.` before it of one.
     pub entity_columns: BTreeMap<String, String>,
     /// The spine's time column.
     pub timestamp_column: String,

@@ -5,6 +5,7 @@ use crate::answer::{FeatureValue, Status};
 use crate::cells::Cells;
 use crate::keyed::{Group, Keyed, KeyedRows};
 use crate::plan::{Planned, ReadTable, ReadWhat};
+use crate::summary::ReadCounts;
 use crate::view::{Touched, View};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use thyme_core::definition::CompiledPipeline;
 use thyme_core::error::Result;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
-use thyme_state::{Snapshot, Visible};
+use thyme_state::{Snapshot, Visible, Way};
 
 /// About so many rows are read in one turn.
 const TURN_ROWS: usize = 8_192;
@@ -38,6 +39,8 @@ pub(crate) struct Found {
     pub missing: Vec<Missing>,
     /// Of a part: the reads that read anything.
     pub reads: Option<Vec<usize>>,
+    /// Of a chunk of an export: by read, what was done.
+    pub done: Vec<ReadCounts>,
 }
 
 /// Rows of one key that a read could not read, as they are in a slice that is not here.
@@ -49,7 +52,8 @@ pub(crate) struct Missing {
 
 impl Found {
     pub fn new(rows: usize) -> Found {
-        Found { touched: Touched::default(), hits: vec![false; rows], missing: Vec::new(), reads: None }
+        let (touched, hits) = (Touched::default(), vec![false; rows]);
+        Found { touched, hits, missing: Vec::new(), reads: None, done: Vec::new() }
     }
 
     pub fn of_part(rows: usize) -> Found {
@@ -59,6 +63,11 @@ impl Found {
     /// How many rows have a known key.
     pub fn known(&self) -> u64 {
         self.hits.iter().filter(|hit| **hit).count() as u64
+    }
+
+    pub fn of_chunk(rows: usize, planned: &Planned) -> Found {
+        let of_read = ReadCounts { chunks: 1, ..ReadCounts::default() };
+        Found { done: vec![of_read; planned.reads.len()], ..Found::new(rows) }
     }
 }
 
@@ -160,6 +169,12 @@ enum What<'a> {
     Newest(&'a [(usize, usize)]),
 }
 
+/// How the rows of a key were read, and how many times they ask of.
+struct OfTimes {
+    way: Way,
+    times: usize,
+}
+
 /// Where the rows of a key are, and which of them the question may see.
 struct OfKey<'a> {
     state: &'a Snapshot,
@@ -213,9 +228,13 @@ impl Reader<'_> {
             let visible = self.view.visible(source, group.partition)?;
             let kept = self.within_history(&group, cells)?;
             let of_key = OfKey { state: self.view.state(source, group.partition)?, key: group.key, visible };
-            match &what {
+            let rows_before = of_key.state.rows_read();
+            let read = match &what {
                 What::Windows(windows) => self.read_windows(&of_key, kept, windows, cells)?,
                 What::Newest(columns) => self.read_newest(&of_key, kept, columns, cells)?,
+            };
+            if let Some(done) = self.found.done.get_mut(self.index) {
+                done.add_key(read.way, kept.len(), read.times, of_key.state.rows_read() - rows_before);
             }
         }
         Ok(done)
@@ -248,8 +267,10 @@ impl Reader<'_> {
         kept: &[Keyed],
         columns: &[(usize, usize)],
         cells: &mut impl Cells,
-    ) -> Result<()> {
+    ) -> Result<OfTimes> {
+        let mut times = 0;
         for same_time in kept.chunk_by(|a, b| a.time == b.time) {
+            times += 1;
             let Some(until) = self.view.read_time(same_time[0].time) else { continue };
             let OfKey { state, key, visible } = of_key;
             let newest = state.newest(&self.read.source.served.table, key, until, visible)?;
@@ -260,7 +281,7 @@ impl Reader<'_> {
             }
             self.hit(same_time);
         }
-        Ok(())
+        Ok(OfTimes { way: Way::Sought, times })
     }
 
     fn hit(&mut self, rows: &[Keyed]) {
@@ -273,7 +294,7 @@ impl Reader<'_> {
         kept: &[Keyed],
         windows: &WindowsRead<'_>,
         cells: &mut impl Cells,
-    ) -> Result<()> {
+    ) -> Result<OfTimes> {
         let OfKey { state, key, visible } = of_key;
         let (view, table) = (self.view, &self.read.source.served.table);
         // At the first instant of all there is nothing before it to read.
@@ -290,26 +311,27 @@ impl Reader<'_> {
             }
         };
         let until = |span: &&[Keyed]| view.read_time(span[0].time);
-        match spans.as_slice() {
-            [] => {}
+        let way = match spans.as_slice() {
+            [] => Way::Sought,
             [only] => {
                 let at = until(only).unwrap_or(only[0].time);
                 write(0, &state.read(table, key, at, &windows.reads, visible)?);
+                Way::Sought
             }
             many => {
                 let times: Vec<Micros> = many.iter().filter_map(until).collect();
                 state.sweep(table, key, &times, &windows.reads, visible, &mut |index, data| {
                     write(index, data);
                     Ok(())
-                })?;
+                })?
             }
-        }
+        };
         if !without_value.is_empty() {
             let oldest = state.oldest_time(table, key, visible)?;
             let is_known = |span: &&&[Keyed]| oldest.zip(until(span)).is_some_and(|(oldest, until)| oldest <= until);
             without_value.iter().filter(is_known).for_each(|span| self.hit(span));
         }
-        Ok(())
+        Ok(OfTimes { way, times: spans.len() })
     }
 
     /// Writes what the windows hold at one time; whether there is anything in any of them.

@@ -64,6 +64,10 @@ impl DataDir {
     pub fn rebuild(&self) -> PathBuf {
         self.root.join("rebuild")
     }
+    /// Spines that clients have put; emptied at the start.
+    pub fn spines(&self) -> PathBuf {
+        self.root.join("spines")
+    }
     /// What this node is called among others; made up when the directory is new.
     pub fn node_id(&self) -> Result<String> {
         let path = self.root.join("NODE");

@@ -162,6 +162,8 @@ pub fn describe_metrics() {
     describe_counter!("thyme_query_parts_total", "Times that another node was asked for what is not here.");
     describe_counter!("thyme_query_runs_dropped_total", "Query runs that were not recorded.");
     describe_counter!("thyme_tick_records_total", "Log records worked off.");
+    describe_gauge!("thyme_connections", "Open connections of a listener.");
+    describe_counter!("thyme_connections_full_total", "Times that a listener had all the connections it takes.");
     describe_gauge!("thyme_watermark_seconds", "Greatest event time less max_lateness, seconds since 1970.");
     describe_gauge!("thyme_lag_records", "Log records that wait to be applied.");
     describe_gauge!("thyme_emit_lag_records", "Log records in state whose rows are not in the topic yet.");

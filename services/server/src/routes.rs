@@ -6,6 +6,7 @@ use axum::Router;
 use std::sync::Arc;
 use thyme_control::Controller;
 use thyme_core::{Error, Result};
+use thyme_feature::flight::Spines;
 use thyme_gateway::{ControlGateway, Health, QueryGateway};
 use thyme_ingest::Ingestor;
 use thyme_query::QueryEngine;
@@ -19,6 +20,7 @@ pub struct Parts {
     pub controller: Arc<Controller>,
     pub query: Arc<QueryEngine>,
     pub ingestor: Arc<Ingestor>,
+    pub spines: Arc<Spines>,
     pub book: Arc<RunBook>,
     pub health: Arc<dyn Health>,
     pub stopping: watch::Receiver<bool>,
@@ -45,7 +47,7 @@ impl Parts {
     pub async fn query_routes(&self) -> Result<Router> {
         let feature = thyme_feature::grpc::service(self.query.clone(), self.book.clone(), self.stopping.clone());
         let ingestor = (!self.config.query_only).then(|| self.ingestor.clone());
-        let flight = thyme_feature::flight::service(self.query.clone(), ingestor);
+        let flight = thyme_feature::flight::service(self.query.clone(), ingestor, self.spines.clone());
         let (reporter, grpc_health) = tonic_health::server::health_reporter();
         reporter.set_service_status("thyme.v1.FeatureService", tonic_health::ServingStatus::Serving).await;
         let mut grpc = tonic::service::Routes::new(feature).add_service(flight).add_service(grpc_health);

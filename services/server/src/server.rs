@@ -25,6 +25,7 @@ use thyme_core::slice::Slice;
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
 use thyme_engine::{EngineHandle, EngineOptions, Role};
+use thyme_feature::flight::Spines;
 use thyme_feature::parts::GrpcPeers;
 use thyme_ingest::Ingestor;
 use thyme_log::{EmbeddedLog, EventLog, KafkaLog, Member, Onlooker};
@@ -74,6 +75,7 @@ impl Server {
         let (log, slices) = open_its_log(&config, &data_dir).await?;
         data_dir.check_slices(slices)?;
         restore::remove(&data_dir.rebuild())?;
+        let spines = Spines::open(&data_dir.spines(), clock.clone())?;
         let holds_all = config.query_only || slices == 1;
         // Of several slices it holds what the group gives it; of one, who owns the work is decided when everything is there.
         let (member, share) = if holds_all {
@@ -198,10 +200,11 @@ impl Server {
         } else {
             None
         };
-        let parts = Parts { config, has_peers, controller, query, ingestor, book, health, stopping: stopping.clone() };
-        let mut listeners = vec![listen::serve(ports.query, parts.query_routes().await?, stopping.clone())];
+        let stops = stopping.clone();
+        let parts = Parts { config, has_peers, controller, query, ingestor, spines, book, health, stopping: stops };
+        let mut listeners = vec![listen::serve("query", ports.query, parts.query_routes().await?, stopping.clone())];
         if let Some(listener) = ports.control {
-            listeners.push(listen::serve(listener, parts.control_routes().await?, stopping.clone()));
+            listeners.push(listen::serve("control", listener, parts.control_routes().await?, stopping.clone()));
         }
         let answers = answers.map(|answers| tokio::spawn(answers.run(stopping.clone())));
         let node = tokio::spawn(node.run(stopping, sources));

@@ -10,7 +10,7 @@
 //! only states at the same place have to agree.
 
 use crate::codec::{broken, key_u32};
-use crate::keys::{Family, table_slice};
+use crate::keys::{AFTER_TABLE, Family, table_slice};
 use crate::rocks::OwnedSnapshot;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,8 +19,6 @@ use xxhash_rust::xxh3::Xxh3;
 
 /// Behind every trie row: a table's id has its upper bit clear.
 const BEHIND_ALL: [u8; 5] = [u8::MAX; 5];
-/// Where a row's key goes on after hash slice and table.
-const AFTER_TABLE: usize = 5;
 
 /// Equal states, equal digests: 128 bits of XXH3, against accidents and not against forgers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]

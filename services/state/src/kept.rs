@@ -6,16 +6,13 @@
 //! above it, because they are not late.
 
 use crate::codec::broken;
-use crate::keys::{Family, after_prefix, table_slice};
+use crate::keys::{AFTER_TABLE, Family, after_prefix, table_slice};
 use crate::model::Table;
 use crate::snapshot::Snapshot;
 use crate::tick::Tick;
 use crate::trie::coordinate::{Roots, start_of_row};
 use thyme_core::Result;
 use thyme_core::key::{VNODES, key_length};
-
-/// Where a row's key goes on after hash slice and table.
-const AFTER_TABLE: usize = 5;
 
 impl Table {
     /// The time below which nothing is kept of a hash slice; `None`: everything is kept.

@@ -86,6 +86,9 @@ impl MetaKey {
     }
 }
 
+/// Where the key of a trie row goes on after hash slice and table.
+pub const AFTER_TABLE: usize = 5;
+
 /// The part of a trie row's key that all rows of one (table, key) share.
 pub fn write_trie_prefix(out: &mut Vec<u8>, table: u32, key: &[u8]) {
     out.clear();

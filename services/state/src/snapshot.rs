@@ -1,19 +1,32 @@
 //! A snapshot: everything that is read, as of one moment.
 
+use crate::codec::broken;
 use crate::digest::StateDigest;
-use crate::keys::{Family, MetaKey, after_prefix};
+use crate::keys::{AFTER_TABLE, Family, MetaKey, after_prefix, table_slice};
 use crate::model::{Event, Table, Visible};
 use crate::rocks::OwnedSnapshot;
 use crate::store::StateStore;
 use crate::trie;
+use crate::trie::coordinate::{coordinate, time_of};
 use crate::trie::leaf::RawEvent;
 use crate::trie::scan::{EventRun, whole_event};
+use crate::trie::sweep::Way;
 use crate::trie::walk::{Direction, Walker};
 use rocksdb::DBPinnableSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use thyme_core::Result;
 use thyme_core::aggregate::{WindowData, WindowRead};
+use thyme_core::key::key_length;
+use thyme_core::position::Position;
+
+/// Where events begin that are wanted one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventsFrom {
+    Time(i64),
+    /// Behind the event of this time and origin.
+    Behind(i64, Position),
+}
 
 /// The state as of one moment. Cheap to take, may be shared and kept; while it lives, what it sees is not deleted.
 pub struct Snapshot {
@@ -95,8 +108,91 @@ impl Snapshot {
         Ok(events)
     }
 
+    /// Hands the events from `from` up to `to`, both included, to `take` in order of (time, origin) until it returns false. `from` is a
+    /// time, or the place of an event: those behind it.
+    pub fn each_event(
+        &self,
+        table: &Table,
+        key: &[u8],
+        from: EventsFrom,
+        to: i64,
+        visible: &Visible,
+        take: &mut dyn FnMut(Event) -> Result<bool>,
+    ) -> Result<()> {
+        let (from, behind) = match from {
+            EventsFrom::Time(time) => (time, None),
+            EventsFrom::Behind(time, origin) => (time, Some(coordinate(time, origin)?)),
+        };
+        let take = |event: &RawEvent<'_>| {
+            if behind.is_some_and(|behind| event.coordinate <= behind) {
+                return Ok(true);
+            }
+            take(whole_event(table, event)?)
+        };
+        let direction = Direction::OldestFirst;
+        let mut run = EventRun { direction, from, to, visible, take };
+        Walker::new(self, table, key)?.walk(direction, from, to, &mut run)
+    }
+
+    /// The first `limit` instants in `[from, to]` at which the key has events.
+    pub fn event_times(
+        &self,
+        table: &Table,
+        key: &[u8],
+        from: i64,
+        to: i64,
+        visible: &Visible,
+        limit: usize,
+    ) -> Result<Vec<i64>> {
+        let mut times: Vec<i64> = Vec::new();
+        let take = |event: &RawEvent<'_>| {
+            let time = time_of(event.coordinate);
+            if times.last() == Some(&time) {
+                return Ok(true);
+            }
+            if times.len() == limit {
+                return Ok(false);
+            }
+            times.push(time);
+            Ok(true)
+        };
+        let direction = Direction::OldestFirst;
+        let mut run = EventRun { direction, from, to, visible, take };
+        Walker::new(self, table, key)?.walk(direction, from, to, &mut run)?;
+        Ok(times)
+    }
+
+    /// The first `limit` keys of a table in one hash slice, in the order of their bytes; those behind `after`. Keys have `key_parts`
+    /// components. A key is there if it has any event, seen or not.
+    pub fn keys(
+        &self,
+        table: &Table,
+        vnode: u8,
+        key_parts: usize,
+        after: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<Vec<u8>>> {
+        let (mut from, to) = table_slice(vnode, table.id);
+        if let Some(after) = after {
+            from.extend_from_slice(after);
+            from = after_prefix(&from);
+        }
+        let mut keys = Vec::new();
+        if limit == 0 {
+            return Ok(keys);
+        }
+        self.inner.leap(Family::Trie, &from, &to, |row| {
+            let rest = row.get(AFTER_TABLE..).ok_or_else(broken)?;
+            let key = &rest[..key_length(rest, key_parts)?];
+            keys.push(key.to_vec());
+            let behind = if keys.len() < limit { after_prefix(&row[..AFTER_TABLE + key.len()]) } else { to.clone() };
+            Ok(Some(behind))
+        })?;
+        Ok(keys)
+    }
+
     /// What [`Snapshot::read`] gives at each of `times` (ascending), handed to `visit` with the index of the time. Reads the
-    /// key's rows once and slides the windows over them, unless few times on a large key make single reads cheaper.
+    /// key's rows once and slides the windows over them, unless few times on a large key make single reads cheaper; says which.
     pub fn sweep(
         &self,
         table: &Table,
@@ -105,7 +201,7 @@ impl Snapshot {
         windows: &[WindowRead],
         visible: &Visible,
         visit: &mut dyn FnMut(usize, &[WindowData]) -> Result<()>,
-    ) -> Result<()> {
+    ) -> Result<Way> {
         trie::sweep::sweep(&Walker::new(self, table, key)?, times, windows, visible, visit)
     }
 

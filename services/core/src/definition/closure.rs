@@ -22,11 +22,16 @@ impl Compiled {
     /// all modules, as any may be a helper. Without what changes no value (descriptions, owners, places in the source), and without what is
     /// erased: that changes tables, not what they mean.
     pub fn definition_hash(&self, featureset: &str) -> Result<DefinitionHash> {
-        let mut reached = Reached { all: &self.definitions, featuresets: BTreeSet::new(), datasets: BTreeSet::new() };
+        let mut reached = Reached::nothing(&self.definitions);
         reached.featureset(featureset);
-        let text = serde_json::to_vec(&reached.definitions()).map_err(|error| Error::internal(error.to_string()))?;
-        let digest = Sha256::digest(text);
-        Ok(DefinitionHash(std::array::from_fn(|index| digest[index])))
+        reached.hash()
+    }
+
+    /// The same of a dataset.
+    pub fn dataset_hash(&self, dataset: &str) -> Result<DefinitionHash> {
+        let mut reached = Reached::nothing(&self.definitions);
+        reached.dataset(dataset);
+        reached.hash()
     }
 }
 
@@ -38,6 +43,16 @@ struct Reached<'a> {
 }
 
 impl<'a> Reached<'a> {
+    fn nothing(all: &'a Definitions) -> Reached<'a> {
+        Reached { all, featuresets: BTreeSet::new(), datasets: BTreeSet::new() }
+    }
+
+    fn hash(&self) -> Result<DefinitionHash> {
+        let text = serde_json::to_vec(&self.definitions()).map_err(|error| Error::internal(error.to_string()))?;
+        let digest = Sha256::digest(text);
+        Ok(DefinitionHash(std::array::from_fn(|index| digest[index])))
+    }
+
     fn featureset(&mut self, name: &str) {
         let Some(found) = self.all.featuresets.iter().find(|featureset| featureset.name == name) else { return };
         if !self.featuresets.insert(&found.name) {

@@ -5,7 +5,7 @@ use arrow_flight::FlightDescriptor;
 use arrow_flight::flight_descriptor::DescriptorType;
 use prost::Message as _;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use std::collections::BTreeMap;
 use thyme_core::{Error, Result};
 use thyme_proto::v1;
@@ -22,7 +22,10 @@ pub(crate) enum Form {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct JsonExport {
-    featureset: String,
+    #[serde(default)]
+    featureset: Option<String>,
+    #[serde(default)]
+    featuresets: Vec<String>,
     #[serde(default)]
     entity_columns: BTreeMap<String, String>,
     /// The column of the only key.
@@ -42,6 +45,8 @@ struct JsonExport {
     statuses: bool,
     #[serde(default)]
     pin: Option<String>,
+    #[serde(default)]
+    spine: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -54,18 +59,28 @@ struct JsonIngest {
     call_id: Option<String>,
 }
 
-/// What DoExchange is asked to do.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JsonSpine {
+    spine: String,
+}
+
+/// What DoExchange and GetFlightInfo are asked to do.
 pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::ExportCommand> {
     let mut command = match Described::read(descriptor)? {
         Described::Name(featureset) => v1::ExportCommand { featureset, ..v1::ExportCommand::default() },
         Described::Json(text) => {
             let json: JsonExport = parse_json(text)?;
+            if json.featureset.is_none() && json.featuresets.is_empty() {
+                return Err(unreadable("missing field `featureset`"));
+            }
             let mut entity_columns = json.entity_columns;
             if let Some(column) = json.entity_column {
                 entity_columns.insert("entity_id".to_string(), column);
             }
             v1::ExportCommand {
-                featureset: json.featureset,
+                featureset: json.featureset.unwrap_or_default(),
+                featuresets: json.featuresets,
                 entity_columns,
                 timestamp_column: json.timestamp_column.unwrap_or_default(),
                 features: json.features.unwrap_or_default(),
@@ -74,6 +89,7 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
                 at_least: json.at_least.unwrap_or_default(),
                 statuses: json.statuses,
                 pin: json.pin.unwrap_or_default(),
+                spine: json.spine.unwrap_or_default(),
             }
         }
         Described::Any(any) => unpack(&any, "ExportCommand")?,
@@ -84,10 +100,33 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
     Ok(command)
 }
 
-/// What DoPut is asked to do, and how to answer.
-pub(crate) fn ingest_command(descriptor: &FlightDescriptor) -> Result<(v1::IngestCommand, Form)> {
+/// How a command was written.
+pub(crate) fn form(descriptor: &FlightDescriptor) -> Result<Form> {
     Ok(match Described::read(descriptor)? {
-        Described::Name(dataset) => (v1::IngestCommand { dataset, ..v1::IngestCommand::default() }, Form::Json),
+        Described::Name(_) | Described::Json(_) => Form::Json,
+        Described::Any(_) => Form::Protobuf,
+    })
+}
+
+/// What DoPut is asked to do.
+pub(crate) enum Put {
+    Rows(v1::IngestCommand),
+    Spine,
+}
+
+/// What DoPut is asked to do, and how to answer.
+pub(crate) fn put_command(descriptor: &FlightDescriptor) -> Result<(Put, Form)> {
+    Ok(match Described::read(descriptor)? {
+        Described::Name(dataset) => {
+            (Put::Rows(v1::IngestCommand { dataset, ..v1::IngestCommand::default() }), Form::Json)
+        }
+        Described::Json(text) if names_spine(text) => {
+            let JsonSpine { spine } = parse_json(text)?;
+            if spine != "new" {
+                return Err(unreadable(format!("\"spine\" is \"{spine}\"")).hint("put one with {\"spine\": \"new\"}"));
+            }
+            (Put::Spine, Form::Json)
+        }
         Described::Json(text) => {
             let json: JsonIngest = parse_json(text)?;
             let command = v1::IngestCommand {
@@ -95,30 +134,48 @@ pub(crate) fn ingest_command(descriptor: &FlightDescriptor) -> Result<(v1::Inges
                 event_id_column: json.event_id_column.unwrap_or_default(),
                 call_id: json.call_id.unwrap_or_default(),
             };
-            (command, Form::Json)
+            (Put::Rows(command), Form::Json)
         }
-        Described::Any(any) => (unpack(&any, "IngestCommand")?, Form::Protobuf),
+        Described::Any(any) if message_name(&any) == "thyme.v1.SpineCommand" => {
+            unpack::<v1::SpineCommand>(&any, "SpineCommand")?;
+            (Put::Spine, Form::Protobuf)
+        }
+        Described::Any(any) => (Put::Rows(unpack(&any, "IngestCommand")?), Form::Protobuf),
     })
+}
+
+fn names_spine(text: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Spine {
+        #[serde(rename = "spine")]
+        _spine: IgnoredAny,
+    }
+    serde_json::from_slice::<Spine>(text).is_ok()
 }
 
 /// The dataset or featureset that a descriptor names, in whatever form.
 pub(crate) fn described_name(descriptor: &FlightDescriptor) -> Result<String> {
     match Described::read(descriptor)? {
         Described::Name(name) => Ok(name),
-        Described::Json(_) | Described::Any(_) => export_command(descriptor)
-            .map(|command| command.featureset)
-            .or_else(|error| ingest_command(descriptor).map(|(command, _)| command.dataset).map_err(|_| error)),
+        Described::Json(_) | Described::Any(_) => {
+            export_command(descriptor).map(|command| command.featureset).or_else(|error| {
+                match put_command(descriptor) {
+                    Ok((Put::Rows(command), _)) => Ok(command.dataset),
+                    Ok((Put::Spine, _)) | Err(_) => Err(error),
+                }
+            })
+        }
     }
 }
 
-enum Described<'d> {
+pub(super) enum Described<'d> {
     Name(String),
     Json(&'d [u8]),
     Any(prost_types::Any),
 }
 
 impl Described<'_> {
-    fn read(descriptor: &FlightDescriptor) -> Result<Described<'_>> {
+    pub(super) fn read(descriptor: &FlightDescriptor) -> Result<Described<'_>> {
         match descriptor.r#type() {
             DescriptorType::Path => match descriptor.path.as_slice() {
                 [name] => Ok(Described::Name(name.clone())),
@@ -144,12 +201,16 @@ fn unreadable(what: impl std::fmt::Display) -> Error {
         .hint("send a command such as {\"featureset\": \"UserFeatures\"} or {\"dataset\": \"Order\"}")
 }
 
-fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
+pub(super) fn parse_json<T: DeserializeOwned>(text: &[u8]) -> Result<T> {
     serde_json::from_slice(text).map_err(unreadable)
 }
 
-fn unpack<T: prost::Message + Default>(any: &prost_types::Any, name: &str) -> Result<T> {
-    let given = any.type_url.rsplit('/').next().unwrap_or_default();
+pub(super) fn message_name(any: &prost_types::Any) -> &str {
+    any.type_url.rsplit('/').next().unwrap_or_default()
+}
+
+pub(super) fn unpack<T: prost::Message + Default>(any: &prost_types::Any, name: &str) -> Result<T> {
+    let given = message_name(any);
     if given != format!("thyme.v1.{name}") {
         return Err(unreadable(format!("expected thyme.v1.{name}, got {given}")));
     }

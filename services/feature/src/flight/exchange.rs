@@ -4,111 +4,162 @@
 //! takes some. So memory is bounded however large the spine, and a client that reads only after it has written everything gets
 //! along with spines whose joined rows fit there.
 
-use super::command::export_command;
+use super::command::{export_command, form};
+use super::encoding::{encoded, to_flight};
+use super::ending::{Told, with_ending};
+use super::limits::{Limits, until_idle};
 use super::stream::{Upload, open};
 use crate::asking::asking;
 use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
-use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
-use futures::stream::{BoxStream, Stream, StreamExt as _};
+use futures::stream::{BoxStream, Stream};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
 use thyme_core::{Error, ErrorKind, Result};
-use thyme_proto::status::to_plain_status;
-use thyme_query::{Export, ExportQuestion, QueryEngine};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use thyme_proto::v1;
+use thyme_query::{Export, ExportQuestion, ExportSummary, QueryEngine};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
 /// Joined rows that may wait for the client.
 const WAITING_BYTES: u32 = 64 << 20;
-/// A message down carries about this much.
-const MESSAGE_BYTES: usize = 2 << 20;
 
-type Joined = Result<(RecordBatch, OwnedSemaphorePermit)>;
+/// What comes of a spine: its batches, each with its share of [`WAITING_BYTES`], then `None`.
+type Joined = Result<Option<(RecordBatch, OwnedSemaphorePermit)>>;
 
 /// Checks the command and the spine's schema, then streams. Returns the run's id as well.
 pub(crate) async fn exchange(
     engine: Arc<QueryEngine>,
     metadata: MetadataMap,
     messages: Streaming<FlightData>,
+    limits: Limits,
 ) -> Result<(BoxStream<'static, Result<FlightData, Status>>, Arc<str>)> {
-    let (descriptor, start) = open(messages).await?;
-    let command = export_command(&descriptor)?;
-    let asking = asking(&command.known_at, command.exclusive, &command.at_least, &metadata)?;
-    let deadline = asking.deadline;
+    let (descriptor, start) = open(messages, limits.idle).await?;
+    let (command, form) = (export_command(&descriptor)?, form(&descriptor)?);
+    if !command.spine.is_empty() {
+        let error = Error::invalid("a spine is named, and DoExchange brings its own").field("spine");
+        return Err(
+            error.hint("leave 'spine' out, or ask GetFlightInfo, which tells where the one that was put is joined")
+        );
+    }
+    let question = export_question(command, &metadata)?;
+    let deadline = question.asking.deadline;
     let upload = start.schema().await?;
-    let question = ExportQuestion {
+    let export = engine.export(question, upload.schema()).await?;
+    let (schema, run_id) = (export.schema(), export.query_run_id());
+    let idle = limits.idle;
+    let (told, summary) = oneshot::channel();
+    let joined = encoded(schema.clone(), join(upload, export, deadline, limits, told));
+    Ok((until_idle(with_ending(joined, schema, summary, Told::All(form)), idle), run_id))
+}
+
+/// What a command asks.
+pub(super) fn export_question(command: v1::ExportCommand, metadata: &MetadataMap) -> Result<ExportQuestion> {
+    Ok(ExportQuestion {
+        asking: asking(&command.known_at, command.exclusive, &command.at_least, metadata)?,
         featureset: command.featureset,
+        featuresets: command.featuresets,
         features: (!command.features.is_empty()).then_some(command.features),
         entity_columns: command.entity_columns,
         timestamp_column: command.timestamp_column,
         statuses: command.statuses,
         pin: (!command.pin.is_empty()).then(|| Pin::decode(&command.pin)).transpose()?,
-        asking,
-    };
-    let export = engine.export(question, upload.schema()).await?;
-    let (schema, run_id) = (export.schema(), export.query_run_id());
-    let encoder = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
-        .with_dictionary_handling(DictionaryHandling::Resend)
-        .with_max_flight_data_size(MESSAGE_BYTES);
-    let joined = encoder.build(join(upload, export, deadline)).map(|data| data.map_err(to_status));
-    Ok((joined.boxed(), run_id))
+    })
 }
 
-fn to_status(error: FlightError) -> Status {
-    match error {
-        FlightError::Tonic(status) => *status,
-        other => to_plain_status(&Error::internal(format!("writing the Arrow stream failed: {other}"))),
-    }
-}
-
-/// The joined batches. The work ends when the stream is dropped: the client has gone.
+/// The joined batches; what came of them is told before they end. The work ends when the stream is dropped: the client has gone.
 fn join(
     upload: Upload,
     export: Export,
     deadline: Option<Duration>,
+    limits: Limits,
+    told: oneshot::Sender<ExportSummary>,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
     let (sender, receiver) = mpsc::unbounded_channel();
     let work = async move {
-        let joining = join_all(upload, export, &sender);
-        let done = match deadline {
-            Some(deadline) => tokio::time::timeout(deadline, joining).await.unwrap_or_else(|_| Err(too_late(deadline))),
-            None => joining.await,
-        };
-        if let Err(error) = done {
-            let _gone = sender.send(Err(error));
-        }
+        let done = within(deadline, join_all(upload, export, limits, &sender, told)).await;
+        let _gone = sender.send(done.map(|()| None));
     };
-    let task = AbortOnDrop(tokio::spawn(work));
-    futures::stream::unfold((receiver, task), |(mut receiver, task): (mpsc::UnboundedReceiver<Joined>, _)| async move {
-        let next = receiver.recv().await?;
+    up_to_the_end(receiver, AbortOnDrop(tokio::spawn(work)))
+}
+
+/// What the work sends. Without the end that it tells, it has died: the rows are not all there.
+fn up_to_the_end(
+    receiver: mpsc::UnboundedReceiver<Joined>,
+    work: AbortOnDrop<()>,
+) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
+    futures::stream::unfold((Some(receiver), work), |(receiver, work)| async move {
+        let mut receiver = receiver?;
+        let next = receiver.recv().await;
+        let next = next.unwrap_or_else(|| Err(Error::internal("the export ended before its rows did")));
+        let rest = next.is_ok().then_some(receiver);
         // The permit is dropped here: the batch is on its way.
-        let batch = next.map(|(batch, _permit)| batch);
-        Some((batch.map_err(|error| FlightError::Tonic(Box::new(to_plain_status(&error)))), (receiver, task)))
+        let batch = next.map(|joined| joined.map(|(batch, _permit)| batch)).transpose()?;
+        Some((batch.map_err(to_flight), (rest, work)))
     })
 }
 
-async fn join_all(mut upload: Upload, mut export: Export, sender: &mpsc::UnboundedSender<Joined>) -> Result<()> {
+async fn join_all(
+    mut upload: Upload,
+    mut export: Export,
+    limits: Limits,
+    sender: &mpsc::UnboundedSender<Joined>,
+    told: oneshot::Sender<ExportSummary>,
+) -> Result<()> {
     let waiting = Arc::new(Semaphore::new(WAITING_BYTES as usize));
     let rows_at_once = export.rows_at_once();
+    let mut has_begun = false;
     while let Some(chunk) = upload.next_chunk(rows_at_once).await? {
+        let place = limits.place(has_begun).await?;
         let joined = export.join(chunk).await?;
+        drop(place);
+        has_begun = true;
         let bytes = u32::try_from(joined.get_array_memory_size()).unwrap_or(WAITING_BYTES).min(WAITING_BYTES);
         let permit = waiting.clone().acquire_many_owned(bytes).await;
         let permit = permit.map_err(|_| Error::internal("the export's queue is closed"))?;
-        if sender.send(Ok((joined, permit))).is_err() {
+        if sender.send(Ok(Some((joined, permit)))).is_err() {
             return Ok(());
         }
     }
+    let summary = export.summary();
     export.finish();
+    let _gone = told.send(summary);
     Ok(())
 }
 
-fn too_late(deadline: Duration) -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, format!("the export was not done within {} ms", deadline.as_millis()))
+/// The work, ended at its deadline if it has one.
+pub(super) async fn within<T>(deadline: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let Some(deadline) = deadline else { return work.await };
+    let too_late = format!("the export was not done within {} ms", deadline.as_millis());
+    let done = tokio::time::timeout(deadline, work).await;
+    done.unwrap_or_else(|_| Err(Error::new(ErrorKind::DeadlineExceeded, too_late)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt as _;
+
+    #[tokio::test]
+    async fn work_that_dies_is_no_end_of_the_rows() {
+        let batch = RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty()));
+        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(Ok(Some((batch, permit)))).unwrap();
+        let work = AbortOnDrop(tokio::spawn(async move {
+            let _held = sender;
+            panic!("of the test");
+        }));
+        let taken: Vec<_> = up_to_the_end(receiver, work).collect().await;
+        assert!(matches!(taken.as_slice(), [Ok(_), Err(_)]), "{taken:?}");
+
+        let (sender, receiver) = mpsc::unbounded_channel();
+        sender.send(Ok(None)).unwrap();
+        let work = AbortOnDrop(tokio::spawn(async {}));
+        assert_eq!(up_to_the_end(receiver, work).count().await, 0);
+    }
 }

@@ -1,9 +1,9 @@
 //! DoPut: bulk ingest. Results are cumulative: a client that does not read them loses nothing, and the last one says it all.
 
-use super::command::{Form, ingest_command};
-use super::stream::{Upload, open};
+use super::command::Form;
+use super::stream::{Upload, UploadStart};
 use crate::task::AbortOnDrop;
-use arrow_flight::{FlightData, PutResult};
+use arrow_flight::PutResult;
 use bytes::Bytes;
 use futures::stream::{BoxStream, StreamExt as _};
 use prost::Message as _;
@@ -17,7 +17,7 @@ use thyme_ingest::{Ingestor, Target, parse_call_id};
 use thyme_proto::status::to_plain_status;
 use thyme_proto::v1;
 use tokio::sync::watch;
-use tonic::{Status, Streaming};
+use tonic::Status;
 
 /// Rejections that are told with their reasons; the others are counted.
 const MAX_REASONS: usize = 1000;
@@ -39,11 +39,11 @@ struct Progress {
 /// Checks the command, then appends as batches arrive.
 pub(crate) async fn put(
     ingestor: Arc<Ingestor>,
-    messages: Streaming<FlightData>,
+    command: v1::IngestCommand,
+    form: Form,
+    start: UploadStart,
     limit: Option<Duration>,
 ) -> Result<BoxStream<'static, Result<PutResult, Status>>> {
-    let (descriptor, start) = open(messages).await?;
-    let (command, form) = ingest_command(&descriptor)?;
     let target = ingestor.target(&command.dataset)?;
     let mut ids = Ids::None;
     if let Some(call) = parse_call_id(&command.call_id)? {

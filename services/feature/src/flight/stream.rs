@@ -1,6 +1,7 @@
 //! The uploaded half of a Flight call: descriptor, schema, then record batches, merged as they arrive. A task of its own reads
 //! ahead while a chunk is being worked on, so that the next one is as large as the client is fast.
 
+use super::limits::sent;
 use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::decode::{DecodedPayload, FlightDataDecoder};
@@ -31,23 +32,29 @@ pub(crate) struct Upload {
     schema: SchemaRef,
     /// A batch that did not fit into the chunk before.
     waiting: Option<RecordBatch>,
+    /// How long a client may send nothing.
+    idle: Duration,
     _reader: AbortOnDrop<()>,
 }
 
-/// The first message carries the descriptor.
-pub(crate) async fn open(mut messages: Streaming<FlightData>) -> Result<(FlightDescriptor, UploadStart)> {
-    let first = messages.message().await.map_err(|status| from_status(&status))?;
+/// The first message carries the descriptor. A client that sends nothing for so long ends the call, now and later.
+pub(crate) async fn open(
+    mut messages: Streaming<FlightData>,
+    idle: Duration,
+) -> Result<(FlightDescriptor, UploadStart)> {
+    let first = sent(idle, messages.message()).await?.map_err(|status| from_status(&status))?;
     let first = first.ok_or_else(|| Error::invalid("the stream ended before its descriptor"))?;
     let descriptor = first
         .flight_descriptor
         .clone()
         .ok_or_else(|| Error::invalid("the first message has no flight descriptor").field("descriptor"))?;
-    Ok((descriptor, UploadStart { first, messages }))
+    Ok((descriptor, UploadStart { first, messages, idle }))
 }
 
 pub(crate) struct UploadStart {
     first: FlightData,
     messages: Streaming<FlightData>,
+    idle: Duration,
 }
 
 impl UploadStart {
@@ -57,12 +64,12 @@ impl UploadStart {
         // A message without a header carries application metadata only.
         let with_data = messages.try_filter(|data| std::future::ready(!data.data_header.is_empty()));
         let mut decoder = FlightDataDecoder::new(with_data.map_err(|status| FlightError::Tonic(Box::new(status))));
-        match decoder.next().await {
+        match sent(self.idle, decoder.next()).await? {
             Some(Ok(decoded)) => match decoded.payload {
                 DecodedPayload::Schema(schema) => {
                     let (sender, arrived) = mpsc::unbounded_channel();
                     let reader = AbortOnDrop(tokio::spawn(read_ahead(decoder, sender)));
-                    Ok(Upload { arrived, schema, waiting: None, _reader: reader })
+                    Ok(Upload { arrived, schema, waiting: None, idle: self.idle, _reader: reader })
                 }
                 DecodedPayload::None | DecodedPayload::RecordBatch(_) => {
                     Err(Error::invalid("the stream does not begin with a schema"))
@@ -84,7 +91,7 @@ impl Upload {
     pub(crate) async fn next_chunk(&mut self, most_rows: usize) -> Result<Option<RecordBatch>> {
         let first = match self.waiting.take() {
             Some(batch) => Some(batch),
-            None => taken(self.arrived.recv().await)?,
+            None => taken(sent(self.idle, self.arrived.recv()).await?)?,
         };
         let Some(first) = first.map(|batch| self.cut(batch, most_rows)) else { return Ok(None) };
         let (mut rows, mut bytes) = (first.num_rows(), first.get_array_memory_size());

@@ -1,4 +1,5 @@
-use super::stack::{NOON, Stack, orders_batch};
+use super::stack::{EVERYTHING, NOON, PART, Stack, orders_batch};
+use crate::flight::Spines;
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{
@@ -19,12 +20,13 @@ use thyme_core::Value;
 use thyme_proto::convert::{time_to_wire, value_from_wire, value_to_wire};
 use thyme_proto::v1;
 use thyme_proto::v1::feature_service_client::FeatureServiceClient;
+use tonic::transport::{Endpoint, Server};
 
-fn json_command(command: Json) -> FlightDescriptor {
+pub(super) fn json_command(command: Json) -> FlightDescriptor {
     FlightDescriptor::new_cmd(command.to_string())
 }
 
-fn upload(
+pub(super) fn upload(
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
 ) -> impl futures::Stream<Item = Result<FlightData, FlightError>> {
@@ -35,7 +37,7 @@ fn upload(
         .build(stream::iter(batches.into_iter().map(Ok)))
 }
 
-async fn put(
+pub(super) async fn put(
     stack: &Stack,
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
@@ -47,11 +49,11 @@ async fn put(
     Ok(results.into_iter().map(|result| result.app_metadata).collect())
 }
 
-async fn exchange(stack: &Stack, command: Json, batches: Vec<RecordBatch>) -> Result<RecordBatch, String> {
+pub(super) async fn exchange(stack: &Stack, command: Json, batches: Vec<RecordBatch>) -> Result<RecordBatch, String> {
     exchange_by(stack, json_command(command), batches).await
 }
 
-async fn exchange_by(
+pub(super) async fn exchange_by(
     stack: &Stack,
     descriptor: FlightDescriptor,
     batches: Vec<RecordBatch>,
@@ -65,7 +67,7 @@ async fn exchange_by(
     Ok(concat_batches(joined.schema().unwrap(), &all).unwrap())
 }
 
-fn message(error: FlightError) -> String {
+pub(super) fn message(error: FlightError) -> String {
     match error {
         FlightError::Tonic(status) => status.message().to_string(),
         other => panic!("{other}"),
@@ -73,7 +75,7 @@ fn message(error: FlightError) -> String {
 }
 
 /// A spine of (user, microseconds before noon), with a column of its own.
-fn spine(rows: &[(&str, i64)]) -> RecordBatch {
+pub(super) fn spine(rows: &[(&str, i64)]) -> RecordBatch {
     let users: StringArray = rows.iter().map(|(user, _)| Some(*user)).collect();
     let times: Vec<i64> = rows.iter().map(|(_, before)| NOON - before).collect();
     let labels: Int64Array = (0..rows.len() as i64).map(Some).collect();
@@ -233,6 +235,7 @@ async fn a_client_that_waits_for_each_answer_gets_it() {
         assert_eq!(joined.next().await.unwrap().unwrap().num_rows(), rows);
     }
     drop(sender);
+    assert_eq!(joined.next().await.unwrap().unwrap().num_rows(), 0, "the last message carries the summary");
     assert!(joined.next().await.is_none());
 }
 
@@ -329,8 +332,33 @@ async fn what_is_wrong_is_said_in_the_message() {
     let told = put(&stack, FlightDescriptor::new_path(vec!["a".into(), "b".into()]), vec![orders]).await.unwrap_err();
     assert!(told.contains("a path names one dataset or featureset"), "{told}");
     let mut client = FlightClient::new(stack.channel.clone());
-    let told = message(client.get_flight_info(FlightDescriptor::new_path(vec!["Order".into()])).await.unwrap_err());
-    assert_eq!(told, "GetFlightInfo is not offered (hint: send the spine through DoExchange)");
+    let told = message(client.poll_flight_info(FlightDescriptor::new_path(vec!["Order".into()])).await.unwrap_err());
+    assert!(told.starts_with("PollFlightInfo is not offered (hint: "), "{told}");
+}
+
+#[tokio::test]
+async fn without_the_ingest_role_spines_are_taken_and_rows_are_not() {
+    let stack = Stack::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let (root, clock) = (directory.path().join("spines"), stack.spine_clock.clone());
+    let spines = Spines::open_within(&root, clock, EVERYTHING, PART).unwrap();
+    let listener = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Server::builder().add_service(crate::flight::service(stack.query.clone(), None, spines));
+    tokio::spawn(router.serve_with_incoming(listener));
+    let channel = Endpoint::from_shared(url).unwrap().connect().await.unwrap();
+    let mut client = FlightClient::new(channel);
+    let rows = upload(json_command(json!({"dataset": "Order"})), vec![orders_batch(0, 2, 2)]);
+    let told = message(client.do_put(rows).await.err().unwrap());
+    assert_eq!(told, "this process does not take rows (hint: it runs without the ingest role)");
+    let spine = upload(json_command(json!({"spine": "new"})), vec![spine(&[("a", 0)])]);
+    let told: Vec<_> = client.do_put(spine).await.unwrap().try_collect().await.unwrap();
+    let told: Json = serde_json::from_slice(&told[0].app_metadata).unwrap();
+    let command = json!({"featureset": "UserFeatures", "spine": told["spine"]});
+    let info = client.get_flight_info(json_command(command)).await.unwrap();
+    let joined = client.do_get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let joined: Vec<RecordBatch> = joined.try_collect().await.unwrap();
+    assert_eq!(joined.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
 }
 
 #[tokio::test]

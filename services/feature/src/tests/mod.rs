@@ -2,5 +2,8 @@
 
 mod flight;
 mod grpc;
+mod ranges;
 mod stack;
 mod stream;
+mod summary;
+mod uploaded;

@@ -1,11 +1,16 @@
-//! A whole server in memory: `Order` by user with its rows looked up, `UserStats` counting and summing them, `UserFeatures`.
+//! A whole server in memory, but for uploaded spines: `Order` by user with its rows looked up, `UserStats` counting and summing them, `UserFeatures`.
 
+use crate::flight::limits::Limits;
+use crate::flight::room::Bounds;
+use crate::flight::service_within;
+use crate::flight::spines::Spines;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use thyme_catalog::{Catalog, SqlCatalog};
 use thyme_core::Result;
@@ -28,12 +33,25 @@ use tonic::transport::{Channel, Endpoint, Server};
 pub const NOON: Micros = 1_705_320_000_000_000;
 pub const MINUTE: Micros = 60_000_000;
 const LOG: u32 = 1;
+/// Rows of a part of an uploaded spine: several chunks.
+pub const PART: usize = 20_000;
+/// All of the disk.
+pub const EVERYTHING: Bounds = Bounds { bytes: u64::MAX, free_bytes: 0, free_hundredths: 0 };
 
 struct Fixed(Micros);
 
 impl Clock for Fixed {
     fn now(&self) -> Micros {
         self.0
+    }
+}
+
+/// A clock that a test sets.
+pub struct Hand(pub AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Micros {
+        self.0.load(Ordering::SeqCst)
     }
 }
 
@@ -111,6 +129,10 @@ pub struct Stack {
     pub ingestor: Arc<Ingestor>,
     pub catalog: Arc<dyn Catalog>,
     pub runs: Arc<Kept>,
+    /// Where spines are put, in parts of [`PART`] rows, and by which clock they expire.
+    pub spines: tempfile::TempDir,
+    pub spine_clock: Arc<Hand>,
+    pub limits: Limits,
     engine: Mutex<Engine>,
 }
 
@@ -162,6 +184,10 @@ fn deployment(commit_id: &str, compiled: Arc<Compiled>) -> Deployment {
 
 impl Stack {
     pub async fn start() -> Stack {
+        Stack::start_within(EVERYTHING, Limits::of_a_server()).await
+    }
+
+    pub async fn start_within(bounds: Bounds, limits: Limits) -> Stack {
         let compiled = Arc::new(compile(&definitions()).unwrap());
         let (raw, stats) = tables(&compiled);
         let log: Arc<dyn EventLog> = Arc::new(EmbeddedLog::in_memory().unwrap());
@@ -199,15 +225,25 @@ impl Stack {
         }));
         query.deploy(deployment("commit-1", compiled));
         let catalog: Arc<dyn Catalog> = Arc::new(SqlCatalog::in_memory().await.unwrap());
+        let spines = tempfile::tempdir().unwrap();
+        let spine_clock = Arc::new(Hand(AtomicI64::new(NOON)));
+        let uploaded = Spines::open_within(&spines.path().join("spines"), spine_clock.clone(), bounds, PART).unwrap();
+        let flight = service_within(query.clone(), Some(ingestor.clone()), uploaded, limits.clone());
         let listener = tonic::transport::server::TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let router = Server::builder()
             .add_service(crate::grpc::service(query.clone(), Arc::new(catalog.clone()), stopping.subscribe()))
-            .add_service(crate::flight::service(query.clone(), Some(ingestor.clone())));
+            .add_service(flight);
         tokio::spawn(router.serve_with_incoming(listener));
         let url = format!("http://{address}");
         let channel = Endpoint::from_shared(url.clone()).unwrap().connect().await.unwrap();
-        Stack { url, channel, query, gate, stopping, ingestor, catalog, runs, engine: Mutex::new(engine) }
+        let engine = Mutex::new(engine);
+        Stack { url, channel, query, gate, stopping, ingestor, catalog, runs, spines, spine_clock, limits, engine }
+    }
+
+    /// How many spines are on disk, whole or not.
+    pub fn spines_on_disk(&self) -> usize {
+        std::fs::read_dir(self.spines.path().join("spines")).unwrap().count()
     }
 
     /// Other definitions serve from now on, over the same tables.

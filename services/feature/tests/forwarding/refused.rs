@@ -63,4 +63,8 @@ fn explanations_and_exports_name_a_node_that_makes_them() {
         assert_eq!(errors[0].kind(), ErrorKind::FailedPrecondition);
     }
     assert!(all.wait(all.query.export(header(), Arc::new(spine))).is_ok());
+    // Before a spine is sent, which could not be joined where it is.
+    let told = |node: &Node| node.query.check_has_all("an export").map_err(|error| error.to_string());
+    assert_eq!(told(&all), Ok(()));
+    assert!(told(&first).unwrap_err().contains(&*all.url), "{:?}", told(&first));
 }

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataPartition;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,16 +43,18 @@ impl Topics {
             .fetch_metadata(None, ASK)
             .map_err(|error| translate(&self.settings, "listing the broker's topics", &error))?;
         let start = self.settings.full_name("");
+        let mut known = self.known.write();
         let mut found = BTreeMap::new();
         for topic in metadata.topics() {
             let Some(name) = topic.name().strip_prefix(&start) else { continue };
-            // One that is being made has partitions without a leader for a moment.
-            let has_leaders = topic.partitions().iter().all(|partition| partition.leader() >= 0);
-            if topic.error().is_none() && has_leaders && !topic.partitions().is_empty() {
-                found.insert(name.to_string(), u16::try_from(topic.partitions().len()).unwrap_or(u16::MAX));
+            let leaders: Vec<i32> = topic.partitions().iter().map(MetadataPartition::leader).collect();
+            if topic.error().is_none()
+                && let Some(partitions) = usable(&leaders, known.contains_key(name))
+            {
+                found.insert(name.to_string(), partitions);
             }
         }
-        *self.known.write() = found.clone();
+        *known = found.clone();
         Ok(found.into_iter().collect())
     }
 
@@ -179,6 +182,29 @@ impl Topics {
     }
 }
 
+/// The number of partitions of a topic that is listed with these leaders; `None` while it is not to be used. One that is being made has
+/// partitions without a leader for a moment. So has every topic of a broker that has just come up, and those that were known before are
+/// no less there for it: what is sent to them waits for a leader.
+fn usable(leaders: &[i32], is_known: bool) -> Option<u16> {
+    let is_led = leaders.iter().all(|leader| *leader >= 0);
+    let partitions = u16::try_from(leaders.len()).unwrap_or(u16::MAX);
+    (partitions > 0 && (is_led || is_known)).then_some(partitions)
+}
+
 fn options() -> AdminOptions {
     AdminOptions::new().request_timeout(Some(ASK)).operation_timeout(Some(ASK))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::usable;
+
+    #[test]
+    fn a_topic_that_was_known_is_there_while_its_broker_comes_up_and_one_that_is_being_made_is_not() {
+        assert_eq!(usable(&[1, 2, 1], false), Some(3));
+        assert_eq!(usable(&[1, -1, 1], false), None, "it is being made");
+        assert_eq!(usable(&[-1, -1, -1], true), Some(3), "no leader yet");
+        assert_eq!(usable(&[1, -1], true), Some(2));
+        assert_eq!(usable(&[], true), None);
+    }
 }

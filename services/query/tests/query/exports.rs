@@ -11,11 +11,11 @@ use std::sync::Arc;
 use thyme_core::error::Result;
 use thyme_query::{At, ExportQuestion};
 
-fn names(names: &[&str]) -> Option<Vec<String>> {
+pub fn names(names: &[&str]) -> Option<Vec<String>> {
     Some(names.iter().map(|name| name.to_string()).collect())
 }
 
-fn export_question(features: &[&str]) -> ExportQuestion {
+pub fn export_question(features: &[&str]) -> ExportQuestion {
     ExportQuestion {
         featureset: "F".to_string(),
         features: names(features),
@@ -34,15 +34,15 @@ fn export(world: &World, question: ExportQuestion, spine: RecordBatch) -> Result
     })
 }
 
-fn spine(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub fn spine(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, array)| (name, array, true))).unwrap()
 }
 
-fn times(times: Vec<Option<i64>>) -> ArrayRef {
+pub fn times(times: Vec<Option<i64>>) -> ArrayRef {
     Arc::new(TimestampMicrosecondArray::from(times).with_timezone("UTC"))
 }
 
-fn users(users: Vec<Option<&str>>) -> ArrayRef {
+pub fn users(users: Vec<Option<&str>>) -> ArrayRef {
     Arc::new(StringArray::from(users))
 }
 
@@ -188,7 +188,8 @@ fn an_export_reads_as_of_its_beginning_and_is_one_run() {
         let second = export.join(batch()).await.unwrap();
         assert_eq!(first, second);
         assert!(first.schema().metadata()["thyme.position"].starts_with('p'));
-        let run = export.finish();
+        let runs = export.finish();
+        let [run] = runs.as_slice() else { panic!("{runs:?}") };
         assert_eq!((run.row_count, run.hit_count), (4, 2));
     });
     assert_eq!(world.runs.0.lock().len(), 1);

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should say where")]
 
+mod changes;
+mod dataset_rows;
 mod errors;
 mod exports;
 mod extractors;
@@ -10,6 +12,9 @@ mod operators;
 mod parity;
 mod parts;
 mod pins;
+mod ranges;
+mod several;
 mod standing;
 mod statuses;
+mod summary;
 mod world;

@@ -7,7 +7,7 @@ use thyme_core::ErrorKind;
 use thyme_core::value::Value;
 use thyme_query::{
     AlwaysApplied, Asking, At, NoExtractors, NoRuns, Part, PartAnswer, PartAsking, PartStanding, QueryEngine,
-    QueryOptions, QueryParts,
+    QueryOptions, QueryParts, RangeOf, RangeQuestion,
 };
 use thyme_state::States;
 
@@ -103,4 +103,19 @@ fn without_other_nodes_what_is_here_is_answered() {
         assert_eq!(ask(user, At::Now).unwrap_err().kind(), ErrorKind::Unavailable);
     }
     assert!((1..USERS.len()).contains(&answered), "{answered}");
+}
+
+#[test]
+fn ranges_are_of_all_slices_or_not_at_all() {
+    let world = world();
+    let of = RangeOf::Rows { dataset: "Order".to_string() };
+    let question = RangeQuestion { of, since: None, until: None, pin: None, asking: Asking::default() };
+    let settled = wait(node(&world, &[0, 1, 2]).range_info(question.clone())).unwrap().question;
+    let node = Arc::new(node(&world, &[0, 2]));
+    let of_all = 0..=u8::MAX;
+    for error in [wait(node.range_info(question)).err(), wait(node.range(&settled, of_all)).err()] {
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
+        assert!(error.message().contains("slice 1 of 3 is not here"), "{error}");
+    }
 }

@@ -40,6 +40,9 @@ impl ExtractorRuntime for Functions {
         LoadReport::default()
     }
     fn unload(&self, _deployment: &str) {}
+    fn is_native(&self, _deployment: &str, _featureset: &str, extractor: &str) -> bool {
+        extractor == "twice"
+    }
     fn call(&self, call: ExtractorCall) -> BoxFuture<'static, ExtractedRows> {
         self.calls.lock().push((call.extractor.to_string(), call.rows.len()));
         let function = self.by_name[call.extractor.as_ref()].clone();

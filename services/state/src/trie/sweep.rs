@@ -23,14 +23,28 @@ const EVENTS_ADDED: usize = 64;
 /// Most events that are held at once; a larger key is read time by time.
 const MAX_EVENTS: u64 = 1 << 21;
 
+/// How the windows of a key were read at several times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Its events once for all times.
+    Swept,
+    /// Time by time.
+    Sought,
+}
+
+/// Whether windows slide over a partial. A fading sum does, unless the events are very many half-lives apart.
+pub fn slides(spec: &PartialSpec) -> bool {
+    Partial::invertible(spec, 0) || is_extreme(spec)
+}
+
 pub fn sweep(
     walker: &Walker<'_>,
     times: &[i64],
     windows: &[WindowRead],
     visible: &Visible,
     visit: &mut dyn FnMut(usize, &[WindowData]) -> Result<()>,
-) -> Result<()> {
-    let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(()) };
+) -> Result<Way> {
+    let (Some(first), Some(last)) = (times.first(), times.last()) else { return Ok(Way::Sought) };
     let layout = &walker.table.layout;
     read::check(layout, windows)?;
     let from = windows.iter().map(|read| read.window.start(*first)).min().unwrap_or(*first);
@@ -43,7 +57,7 @@ pub fn sweep(
         for (index, at) in times.iter().enumerate() {
             visit(index, &read::read(walker, *at, windows, visible)?)?;
         }
-        return Ok(());
+        return Ok(Way::Sought);
     }
     let mut loaded = Loaded::new(walker.table, windows, total as usize);
     let take = |event: &RawEvent<'_>| loaded.push(walker.table, event).map(|()| true);
@@ -87,7 +101,7 @@ pub fn sweep(
         }
         visit(index, &data)?;
     }
-    Ok(())
+    Ok(Way::Swept)
 }
 
 /// Reads, of the windows with these indices, the partials that do not slide.

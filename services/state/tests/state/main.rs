@@ -5,6 +5,7 @@
 mod canonical;
 mod checkpoints;
 mod digests;
+mod listing;
 mod reads;
 mod stores;
 mod tables;

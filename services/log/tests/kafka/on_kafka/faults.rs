@@ -28,6 +28,33 @@ async fn an_append_is_refused_while_the_broker_is_away_and_goes_on_after() {
     assert_eq!((found.first().unwrap().as_str(), found.last().unwrap().as_str()), ("before", "after"));
 }
 
+/// A broker that has just come up has no leaders yet. Topics that this process knew are there all the same, and what is sent then waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_has_just_come_up_has_its_topics() {
+    let broker = Arc::new(Broker::start().unwrap());
+    let log = KafkaLog::open(settings(&broker, "t", &[])).unwrap();
+    log.create_topic("t", 1).unwrap();
+    for round in 0..3 {
+        broker.kill().unwrap();
+        let killed = broker.clone();
+        let restarted = std::thread::spawn(move || killed.restart().unwrap());
+        let until = Instant::now() + Duration::from_secs(90);
+        let listed = loop {
+            match log.topics() {
+                // It may list none at all for a moment.
+                Ok(topics) if topics.is_empty() => assert!(Instant::now() < until, "no topic is listed"),
+                Ok(topics) => break topics,
+                Err(error) => assert!(error.kind() == ErrorKind::Unavailable && Instant::now() < until, "{error}"),
+            }
+        };
+        assert_eq!(listed, [("t".to_string(), 1)], "round {round}");
+        while let Err(error) = log.append(vec![batch("t", 0, &["x"])]).await {
+            assert!(error.kind() == ErrorKind::Unavailable && Instant::now() < until, "{error}");
+        }
+        restarted.join().unwrap();
+    }
+}
+
 /// A copy from one topic to another; twice the broker is killed after a transaction was filled and before it is committed, and
 /// started again while it is. Each record arrives once, in order.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

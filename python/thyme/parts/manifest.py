@@ -1,0 +1,104 @@
+"""`_manifest.json`: what an export was asked, what it stood on, and which of its parts are whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from thyme.errors import FailedPreconditionError, InvalidArgumentError
+from thyme.stores import place_of
+from thyme.version import __version__
+
+# Readers of folders (pyarrow, Spark, Hive) pass over names that begin so.
+NAME = "_manifest.json"
+EXPORTING, WHOLE = "exporting", "whole"
+
+
+@dataclass
+class Manifest:
+    """See the guide for what each entry means. `asked` holds what differs when the same is asked once more."""
+
+    command: dict[str, Any]
+    definition: str
+    position: str
+    known_at: str | None
+    pin: str
+    watermark: str | None
+    asked: dict[str, Any]
+    state: str = EXPORTING
+    thyme: str = __version__
+    pyarrow: str = pa.__version__
+    parts: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """Of all whole parts."""
+        return sum(part["rows"] for part in self.parts)
+
+    @property
+    def features(self) -> dict[str, dict[str, int]] | None:
+        """Counts per feature over all whole parts; None where a part has none, as of an older server."""
+        total: dict[str, dict[str, int]] = {}
+        for part in self.parts:
+            if part["features"] is None:
+                return None
+            for name, counts in part["features"].items():
+                held = total.setdefault(name, dict.fromkeys(counts, 0))
+                for kind, count in counts.items():
+                    held[kind] += count
+        return total
+
+    def to_json(self) -> bytes:
+        """As it is stored."""
+        names = ["thyme", "pyarrow", "state", "command", "definition", "position", "known_at", "pin", "watermark"]
+        held = {name: getattr(self, name) for name in [*names, "rows", "features", "parts", "asked"]}
+        return (json.dumps(held, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
+
+    @staticmethod
+    def of_json(data: bytes, shown: str) -> Manifest:
+        """What was stored.
+
+        Raises:
+            InvalidArgumentError: it is something else.
+        """
+        try:
+            held = json.loads(data)
+            return Manifest(**{found.name: held[found.name] for found in dataclasses.fields(Manifest)})
+        except (ValueError, KeyError, TypeError):
+            raise InvalidArgumentError(f"{shown} is no manifest of an export") from None
+
+    def refuse_other(self, other: Manifest, out: str) -> None:
+        """Raises where `other`, about to be asked, is not what this one was."""
+        beside = ["known_at", "definition", "pin"]
+        if self.state != WHOLE:
+            beside += ["thyme", "pyarrow"]  # which may write other bytes
+        here, there = ({**one.command, **{name: getattr(one, name) for name in beside}} for one in (self, other))
+        for name in [*here, *(name for name in there if name not in here)]:
+            if here.get(name) != there.get(name):
+                raise FailedPreconditionError(
+                    f"{out} was begun with {name} {_shown(here.get(name))}, and is now asked with "
+                    f"{_shown(there.get(name))}",
+                    hint=f"write to another place, or remove {out} to begin anew",
+                )
+
+
+def _shown(value: Any) -> str:
+    return "none" if value in (None, [], {}) else value if isinstance(value, str) else json.dumps(value)
+
+
+def read_manifest(path: str) -> Manifest:
+    """A manifest by its path or URL.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    from thyme.errors import NotFoundError
+
+    data = place_of(path).read()
+    if data is None:
+        raise NotFoundError(f"no such file: {path}")
+    return Manifest.of_json(data, path)
