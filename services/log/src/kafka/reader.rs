@@ -82,6 +82,10 @@ impl Reader {
             // Another thread may have had it first, and moved it on or closed it.
             if held.serves(from) {
                 let outcome = held.read(from, budget);
+                // It may have taken records that nobody gets: whoever waits for it must not go on behind them.
+                if outcome.is_err() {
+                    held.close();
+                }
                 let (next, kept_from) = (held.next(), held.kept_from());
                 drop(held);
                 break (cursor, outcome, next, kept_from);
