@@ -1,7 +1,7 @@
 //! `thyme rebuild`: the live commit's state once more from the log, beside the one that answers, and whether they are equal.
 
 use crate::controller::Controller;
-use crate::version::job_spec;
+use crate::version::{Version, job_spec};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,24 +109,41 @@ impl Controller {
     }
 
     fn rebuild_blocking(&self, mut progress: impl FnMut(u64, u64) -> bool) -> Result<RebuildOutcome> {
-        let nothing = || Error::precondition("nothing is committed yet").hint("thyme commit features.py");
-        let live = self.serving().live.clone().ok_or_else(nothing)?;
         let workplace = Workplace::new(Path::new(&self.parts.data_dir).join("rebuild"))?;
-        let small = || Options { block_cache_bytes: 32 << 20, row_cache_bytes: 16 << 20, ..Options::default() };
-        let slices = self.parts.engine.slices();
-        let (mut copies, fresh) = (BTreeMap::new(), States::of_none(slices));
-        for (slice, state) in self.parts.engine.states() {
-            let copy = workplace.0.join(format!("copy-{slice}"));
-            state.checkpoint(&copy)?;
-            copies.insert(slice, StateStore::open_read_only(&copy, small())?.snapshot());
+        let (live, copies) = self.copies(&workplace)?;
+        let fresh = States::of_none(copies.slices());
+        for (slice, _) in copies.by_slice() {
             fresh.add(slice, &StateStore::open(workplace.0.join(format!("fresh-{slice}")), small())?);
         }
-        let copies = Snapshots::new(slices, copies);
         let options = EngineOptions { clock: self.parts.clock_mode, ..EngineOptions::default() };
         let spec = job_spec(&[live.as_ref()])?;
         let found = thyme_engine::rebuild(&copies, &fresh, &self.parts.log, &spec, &options, &mut progress)?;
         Ok(named(&found, &live.ids))
     }
+
+    /// What is live, and the states of before anything of it was dropped: once another commit has taken over, tables that only this one
+    /// had go, and a copy may have some of their rows no more.
+    fn copies(&self, workplace: &Workplace) -> Result<(Arc<Version>, Snapshots)> {
+        let nothing = || Error::precondition("nothing is committed yet").hint("thyme commit features.py");
+        loop {
+            let live = self.serving().live.clone().ok_or_else(nothing)?;
+            let mut copies = BTreeMap::new();
+            for (slice, state) in self.parts.engine.states() {
+                let copy = workplace.0.join(format!("copy-{slice}"));
+                remove(&copy)?;
+                state.checkpoint(&copy)?;
+                copies.insert(slice, StateStore::open_read_only(&copy, small())?.snapshot());
+            }
+            if self.serving().live.as_ref().is_some_and(|now| Arc::ptr_eq(now, &live)) {
+                return Ok((live, Snapshots::new(self.parts.engine.slices(), copies)));
+            }
+        }
+    }
+}
+
+/// Of states that are read or written once.
+fn small() -> Options {
+    Options { block_cache_bytes: 32 << 20, row_cache_bytes: 16 << 20, ..Options::default() }
 }
 
 fn named(found: &Comparison, ids: &BTreeMap<String, u32>) -> RebuildOutcome {

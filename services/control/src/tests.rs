@@ -5,6 +5,7 @@ mod chains;
 mod erases;
 mod moving;
 mod nodes;
+mod rebuild;
 mod shared;
 mod sources;
 mod takeover;
@@ -117,6 +118,7 @@ struct Disk {
     catalog: Arc<SqlCatalog>,
     log: Arc<GatedLog>,
     states: States,
+    data_dir: String,
     /// Tells who owns slices.
     member: Arc<dyn Member>,
 }
@@ -153,7 +155,8 @@ impl Disk {
         };
         let catalog = Arc::new(SqlCatalog::in_memory().await.unwrap());
         let member = Alone::new(thyme_log::Node { id: "test".to_string(), url: "memory".to_string() });
-        Disk { catalog, log: Arc::new(log), states: states_of(slices), member: Arc::new(member) }
+        let (states, data_dir) = (states_of(slices), "memory".to_string());
+        Disk { catalog, log: Arc::new(log), states, data_dir, member: Arc::new(member) }
     }
 
     /// As many, but empty.
@@ -209,7 +212,7 @@ impl Disk {
             checkpoints: Arc::default(),
             clock: Arc::new(FixedClock),
             clock_mode: ClockMode::Wall,
-            data_dir: "memory".to_string(),
+            data_dir: self.data_dir.clone(),
             state_is_new: false,
             member: self.member.clone(),
         });

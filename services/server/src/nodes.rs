@@ -17,6 +17,8 @@ use tokio::sync::watch;
 
 /// How often a follower looks at the catalog.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The same while something comes to it: a slice that opens, or that is here and not owned yet.
+const LOOK_SOON: Duration = Duration::from_millis(100);
 /// How long a start waits for its part in the work.
 const DECIDE: Duration = Duration::from_secs(20);
 /// How long a build that could not be begun waits for its next turn.
@@ -71,28 +73,42 @@ impl Node {
 
     /// Goes with what the group decides until the server stops; the slices that are here then.
     pub async fn run(mut self, mut stopping: watch::Receiver<bool>, mut sources: Sources) -> Slices {
+        let mut pause = self.pause();
         loop {
             tokio::select! {
                 changed = self.owns.changed() => if changed.is_err() { break },
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(pause) => {}
                 _ = stopping.wait_for(|stop| *stop) => break,
             }
-            if let Err(error) = self.look().await {
-                tracing::warn!(%error, "this node does not go on as owner or follower, and tries again");
-            }
+            pause = match self.look().await {
+                Ok(()) => self.pause(),
+                Err(error) => {
+                    tracing::warn!(%error, "this node does not go on as owner or follower, and tries again");
+                    LOOK_EVERY
+                }
+            };
         }
         sources.stop().await;
         self.parts.slices.rest().await;
         self.parts.slices
     }
 
+    fn pause(&self) -> Duration {
+        let is_coming = self.can_own(&self.owns.borrow()) != *self.parts.controller.owned().borrow();
+        if is_coming || self.parts.slices.is_opening() { LOOK_SOON } else { LOOK_EVERY }
+    }
+
+    /// Of these slices those that are here, as others come first; and those that there should not be, which are refused.
+    fn can_own(&self, assigned: &BTreeSet<u16>) -> BTreeSet<u16> {
+        let (held, slices) = (self.parts.engine.held(), self.parts.engine.slices());
+        assigned.iter().filter(|slice| held.contains(slice) || **slice >= slices).copied().collect()
+    }
+
     async fn look(&mut self) -> Result<()> {
         let assigned = self.owns.borrow_and_update().clone();
+        let owns = self.can_own(&assigned);
         let NodeParts { controller, engine, freshness, states, .. } = &self.parts;
-        // Others come when they are here; those that there should not be are refused.
-        let (held, slices) = (engine.held(), engine.slices());
-        let owns: BTreeSet<u16> =
-            assigned.iter().filter(|slice| held.contains(slice) || **slice >= slices).copied().collect();
+        let slices = engine.slices();
         let owned = controller.owned().borrow().clone();
         let mut outcome = Ok(());
         if owned != owns || controller.leads() != owns.contains(&0) {

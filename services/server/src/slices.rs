@@ -177,6 +177,11 @@ impl Slices {
         Ok(())
     }
 
+    /// Whether one is on its way.
+    pub fn is_opening(&self) -> bool {
+        !self.opening.is_empty()
+    }
+
     /// Begins to open slices that are wanted, goes on with those that are open by now, and lets go of those that are not wanted and that
     /// another node answers for.
     pub async fn keep(&mut self, wanted: &BTreeSet<u16>, others: &HolderMap) {

@@ -65,7 +65,12 @@ impl KafkaProducer {
         let worker = Worker::start("kafka-transactions")?;
         let producer = KafkaProducer { connection, id: id.to_string(), client, worker, open: None, spent: None };
         let client = producer.client.clone();
-        let fenced = producer.worker.run(DECIDE + SLACK, move || client.init_transactions(DECIDE));
+        let fenced = producer.worker.run(DECIDE + SLACK, move || {
+            // Where no connection is there yet, it looks for its coordinator again only after half a second.
+            let until = Instant::now() + DECIDE;
+            let _known = client.client().fetch_cluster_id(left(until));
+            client.init_transactions(left(until))
+        });
         match fenced {
             Some(Ok(())) => Ok(producer),
             Some(Err(error)) => Err(producer.connection.failed(&what, &error)),

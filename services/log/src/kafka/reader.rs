@@ -37,7 +37,15 @@ pub struct Reader {
 
 struct Fetcher {
     consumer: Arc<BaseConsumer<Context>>,
+    /// The topics that it knows.
+    topics: HashSet<String>,
     reads: HashSet<(String, u16)>,
+}
+
+impl Fetcher {
+    fn new(consumer: Arc<BaseConsumer<Context>>) -> Fetcher {
+        Fetcher { consumer, topics: HashSet::new(), reads: HashSet::new() }
+    }
 }
 
 struct Slot {
@@ -74,6 +82,10 @@ impl Reader {
             // Another thread may have had it first, and moved it on or closed it.
             if held.serves(from) {
                 let outcome = held.read(from, budget);
+                // It may have taken records that nobody gets: whoever waits for it must not go on behind them.
+                if outcome.is_err() {
+                    held.close();
+                }
                 let (next, kept_from) = (held.next(), held.kept_from());
                 drop(held);
                 break (cursor, outcome, next, kept_from);
@@ -114,7 +126,7 @@ impl Reader {
     fn bounds(&self, topic: &str, partition: u16) -> Result<(u64, u64)> {
         let name = self.connection.settings.full_name(topic);
         let known = self.connection.ends.known(topic, partition);
-        let (low, high) = self.watermarks(&name, partition).map_err(|error| {
+        let (low, high) = self.watermarks(topic, partition).map_err(|error| {
             self.connection.forget_if_gone(topic, &error);
             self.connection.failed(&format!("asking for the end of topic '{name}' partition {partition}"), &error)
         })?;
@@ -123,12 +135,13 @@ impl Reader {
     }
 
     /// A partition that was just made, or whose leader moves, has nobody who answers for a moment.
-    fn watermarks(&self, name: &str, partition: u16) -> std::result::Result<(i64, i64), KafkaError> {
+    fn watermarks(&self, topic: &str, partition: u16) -> std::result::Result<(i64, i64), KafkaError> {
         use RDKafkaErrorCode as Code;
+        let name = self.connection.settings.full_name(topic);
         let until = Instant::now() + ASK_END;
         loop {
             let asker = self.asker.lock().clone();
-            let answer = asker.fetch_watermarks(name, i32::from(partition), ASK_END);
+            let answer = asker.fetch_watermarks(&name, i32::from(partition), ASK_END);
             let code = answer.as_ref().err().and_then(code_of);
             let may_pass =
                 matches!(code, Some(Code::NotLeaderForPartition | Code::LeaderNotAvailable | Code::UnknownPartition));
@@ -259,7 +272,10 @@ impl Reader {
         match self.consumer() {
             Ok(fresh) => {
                 let mut fetchers = self.fetchers.lock();
-                let old = fetchers.get_mut(fetcher).map(|fetcher| std::mem::replace(&mut fetcher.consumer, fresh));
+                let old = fetchers.get_mut(fetcher).map(|fetcher| {
+                    fetcher.topics.clear();
+                    std::mem::replace(&mut fetcher.consumer, fresh)
+                });
                 drop(fetchers);
                 drop(old);
             }
@@ -270,15 +286,26 @@ impl Reader {
     /// The first consumer that does not read the partition yet.
     fn fetcher_for(&self, topic: &str, partition: u16) -> Result<(usize, Arc<BaseConsumer<Context>>)> {
         let wanted = (topic.to_string(), partition);
-        let mut fetchers = self.fetchers.lock();
-        for (index, fetcher) in fetchers.iter_mut().enumerate() {
-            if fetcher.reads.insert(wanted.clone()) {
-                return Ok((index, fetcher.consumer.clone()));
+        let (index, consumer, is_new) = {
+            let mut fetchers = self.fetchers.lock();
+            let free = fetchers.iter().position(|fetcher| !fetcher.reads.contains(&wanted));
+            let index = free.unwrap_or(fetchers.len());
+            if free.is_none() {
+                fetchers.push(Fetcher::new(self.consumer()?));
+            }
+            let fetcher = &mut fetchers[index];
+            fetcher.reads.insert(wanted);
+            (index, fetcher.consumer.clone(), fetcher.topics.insert(topic.to_string()))
+        };
+        // A consumer that does not know the topic when a partition of it is assigned asks for it only when a second is over. Nobody waits
+        // for the lock meanwhile.
+        if is_new {
+            let name = self.connection.settings.full_name(topic);
+            if let Err(error) = consumer.fetch_metadata(Some(&name), ASK_END) {
+                tracing::debug!(%error, topic, "a consumer has not found the topic yet");
             }
         }
-        let consumer = self.consumer()?;
-        fetchers.push(Fetcher { consumer: consumer.clone(), reads: HashSet::from([wanted]) });
-        Ok((fetchers.len() - 1, consumer))
+        Ok((index, consumer))
     }
 
     /// Cursors know what was there when they were opened; the next read opens another.
