@@ -2,6 +2,7 @@
 
 use super::FloatSum;
 use super::float_sum::split;
+use super::rounding::{round_whole, round_whole_over, signed};
 
 /// Values and units lie between 2^-LIMIT and 2^LIMIT, so that no quotient leaves the normal numbers of f64 on its way.
 const LIMIT: i32 = 800;
@@ -56,38 +57,14 @@ impl FloatUnits {
 
     #[inline]
     pub(super) fn to_f64(self, units: i128) -> f64 {
-        // The conversion rounds to nearest, ties to even; the product only moves the point.
-        units as f64 * power_of_two(self.exponent)
+        signed(units < 0, round_whole(units.unsigned_abs(), self.exponent))
     }
 
     /// So many units over `count`, which is not zero, rounded once.
     #[inline]
     pub(super) fn divided(self, units: i128, count: u64) -> f64 {
-        let magnitude = units.unsigned_abs();
-        if magnitude == 0 {
-            return 0.0;
-        }
-        // By a divisor of b bits a dividend of 63 + b leaves a quotient of 63 or 64: more than f64 keeps, so that of what is left only has to
-        // be known whether there is anything.
-        let bits = 128 - magnitude.leading_zeros();
-        let wanted = 63 + 64 - count.leading_zeros();
-        let (dividend, is_cut) = match wanted.checked_sub(bits) {
-            Some(more) => (magnitude << more, false),
-            None => (magnitude >> (bits - wanted), magnitude.trailing_zeros() < bits - wanted),
-        };
-        let quotient = dividend / u128::from(count);
-        let is_inexact = is_cut || quotient * u128::from(count) != dividend;
-        let shift = wanted as i32 - bits as i32;
-        let rounded = (quotient as u64 | u64::from(is_inexact)) as f64 * power_of_two(self.exponent - shift);
-        if units < 0 { -rounded } else { rounded }
+        signed(units < 0, round_whole_over(units.unsigned_abs(), self.exponent, count))
     }
-}
-
-/// A normal one.
-#[inline]
-fn power_of_two(exponent: i32) -> f64 {
-    debug_assert!((-1022..=1023).contains(&exponent), "2^{exponent} is no normal number");
-    f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
 #[cfg(test)]
