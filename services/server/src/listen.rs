@@ -13,7 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_core::{Error, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -21,11 +21,13 @@ use tokio::task::JoinHandle;
 const MOST_CONNECTIONS: u32 = 4096;
 /// Requests under way on one HTTP/2 connection; its client keeps further ones to itself.
 const MOST_STREAMS: u32 = 200;
+/// Connections that the system keeps for a listener until it accepts them.
+const BACKLOG: u32 = 128;
 /// How often a listener that is full says so in the log.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-pub async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+pub fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    listener(address).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             Error::conflict(format!("port {} is in use, {setting} is {address}", address.port()))
                 .field(setting)
@@ -33,6 +35,16 @@ pub async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
         }
         _ => Error::precondition(format!("cannot listen on {address}: {error}")).field(setting),
     })
+}
+
+/// As tokio binds one, and its connections are kept alive: a client that is gone without a word would hold its place for ever.
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.set_keepalive(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// HTTP/1 and HTTP/2 (by prior knowledge) until `stop` says true; requests under way are finished. `name` is what the listener is called

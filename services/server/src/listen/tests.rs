@@ -19,7 +19,7 @@ struct Listening {
 }
 
 async fn listen(most: u32, name: &'static str, routes: Router) -> Listening {
-    let listener = bind("127.0.0.1:0".parse().unwrap(), "test").await.unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "test").unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
     let task = tokio::spawn(serve_at_most(most, name, listener, routes, stopping));
@@ -69,6 +69,15 @@ async fn further_connections_wait_until_one_closes() {
     assert!(timeout(A_WHILE, fourth.read(&mut [0u8])).await.is_err(), "a place is given to one connection only");
     drop(further);
     expect_answer(&mut fourth).await;
+}
+
+/// Else a machine that is switched off has its place until the server ends.
+#[tokio::test]
+async fn connections_are_kept_alive() {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "test").unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = TcpListener::accept(&listener).await.unwrap();
+    assert!(TcpSocket::from_std_stream(stream.into_std().unwrap()).keepalive().unwrap());
 }
 
 #[tokio::test]
