@@ -37,6 +37,7 @@ class Counting(flight.FlightServerBase):
         self.pins = []
         self.meanwhile = None
         self.counts = False
+        self.loses = False
 
     def do_exchange(self, context, descriptor, reader, writer):
         asked = json.loads(descriptor.command)
@@ -54,7 +55,11 @@ class Counting(flight.FlightServerBase):
             rows += chunk.data.num_rows
             values = [10 * number + int(pin[1:]) for number in chunk.data.column("number").to_pylist()]
             columns = [*chunk.data.columns, pa.array(values, pa.int64())]
-            writer.write_batch(pa.record_batch(columns, names=[*chunk.data.schema.names, "value"]))
+            joined = pa.record_batch(columns, names=[*chunk.data.schema.names, "value"])
+            if self.loses and rows == PART:
+                writer.write_batch(joined.slice(1))
+                return
+            writer.write_batch(joined)
             if self.meanwhile is not None:
                 self.meanwhile()
             if failure is not None:
@@ -330,6 +335,16 @@ def test_a_column_that_makes_no_folders_leaves_nothing(client, tmp_path):
         export.PART_ROWS = 1_001  # put back by the fixture
         run(client, tmp_path / "out", asked=question(partition_by=["number"]))
     assert os.listdir(tmp_path / "out") == ["_manifest.json"]
+
+
+def test_a_part_that_lacks_rows_gets_no_name(server, client, tmp_path):
+    server.loses = True
+    with pytest.raises(errors.DataLossError, match="1000 rows were sent, and 999 came back"):
+        run(client, tmp_path)
+    assert os.listdir(tmp_path) == ["_manifest.json"]
+    server.loses = False
+    run(client, tmp_path)
+    values(tmp_path)
 
 
 def test_a_file_that_cannot_grow(server, client, tmp_path):
