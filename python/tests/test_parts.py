@@ -241,6 +241,42 @@ def test_folders_of_others_are_left_alone(client, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["_manifest.json", "notes.txt"]
 
 
+PART_TOLD = {
+    "files": [{"path": "part-00000.parquet", "rows": 1, "bytes": 1, "sha256": "00"}],
+    "rows": 1,
+    "spine_sha256": "00",
+    "features": None,
+}
+NO_MANIFESTS = [
+    {"command": ["Numbers"]},
+    {"asked": "w"},
+    {"pin": None},
+    {"parts": {"0": PART_TOLD}},
+    {"parts": ["part-00000.parquet"]},
+    {"parts": [{}]},
+    {"parts": [{**PART_TOLD, "rows": "1"}]},
+    {"parts": [{**PART_TOLD, "files": ["part-00000.parquet"]}]},
+    {"parts": [{**PART_TOLD, "files": [{"path": "part-00000.parquet"}]}]},
+]
+
+
+@pytest.mark.parametrize("changed", NO_MANIFESTS, ids=str)
+def test_what_is_no_manifest_is_told(changed):
+    told = json.loads(Manifest(question().command, "d1", "pAA", None, "x0", None, {}, parts=[PART_TOLD]).to_json())
+    assert Manifest.of_json(json.dumps(told).encode(), "it").parts == [PART_TOLD]
+    with pytest.raises(errors.InvalidArgumentError, match="^it is no manifest of an export$"):
+        Manifest.of_json(json.dumps({**told, **changed}).encode(), "it")
+
+
+def test_a_manifest_that_cannot_be_asked_again_is_told(tmp_path):
+    path = tmp_path / "_manifest.json"
+    path.write_bytes(Manifest(question().command, "d1", "pAA", None, "x0", None, {}).to_json())
+    assert read_manifest(str(path)).command == question().command
+    path.write_bytes(Manifest({"featureset": "Numbers"}, "d1", "pAA", None, "x0", None, {}).to_json())
+    with pytest.raises(errors.InvalidArgumentError, match="_manifest.json is no manifest of an export"):
+        read_manifest(str(path))
+
+
 def test_a_part_that_is_not_what_it_was_is_made_again(client, tmp_path):
     run(client, tmp_path)
     whole = content(tmp_path)
