@@ -104,6 +104,26 @@ async fn a_listener_that_stops_answers_what_is_under_way_and_closes_the_rest() {
     assert!(TcpStream::connect(listening.address).await.is_err(), "nobody listens any more");
 }
 
+#[tokio::test]
+async fn a_listener_that_is_aborted_cuts_its_connections() {
+    let begun = Arc::new(Notify::new());
+    let asked = begun.clone();
+    let stuck = move || async move {
+        asked.notify_one();
+        std::future::pending::<&'static str>().await
+    };
+    let listening = listen(8, "cut", Router::new().route("/", get(stuck))).await;
+    let mut asking = TcpStream::connect(listening.address).await.unwrap();
+    ask(&mut asking).await;
+    timeout(SOON, begun.notified()).await.unwrap();
+
+    listening.stop.send_replace(true);
+    assert!(timeout(A_WHILE, asking.read(&mut [0u8])).await.is_err(), "a request is under way");
+    listening.task.abort();
+    let heard = timeout(SOON, asking.read(&mut [0u8])).await.expect("it is cut");
+    assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
+}
+
 /// In the words of RFC 9113: a client's preface and empty settings; what comes first from the server are its settings.
 #[tokio::test]
 async fn a_connection_has_two_hundred_streams() {
