@@ -310,6 +310,7 @@ impl RangeExport {
 impl Drop for RangeExport {
     fn drop(&mut self) {
         if !self.recorded {
+            self.recorder.break_off();
             self.record();
         }
     }

@@ -330,6 +330,22 @@ fn from_a_time_on_that_has_not_come_there_is_nothing() {
 }
 
 #[test]
+fn an_export_that_is_broken_off_is_no_run_that_went_well() {
+    let world = World::new(None);
+    world.orders(&everyone_at(HOUR));
+    let settled = info(&world, &asked_for(&["orders"])).unwrap().question;
+    wait(async { world.query.range(&settled, 0..=u8::MAX).await.map(drop) }).unwrap();
+    let schema = spine_of(&Value::str("a"), &[HOUR]).schema();
+    let joined = with_spine(&["orders"], Asking::default(), None);
+    wait(async { world.query.export(joined, schema).await.map(drop) }).unwrap();
+    assert_eq!(rows_of(&world, &settled, &[]).unwrap().num_rows(), 16);
+    let runs = world.runs.0.lock();
+    let errors: Vec<Option<&str>> = runs.iter().map(|run| run.error.as_deref()).collect();
+    let broken_off = Some("broken off before its end");
+    assert_eq!(errors, [broken_off, broken_off, None]);
+}
+
+#[test]
 fn what_has_no_changes_of_its_own_is_refused() {
     let world = World::new(None);
     world.orders(&everyone_at(HOUR));
