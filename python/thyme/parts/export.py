@@ -173,17 +173,17 @@ class _Export:
             for batch in self._batches(joined):
                 files.add(batch)
                 shown.advance(batch.num_rows)
+            if files.rows != counted.rows:  # while nothing has its name
+                raise DataLossError(f"{counted.rows} rows were sent, and {files.rows} came back")
             whole = files.finish(self._refuse_another)
         except BaseException:
             files.discard()
             shown.advance(-files.rows)  # a further try begins again
             raise
-        self._append(whole, files.rows, counted, result, cut.has_more())
+        self._append(whole, counted, result, cut.has_more())
 
-    def _append(self, files: list[Any], rows: int, spine: SpineHash, result: ThymeResult, has_more: bool) -> None:
-        if rows != spine.rows:
-            raise DataLossError(f"{spine.rows} rows were sent, and {rows} came back")
-        part = {"files": files, "rows": rows, "spine_sha256": spine.hexdigest(), "features": counts_of(result)}
+    def _append(self, files: list[Any], spine: SpineHash, result: ThymeResult, has_more: bool) -> None:
+        part = {"files": files, "rows": spine.rows, "spine_sha256": spine.hexdigest(), "features": counts_of(result)}
         state = EXPORTING if has_more else WHOLE
         self._put_checked(dataclasses.replace(self._manifest, parts=[*self._manifest.parts, part], state=state))
 

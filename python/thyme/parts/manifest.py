@@ -17,6 +17,20 @@ from thyme.version import __version__
 NAME = "_manifest.json"
 EXPORTING, WHOLE = "exporting", "whole"
 
+# What is read of a stored one, with its types.
+_TYPES: dict[str, Any] = {"command": dict, "definition": str, "position": str, "pin": str, "asked": dict, "parts": list}
+_OF_THE_COMMAND: dict[str, Any] = {
+    "featuresets": list,
+    "entity_columns": dict,
+    "timestamp_column": str,
+    "exclusive": bool,
+    "features": (list, type(None)),
+    "statuses": bool,
+    "partition_by": list,
+}
+_OF_A_PART: dict[str, Any] = {"files": list, "rows": int, "spine_sha256": str, "features": (dict, type(None))}
+_OF_A_FILE: dict[str, Any] = {"path": str, "bytes": int}
+
 
 @dataclass
 class Manifest:
@@ -67,9 +81,14 @@ class Manifest:
         """
         try:
             held = json.loads(data)
+            _check(held, _TYPES)
+            for part in held["parts"]:
+                _check(part, _OF_A_PART)
+                for file in part["files"]:
+                    _check(file, _OF_A_FILE)
             return Manifest(**{found.name: held[found.name] for found in dataclasses.fields(Manifest)})
         except (ValueError, KeyError, TypeError):
-            raise InvalidArgumentError(f"{shown} is no manifest of an export") from None
+            raise _no_manifest(shown) from None
 
     def refuse_other(self, other: Manifest, out: str) -> None:
         """Raises where `other`, about to be asked, is not what this one was."""
@@ -86,19 +105,35 @@ class Manifest:
                 )
 
 
+def _no_manifest(shown: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{shown} is no manifest of an export")
+
+
+def _check(held: Any, types: dict[str, Any]) -> None:
+    for name, kind in types.items():
+        if not isinstance(held[name], kind):
+            raise TypeError(name)
+
+
 def _shown(value: Any) -> str:
     return "none" if value in (None, [], {}) else value if isinstance(value, str) else json.dumps(value)
 
 
 def read_manifest(path: str) -> Manifest:
-    """A manifest by its path or URL.
+    """A manifest by its path or URL, whose command can be asked again.
 
     Raises:
         NotFoundError: there is none.
+        InvalidArgumentError: it is something else.
     """
     from thyme.errors import NotFoundError
 
     data = place_of(path).read()
     if data is None:
         raise NotFoundError(f"no such file: {path}")
-    return Manifest.of_json(data, path)
+    found = Manifest.of_json(data, path)
+    try:
+        _check(found.command, _OF_THE_COMMAND)
+    except (KeyError, TypeError):
+        raise _no_manifest(path) from None
+    return found
