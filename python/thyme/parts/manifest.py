@@ -20,7 +20,8 @@ EXPORTING, WHOLE = "exporting", "whole"
 
 @dataclass
 class Manifest:
-    """See the guide for what each entry means. `asked` holds what differs when the same is asked once more."""
+    """See the guide for what each entry means. `asked` holds what differs when the same is asked once more. `stretch`:
+    from when to when, of what is exported without a spine."""
 
     command: dict[str, Any]
     definition: str
@@ -33,6 +34,7 @@ class Manifest:
     thyme: str = __version__
     pyarrow: str = pa.__version__
     parts: list[dict[str, Any]] = field(default_factory=list)
+    stretch: dict[str, str | None] | None = None
 
     @property
     def rows(self) -> int:
@@ -55,6 +57,7 @@ class Manifest:
     def to_json(self) -> bytes:
         """As it is stored."""
         names = ["thyme", "pyarrow", "state", "command", "definition", "position", "known_at", "pin", "watermark"]
+        names += [] if self.stretch is None else ["stretch"]
         held = {name: getattr(self, name) for name in [*names, "rows", "features", "parts", "asked"]}
         return (json.dumps(held, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
 
@@ -66,14 +69,14 @@ class Manifest:
             InvalidArgumentError: it is something else.
         """
         try:
-            held = json.loads(data)
+            held = {"stretch": None, **json.loads(data)}
             return Manifest(**{found.name: held[found.name] for found in dataclasses.fields(Manifest)})
         except (ValueError, KeyError, TypeError):
             raise InvalidArgumentError(f"{shown} is no manifest of an export") from None
 
     def refuse_other(self, other: Manifest, out: str) -> None:
         """Raises where `other`, about to be asked, is not what this one was."""
-        beside = ["known_at", "definition", "pin"]
+        beside = ["known_at", "definition", "pin", "stretch"]
         if self.state != WHOLE:
             beside += ["thyme", "pyarrow"]  # which may write other bytes
         here, there = ({**one.command, **{name: getattr(one, name) for name in beside}} for one in (self, other))
