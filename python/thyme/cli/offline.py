@@ -85,20 +85,19 @@ def query_offline(
     """Join features to the rows of a file, each as of its own time: a training set. Without --input: the changes of all
     keys of a featureset, or the rows of a dataset, between two times. Of several featuresets the columns are named
     FEATURESET.FEATURE, and so are --features."""
+    columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN}
+    given = {
+        "REF": reference,
+        "--features": features,
+        "--exclusive": exclusive,
+        "--statuses": statuses,
+        "--known-at": known_at,
+        "--partition-by": partition_by,
+    }
     if spine is None:
         from thyme.cli.ranges import export_range
 
-        columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN}
-        asked = {
-            "REF": reference,
-            "--since": since,
-            "--until": until,
-            "--known-at": known_at,
-            "--features": features,
-            "--exclusive": exclusive,
-            "--statuses": statuses,
-            "--partition-by": partition_by,
-        }
+        asked = {**given, "--since": since, "--until": until}
         export_range(asked, manifest, output, {"--format": file_format, **columns}, url, control_url, as_json)
         return
     if since is not None or until is not None:
@@ -122,22 +121,12 @@ def query_offline(
     again = None if manifest is None else read_manifest(manifest)
     if again is not None and again.stretch is not None:
         raise UsageError("that manifest is of an export without a spine", hint="leave --input out", field="--input")
-    given = {
-        "REF": reference,
-        "--entity-column": entity_columns,
-        "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN,
-        "--exclusive": exclusive,
-        "--features": features,
-        "--statuses": statuses,
-        "--partition-by": partition_by,
-        "--known-at": known_at,
-    }
-    check_named(given, again, "a featureset")
+    check_named({**given, **columns}, again, "a featureset")
     with connect(url, control_url) as client:
         if again is None:
             shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
-            names, columns = [shape.name for shape in shapes], columns_of_text(shapes, entity_columns)
-            question = Question({**command, "featuresets": names, "entity_columns": columns}, known_at)
+            names, by_key = [shape.name for shape in shapes], columns_of_text(shapes, entity_columns)
+            question = Question({**command, "featuresets": names, "entity_columns": by_key}, known_at)
         else:
             question = Question(again.command, again.known_at, again)
             shapes = [client.shape(name) for name in question.command["featuresets"]]

@@ -107,9 +107,8 @@ class Folder:
     def _refuse_other(self, found: Manifest, schema_now: Callable[[], pa.Schema]) -> None:
         """Before anything is touched: whether it is the same command, then whether that means the same."""
         question, of = self._question, self._question.again or found
-        asked = Manifest(
-            question.command, found.definition, "", question.known_at, of.pin, None, {}, stretch=of.stretch
-        )
+        standing = {"pin": of.pin, "watermark": None, "stretch": of.stretch}
+        asked = Manifest(question.command, found.definition, "", question.known_at, asked={}, **standing)
         found.refuse_other(asked, self.shown)
         definition = question.begun(schema_now(), self._writer).definition
         found.refuse_other(dataclasses.replace(asked, definition=definition), self.shown)
@@ -117,8 +116,8 @@ class Folder:
     # Parts.
 
     def until_whole(self, attempt: Callable[[], None], retry_for: float) -> Outcome:
-        """Makes the parts that are missing. `attempt` goes on behind those that are whole; it is tried again for so many
-        seconds while the server or the store is away, and anew with each part that it gets done."""
+        """Makes the parts that are missing. `attempt` goes on behind those that are whole; it is tried again for so
+        many seconds while the server or the store is away, and anew with each part that it gets done."""
         before = done = self.done
         waits = pauses(retry_for)
         while True:

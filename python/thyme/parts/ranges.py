@@ -34,8 +34,8 @@ _STATUS = "__status"
 
 @dataclass(frozen=True)
 class RangeQuestion:
-    """What is asked, as a manifest has it: of a `featureset` or of a `dataset`. `again`: a manifest whose export is asked
-    once more."""
+    """What is asked, as a manifest has it: of a `featureset` or of a `dataset`. `again`: a manifest whose export is
+    asked once more."""
 
     command: dict[str, Any]
     known_at: str | None
