@@ -224,26 +224,27 @@ def test_a_server_that_shares_rows_out_otherwise_is_refused(server, client, tmp_
     values(tmp_path / "out")
 
 
-def test_what_has_changed_under_the_pin_is_told(server, client, tmp_path):
+def lost():
+    """As the server says that a pin can no longer be kept."""
+    message = "keys of 'Order' were erased since the pin was made"
+    status = _proto.message("google.rpc.Status")(code=9, message=message)
+    status.details.add().Pack(_proto.message("google.rpc.ErrorInfo")(reason="failed_precondition"))
+    return flight.FlightServerError(message, status.SerializeToString())
+
+
+@pytest.mark.parametrize("when", ["asked", "read"])
+def test_what_has_changed_under_the_pin_is_told(when, server, client, tmp_path):
     server.failures = [(1, 0, pa.ArrowInvalid("no"))]
     with pytest.raises(errors.InvalidArgumentError):
         export_range_parts(client, question(), str(tmp_path))
-    lost = errors.FailedPreconditionError("keys of 'Order' were erased since the pin was made")
-
-    def refusing(self, command, *_):
-        if "pin" in command:
-            raise lost
-        return opened(self, command)
-
-    from thyme.parts import ranges
-
-    opened, ranges._Export._opened = ranges._Export._opened, refusing
-    try:
-        with pytest.raises(errors.FailedPreconditionError, match="cannot be completed as it began: keys of") as told:
-            export_range_parts(client, question(), str(tmp_path))
-    finally:
-        ranges._Export._opened = opened
+    if when == "asked":
+        server.refused = lost()
+    else:
+        server.failures = [(2, 0, lost())]
+    with pytest.raises(errors.FailedPreconditionError, match="cannot be completed as it began: keys of") as told:
+        export_range_parts(client, question(), str(tmp_path))
     assert told.value.hint == f"remove {tmp_path} to begin anew"
+    assert len(manifest_of(tmp_path).parts) == (1 if when == "asked" else 2)
 
 
 def test_of_two_commands_the_first_stops(server, client, tmp_path):
