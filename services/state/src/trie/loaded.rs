@@ -1,6 +1,5 @@
 //! The events of one key that lie in a stretch of time, column by column, for windows at many times of it.
 
-use super::body;
 use super::leaf::LeafCursor;
 use super::page::EntryHead;
 use super::walk::{Step, Visitor};
