@@ -157,6 +157,7 @@ impl Server {
         let node = Node::start(NodeParts {
             engine: engine.clone(),
             controller: controller.clone(),
+            log: log.clone(),
             member,
             freshness: freshness.clone(),
             states: states.clone(),
