@@ -38,17 +38,41 @@ def _descriptor(command: dict[str, object]) -> flight.FlightDescriptor:
     return flight.FlightDescriptor.for_command(json.dumps(command).encode())
 
 
-def put(server: Server, table: pa.Table, **command: object) -> dict[str, object]:
-    """Bulk ingest; the last result, which counts everything."""
+def put(server: Server, rows: pa.Table | pa.RecordBatchReader, **command: object) -> dict[str, object]:
+    """Bulk ingest, or a spine; the last result, which counts everything."""
+    batches = rows.to_reader() if isinstance(rows, pa.Table) else rows
     with flight.connect(f"grpc://{server.queries}") as client:
-        writer, reader = client.do_put(_descriptor(command), table.schema)
+        writer, reader = client.do_put(_descriptor(command), rows.schema)
         with writer:
-            writer.write_table(table)
+            for batch in batches:
+                writer.write_batch(batch)
             writer.done_writing()
             last = b"{}"
             while (result := reader.read()) is not None:
                 last = result.to_pybytes()
     return json.loads(last)
+
+
+def flight_info(server: Server, **command: object) -> flight.FlightInfo:
+    """Where the parts of an export are joined."""
+    with flight.connect(f"grpc://{server.queries}") as client:
+        return client.get_flight_info(_descriptor(command))
+
+
+def tickets(told: flight.FlightInfo) -> list[flight.Ticket]:
+    """Of its parts, in order."""
+    return [endpoint.ticket for endpoint in told.endpoints]
+
+
+def pin(told: flight.FlightInfo) -> str:
+    """What its parts stand on."""
+    return told.schema.metadata[b"thyme.pin"].decode()
+
+
+def drop_spine(server: Server, spine_id: str) -> None:
+    """Removes a spine that was put."""
+    with flight.connect(f"grpc://{server.queries}") as client:
+        list(client.do_action(flight.Action("drop_spine", spine_id.encode())))
 
 
 def exchange(

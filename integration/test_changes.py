@@ -1,16 +1,38 @@
-"""Changes and rows of a real server: beside exports and single answers, over a restart, from the command."""
+"""Changes and rows of a real server: beside exports and single answers, over a restart, from the command, in parts."""
 
 from __future__ import annotations
 
 import random
+import signal
+import subprocess
+import sys
+import time
 from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from harness import SOAK
 from shop import USERS
 from shop import rows as orders
+from test_export_parts import content, late_order, parts_of
+from thyme.parts import read_manifest
 from thyme.times import as_micros
+
+# The command, which takes its time behind each part.
+COMMAND = """
+import time
+from thyme.cli import main
+from thyme.parts.folder import Folder
+append = Folder.append
+
+def slowly(self, *part):
+    append(self, *part)
+    time.sleep(0.1)
+
+Folder.append = slowly
+main()
+"""
 
 
 def until(answer):
@@ -88,3 +110,71 @@ def test_the_command_writes_what_the_client_gets(shop):
     done = shop.run("query-offline", "UserStats", "-o", "stats.parquet")
     assert (done.returncode, "ask for the changes of a featureset" in done.stderr) == (1, True), done.stderr
     assert not (shop.directory / "stats.parquet").exists()
+
+
+def rows_of(out):
+    """In the order of the parts."""
+    return pa.concat_tables(pq.read_table(path) for path in sorted(out.glob("part-*.parquet")))
+
+
+def test_parts_are_the_rows_of_one_answer(shop, tmp_path):
+    for name, statuses in (("UserFeatures", ("--statuses",)), ("Order", ())):
+        out = tmp_path / name
+        done = shop.run("query-offline", name, *statuses, "-o", str(out))
+        assert done.returncode == 0, done.stderr
+        manifest = read_manifest(f"{out}/_manifest.json")
+        assert (len(manifest.parts), manifest.state) == (16, "whole")
+        stretch = {"until": manifest.stretch["until"], "pin": manifest.pin}
+        with shop.client() as client:
+            whole = client.changes(name, statuses=True, **stretch) if statuses else client.rows(name, **stretch)
+        whole = bare(whole.to_arrow())
+        assert bare(rows_of(out)).equals(whole) and manifest.rows == whole.num_rows > 100
+        counted = {
+            feature: {
+                "nulls": whole[feature].null_count,
+                "defaults": whole[f"{feature}__status"].to_pylist().count("DEFAULT"),
+                "errors": whole[f"{feature}__status"].to_pylist().count("ERROR"),
+            }
+            for feature in whole.column_names
+            if f"{feature}__status" in whole.column_names
+        }
+        assert manifest.features == counted and bool(counted) == bool(statuses)
+        done = shop.run("query-offline", name, *statuses, "-o", str(out))
+        assert "already there" in done.stderr, done.stderr
+
+
+def test_parts_of_a_command_that_is_killed(shop, tmp_path):
+    """At any moment; between two of its runs the server, and late orders come."""
+    out, chance, killed = tmp_path / "out", random.Random(), 0
+    asked = ("query-offline", "UserFeatures", "--features", "n_all,total_1d,last_city,share", "-o", str(out))
+    while True:
+        before = parts_of(out / "_manifest.json")
+        with subprocess.Popen(
+            [sys.executable, "-c", COMMAND, *asked], cwd=shop.directory, env=shop.env, stderr=subprocess.PIPE, text=True
+        ) as command:
+            while command.poll() is None and parts_of(out / "_manifest.json") == before:
+                time.sleep(0.001)
+            time.sleep(chance.random() * 0.2)
+            if killed < (10 if SOAK else 2):
+                command.send_signal(signal.SIGKILL)
+            told = command.communicate()[1]
+        if command.returncode == 0:
+            break
+        assert command.returncode == -signal.SIGKILL, told
+        killed += 1
+        if killed == 1:
+            shop.kill()
+            shop.start()
+            late_order(shop, 1)
+    assert killed > 0
+    manifest = read_manifest(f"{out}/_manifest.json")
+    done = shop.run("query-offline", "--manifest", f"{out}/_manifest.json", "-o", f"{tmp_path}/calm/")
+    assert done.returncode == 0, done.stderr
+    assert content(tmp_path / "calm") == content(out)
+    with shop.client() as client:
+        stretch = {"features": manifest.command["features"], "until": manifest.stretch["until"]}
+        pinned = client.changes("UserFeatures", **stretch, pin=manifest.pin).to_arrow()
+        now = client.changes("UserFeatures", **stretch).to_arrow()
+    assert bare(rows_of(out)).equals(bare(pinned))
+    assert not bare(now).equals(bare(pinned)), "what came since counts without the pin"
+    assert not list(out.glob(".*"))

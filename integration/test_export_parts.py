@@ -23,7 +23,7 @@ from s3_server import S3
 from shop import START, USERS, micros_text
 from thyme import errors
 from thyme.client import Client
-from thyme.parts import Question, export, export_parts, read_manifest
+from thyme.parts import Question, RangeQuestion, export, export_parts, export_range_parts, read_manifest
 from thyme.spines import read_spine
 
 PART = 3_000
@@ -277,6 +277,19 @@ def test_object_storage(shop, spine, s3, bucket, tmp_path):
             run(client, shop, out, question())
         with pytest.raises(errors.ThymeError, match="s3://nobody/x.*NO_SUCH_BUCKET"):
             run(client, shop, "s3://nobody/x", question())
+
+
+def test_changes_in_object_storage(shop, bucket, tmp_path):
+    """What is there is what is on disk."""
+    stretch = {"since": None, "until": None, "partition_by": ["timestamp"]}
+    command = {"featureset": "UserFeatures", "features": FEATURES, "exclusive": False, "statuses": False, **stretch}
+    with shop.client() as client:
+        outcome = export_range_parts(client, RangeQuestion(command, None), "s3://thyme/changes")
+        again = RangeQuestion(command, None, read_manifest("s3://thyme/changes/_manifest.json"))
+        export_range_parts(client, again, str(tmp_path))
+        assert export_range_parts(client, again, "s3://thyme/changes").parts_before == 16
+    assert objects(bucket, "thyme/changes") == content(tmp_path)
+    assert outcome.manifest.rows > 100 and any(tmp_path.glob("date=2025-06-15/part-*.parquet"))
 
 
 def test_one_file_in_object_storage(shop, spine, bucket):

@@ -8,16 +8,18 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.flight as flight
 import pytest
 
 from by_hand import DAY, HOUR, ByHand
 from harness import SOAK, Server
 from shop import SOURCE, START, USERS, micros_text, rows
-from surfaces import exchange
+from surfaces import drop_spine, exchange, flight_info, pin, put, tickets
 from thyme.times import as_micros
 
 ORDERS = 6_000
@@ -26,6 +28,11 @@ ASKED = [*USERS, "nobody"]
 MOMENTS = 24_400 if SOAK else 250
 BY_HAND = 10_000 if SOAK else 1_000
 SPINE_ROWS = 20_000_000 if SOAK else 400_000
+LONG_FEATURES = ["n_1h", "total_1d", "most_1d"]
+# A long spine asks the same again after so many rows.
+REPEATS = 50_000
+# As many exports as a server works on at once.
+READERS = 8
 MOST_BYTES = 1 << 30
 TIME = pa.timestamp("us", tz="UTC")
 
@@ -134,8 +141,8 @@ def long_spine(total: int, at_once: int, text: str = "") -> pa.RecordBatchReader
 
 def test_a_long_spine_leaves_the_server_small(shop):
     with shop.client() as client:
-        asked = {"features": ["n_1h", "total_1d", "most_1d"], "stream": True, "progress": False}
-        coming = client.query_offline("UserFeatures", long_spine(SPINE_ROWS, 50_000), **asked).to_reader()
+        asked = {"features": LONG_FEATURES, "stream": True, "progress": False}
+        coming = client.query_offline("UserFeatures", long_spine(SPINE_ROWS, REPEATS), **asked).to_reader()
         next_row = 0
         for batch in coming:
             numbers = batch.column("row")
@@ -143,6 +150,48 @@ def test_a_long_spine_leaves_the_server_small(shop):
             next_row += batch.num_rows
     assert next_row == SPINE_ROWS
     assert most_resident(shop) < MOST_BYTES, most_resident(shop)
+
+
+def test_an_uploaded_spine_leaves_the_server_small(shop):
+    """Its parts, eight at a time, each read to its end; rows and features are those of one exchange."""
+    told = put(shop, long_spine(SPINE_ROWS, REPEATS), spine="new")
+    assert told["rows"] == SPINE_ROWS
+    asked = {"featureset": "UserFeatures", "features": LONG_FEATURES}
+    info = flight_info(shop, **asked, spine=told["spine"])
+    expected = exchange(shop, long_spine(REPEATS, REPEATS).read_all(), **asked, pin=pin(info)).combine_chunks()
+    assert pc.sum(expected["n_1h"]).as_py() > 0 and expected.num_rows == REPEATS
+    parts = tickets(info)
+    # The short form has few parts: each is read by several at once.
+    readers = parts * -(-READERS // len(parts))
+    with ThreadPoolExecutor(READERS) as workers:
+        read = list(workers.map(lambda ticket: read_part(shop, ticket, expected), readers))
+    assert read == read[: len(parts)] * (len(readers) // len(parts))
+    next_row = 0
+    for first, behind in read[: len(parts)]:
+        assert first == next_row
+        next_row = behind
+    assert next_row == SPINE_ROWS
+    assert most_resident(shop) < MOST_BYTES, most_resident(shop)
+    drop_spine(shop, told["spine"])
+
+
+def read_part(server: Server, ticket: flight.Ticket, expected: pa.Table) -> tuple[int, int]:
+    """The number of its first row, and of the one behind its last; all in between came, with the features expected."""
+    first = next_row = None
+    with flight.connect(f"grpc://{server.queries}") as client:
+        for chunk in client.do_get(ticket):
+            if chunk.data is None or not chunk.data.num_rows:  # the last message is a summary
+                continue
+            numbers = chunk.data.column("row")
+            first = numbers[0].as_py() if first is None else first
+            next_row = first if next_row is None else next_row
+            assert numbers.equals(pa.array(range(next_row, next_row + len(numbers))))
+            next_row += len(numbers)
+            same = expected.take(pc.subtract(numbers, pc.multiply(pc.divide(numbers, REPEATS), REPEATS)))
+            for name in LONG_FEATURES:
+                for ours, theirs in zip(bits(chunk.data.column(name)), bits(same[name]), strict=True):
+                    assert ours.equals(theirs), f"{name} from row {numbers[0]}"
+    return first, next_row
 
 
 def test_who_takes_nothing_is_not_held_in_memory(shop):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pytest
 
 from harness import Server, wait_until
 from shop import SOURCE, START, USERS, rows
-from surfaces import exchange, put
+from surfaces import drop_spine, exchange, flight_info, pin, put, tickets
 
 PART = 262_144
 #: Without what Python computes, so that hundreds of thousands of rows take a second.
@@ -57,8 +56,7 @@ def spine(count: int) -> pa.Table:
 
 def info(server, spine_id, **command):
     command = {"featureset": "UserFeatures", "features": FEATURES, "statuses": True, "spine": spine_id, **command}
-    with flight.connect(f"grpc://{server.queries}") as client:
-        return client.get_flight_info(flight.FlightDescriptor.for_command(json.dumps(command)))
+    return flight_info(server, **command)
 
 
 def get(server, ticket):
@@ -67,21 +65,8 @@ def get(server, ticket):
         return client.do_get(ticket).read_all()
 
 
-def drop(server, spine_id):
-    with flight.connect(f"grpc://{server.queries}") as client:
-        return list(client.do_action(flight.Action("drop_spine", spine_id.encode())))
-
-
 def on_disk(server):
     return sorted(path.name for path in (server.directory / "data" / "spines").iterdir())
-
-
-def tickets(told):
-    return [endpoint.ticket for endpoint in told.endpoints]
-
-
-def pin(told):
-    return told.schema.metadata[b"thyme.pin"].decode()
 
 
 def plain(table: pa.Table) -> pa.Table:
@@ -102,26 +87,26 @@ def test_parts_are_read_side_by_side_and_again(server):
     parts = server.directory / "data" / "spines" / told["spine"]
     assert [path.name for path in sorted(parts.iterdir())] == [f"part-0000{part}.arrow" for part in range(3)]
     assert stat.S_IMODE(parts.parent.stat().st_mode) == 0o700
-    flight_info = info(server, told["spine"])
-    assert (flight_info.total_records, len(flight_info.endpoints)) == (whole.num_rows, 3)
-    assert flight_info.ordered
-    first = [get(server, ticket) for ticket in tickets(flight_info)]
+    parted = info(server, told["spine"])
+    assert (parted.total_records, len(parted.endpoints)) == (whole.num_rows, 3)
+    assert parted.ordered
+    first = [get(server, ticket) for ticket in tickets(parted)]
     assert [part.num_rows for part in first] == [PART, PART, 1]
     # The same batches each time, whatever came since, and with all readers at once.
     with server.client() as client:
         send(client, rows(50, 2, first_id=1990))
     with ThreadPoolExecutor(6) as workers:
-        again = list(workers.map(lambda ticket: get(server, ticket), tickets(flight_info) * 2))
+        again = list(workers.map(lambda ticket: get(server, ticket), tickets(parted) * 2))
     assert all(same(part, first[number % 3]) for number, part in enumerate(again))
     command = {"featureset": "UserFeatures", "features": FEATURES, "statuses": True}
-    at_once = exchange(server, whole, **command, pin=pin(flight_info))
+    at_once = exchange(server, whole, **command, pin=pin(parted))
     assert plain(pa.concat_tables(first)).equals(plain(at_once))
     now = exchange(server, whole, **command)
     assert not now["n_all"].equals(at_once["n_all"]), "what came since counts without the pin"
-    drop(server, told["spine"])
+    drop_spine(server, told["spine"])
     assert on_disk(server) == []
     with pytest.raises(KeyError, match=f"no spine {told['spine']} here; it was dropped, has expired or is on another"):
-        get(server, tickets(flight_info)[0])
+        get(server, tickets(parted)[0])
 
 
 def test_after_a_restart_the_spine_is_put_again(server):
@@ -140,21 +125,21 @@ def test_after_a_restart_the_spine_is_put_again(server):
     with server.client(retry_for=60) as client:
         send(client, rows(50, 3, first_id=2040))
     assert same(get(server, tickets(info(server, again["spine"], pin=pin(before)))[0]), joined)
-    drop(server, again["spine"])
+    drop_spine(server, again["spine"])
 
 
 def test_erased_keys_end_what_stands_on_them(server):
     told = put(server, spine(1000), spine="new")
-    flight_info = info(server, told["spine"])
-    get(server, tickets(flight_info)[0])
+    parted = info(server, told["spine"])
+    get(server, tickets(parted)[0])
     with server.client() as client:
         assert client.erase("Order", [17]).pending
         wait_until(lambda: not client.erase("Order", []).pending)
     # A table under another key is built anew without what was erased.
     with pytest.raises(pa.ArrowException, match="the pin does not have the table of 'UserStats.compute' as it is now"):
-        get(server, tickets(flight_info)[0])
+        get(server, tickets(parted)[0])
     get(server, tickets(info(server, told["spine"]))[0])
-    drop(server, told["spine"])
+    drop_spine(server, told["spine"])
 
 
 def test_a_client_that_dies_leaves_nothing(server):

@@ -45,5 +45,8 @@ fn run(arguments: &[String]) -> Outcome<()> {
     let settings = Settings::parse(arguments)?;
     engine::measure(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(server::measure(&settings))
+    runtime.block_on(async {
+        server::measure(&settings).await?;
+        server::measure_growth(&settings).await
+    })
 }

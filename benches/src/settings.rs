@@ -14,7 +14,7 @@ pub const USAGE: &str = "thyme-bench [--python PYTHON] [--only NAME...] [--quick
 --seed       another workload of the same shape";
 
 /// All measures, in the order in which they are printed.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 23] = [
     "engine.events_per_cpu_s",
     "engine.events_per_cpu_s_d5",
     "engine.window_cost_ratio",
@@ -23,6 +23,7 @@ pub const NAMES: [&str; 19] = [
     "state.rows_read",
     "state.bytes_per_event",
     "state.dedup_bytes_per_event",
+    "growth.bytes_per_event",
     "ingest.events_per_cpu_s",
     "online.unary_p50_ratio",
     "online.batch100_p50_ms",
@@ -34,6 +35,9 @@ pub const NAMES: [&str; 19] = [
     "freshness.p50_ms",
     "export.sorted_rows_per_cpu_s",
     "export.random_rows_per_cpu_s",
+    "growth.ingest_events_ratio",
+    "growth.export_rows_ratio",
+    "growth.unary_p50_ratio",
 ];
 
 pub struct Settings {

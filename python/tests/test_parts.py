@@ -37,6 +37,7 @@ class Counting(flight.FlightServerBase):
         self.pins = []
         self.meanwhile = None
         self.counts = False
+        self.loses = False
 
     def do_exchange(self, context, descriptor, reader, writer):
         asked = json.loads(descriptor.command)
@@ -54,7 +55,11 @@ class Counting(flight.FlightServerBase):
             rows += chunk.data.num_rows
             values = [10 * number + int(pin[1:]) for number in chunk.data.column("number").to_pylist()]
             columns = [*chunk.data.columns, pa.array(values, pa.int64())]
-            writer.write_batch(pa.record_batch(columns, names=[*chunk.data.schema.names, "value"]))
+            joined = pa.record_batch(columns, names=[*chunk.data.schema.names, "value"])
+            if self.loses and rows == PART:
+                writer.write_batch(joined.slice(1))
+                return
+            writer.write_batch(joined)
             if self.meanwhile is not None:
                 self.meanwhile()
             if failure is not None:
@@ -236,6 +241,42 @@ def test_folders_of_others_are_left_alone(client, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["_manifest.json", "notes.txt"]
 
 
+PART_TOLD = {
+    "files": [{"path": "part-00000.parquet", "rows": 1, "bytes": 1, "sha256": "00"}],
+    "rows": 1,
+    "spine_sha256": "00",
+    "features": None,
+}
+NO_MANIFESTS = [
+    {"command": ["Numbers"]},
+    {"asked": "w"},
+    {"pin": None},
+    {"parts": {"0": PART_TOLD}},
+    {"parts": ["part-00000.parquet"]},
+    {"parts": [{}]},
+    {"parts": [{**PART_TOLD, "rows": "1"}]},
+    {"parts": [{**PART_TOLD, "files": ["part-00000.parquet"]}]},
+    {"parts": [{**PART_TOLD, "files": [{"path": "part-00000.parquet"}]}]},
+]
+
+
+@pytest.mark.parametrize("changed", NO_MANIFESTS, ids=str)
+def test_what_is_no_manifest_is_told(changed):
+    told = json.loads(Manifest(question().command, "d1", "pAA", None, "x0", None, {}, parts=[PART_TOLD]).to_json())
+    assert Manifest.of_json(json.dumps(told).encode(), "it").parts == [PART_TOLD]
+    with pytest.raises(errors.InvalidArgumentError, match="^it is no manifest of an export$"):
+        Manifest.of_json(json.dumps({**told, **changed}).encode(), "it")
+
+
+def test_a_manifest_that_cannot_be_asked_again_is_told(tmp_path):
+    path = tmp_path / "_manifest.json"
+    path.write_bytes(Manifest(question().command, "d1", "pAA", None, "x0", None, {}).to_json())
+    assert read_manifest(str(path)).command == question().command
+    path.write_bytes(Manifest({"featureset": "Numbers"}, "d1", "pAA", None, "x0", None, {}).to_json())
+    with pytest.raises(errors.InvalidArgumentError, match="_manifest.json is no manifest of an export"):
+        read_manifest(str(path))
+
+
 def test_a_part_that_is_not_what_it_was_is_made_again(client, tmp_path):
     run(client, tmp_path)
     whole = content(tmp_path)
@@ -330,6 +371,16 @@ def test_a_column_that_makes_no_folders_leaves_nothing(client, tmp_path):
         export.PART_ROWS = 1_001  # put back by the fixture
         run(client, tmp_path / "out", asked=question(partition_by=["number"]))
     assert os.listdir(tmp_path / "out") == ["_manifest.json"]
+
+
+def test_a_part_that_lacks_rows_gets_no_name(server, client, tmp_path):
+    server.loses = True
+    with pytest.raises(errors.DataLossError, match="1000 rows were sent, and 999 came back"):
+        run(client, tmp_path)
+    assert os.listdir(tmp_path) == ["_manifest.json"]
+    server.loses = False
+    run(client, tmp_path)
+    values(tmp_path)
 
 
 def test_a_file_that_cannot_grow(server, client, tmp_path):

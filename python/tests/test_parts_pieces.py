@@ -54,6 +54,8 @@ def test_values_as_folders():
         (["a"], {"a": ["x"]}, "no column is left for the files"),
         (["a", "a"], {"a": ["x"], "n": [1]}, "can partition once"),
         (["a/b"], {"a/b": ["x"], "n": [1]}, "'a/b' cannot name folders"),
+        (["_a"], {"_a": ["x"], "n": [1]}, "'_a' cannot name folders: readers pass over names that begin so"),
+        ([".a"], {".a": ["x"], "n": [1]}, "'.a' cannot name folders: readers pass over names that begin so"),
         (["at"], {"at": [NOON], "date": ["x"]}, "there is a column 'date'"),
         (["at", "t"], {"at": [NOON], "t": [NOON]}, "two cannot both be named so"),
         (["a"], {"a": ["__HIVE_DEFAULT_PARTITION__"], "n": [1]}, "which says that there is none"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 from urllib.parse import urlsplit
 
-from thyme.errors import InvalidArgumentError
+from thyme.errors import InvalidArgumentError, UnavailableError
+
+Result = TypeVar("Result")
 
 DEFAULT_URL = "http://127.0.0.1:8081"
 DEFAULT_CONTROL_URL = "http://127.0.0.1:8080"
@@ -98,3 +101,16 @@ def pauses(retry_for: float) -> Iterator[float]:
     while (left := end - time.monotonic()) > 0:
         yield min(pause * random.uniform(0.5, 1.5), left)
         pause = min(pause * 2, _LONGEST_PAUSE)
+
+
+def retried(work: Callable[[], Result], retry_for: float) -> Result:
+    """What is safe to repeat, repeated for `retry_for` seconds while the server cannot be reached."""
+    waits = pauses(retry_for)
+    while True:
+        try:
+            return work()
+        except UnavailableError as error:
+            pause = next(waits, None)
+            if pause is None:
+                raise error from None
+            time.sleep(pause)

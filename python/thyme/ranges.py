@@ -20,7 +20,7 @@ from thyme.result import ThymeResult, with_metadata
 
 
 class Range:
-    """An answer that is asked ticket by ticket. Opening it checks the question.
+    """An answer that is asked ticket by ticket, `tickets`. Opening it checks the question.
 
     Raises:
         ThymeError: what the server found, or that it cannot be reached.
@@ -36,12 +36,12 @@ class Range:
         with flights.calling():
             info = flights.client.get_flight_info(descriptor, self._options())
             self.schema: pa.Schema = info.schema
-            self._tickets = [endpoint.ticket for endpoint in info.endpoints]
+            self.tickets = [endpoint.ticket for endpoint in info.endpoints]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, in order."""
-        for ticket in self._tickets:
-            yield from self._part(ticket)
+        for ticket in self.tickets:
+            yield from self.part(ticket)
 
     def read_all(self, progress: Progress) -> pa.Table:
         """All rows at once."""
@@ -64,7 +64,10 @@ class Range:
         if self._reader is not None:
             self._reader.cancel()
 
-    def _part(self, ticket: flight.Ticket) -> Iterator[pa.RecordBatch]:
+    def part(self, ticket: flight.Ticket, timeout: float | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows of a ticket, in order. `timeout`: seconds for them, instead of what is left for all."""
+        if timeout is not None:
+            self._end = time.monotonic() + timeout
         taken = 0
         waits = pauses(self._retry_for)
         while True:

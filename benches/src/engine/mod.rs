@@ -9,7 +9,7 @@ pub use child::run as run_child;
 use crate::failure::Outcome;
 use crate::report::{Measure, median};
 use crate::settings::Settings;
-use crate::workload::Shape;
+use crate::workload::{Shape, Spread};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -123,10 +123,15 @@ pub fn measure(settings: &Settings) -> Outcome<()> {
         kafka::measure(settings, standard)?;
     }
     if settings.wants("state.rows_read") {
-        let shape = settings.scaled(Shape { one_key: true, days: 360, ..Shape::STANDARD });
+        let shape = settings.scaled(Shape { spread: Spread::OneKey, days: 360, ..Shape::STANDARD });
         let log = Filled::new(settings, shape)?;
         let run = log.run(&ALL_WINDOWS, |task| task.window_reads = WINDOW_READS)?;
         settings.report(&Measure::new("state.rows_read", run.worst_rows_read as f64, "rows"));
+    }
+    if settings.wants("growth.bytes_per_event") {
+        let log = Filled::new(settings, settings.scaled(Shape::GROWN))?;
+        let run = log.run(&ALL_WINDOWS, |task| task.sizes = true)?;
+        settings.report(&Measure::new("growth.bytes_per_event", run.bytes_per_event, "bytes"));
     }
     Ok(())
 }
@@ -149,7 +154,7 @@ fn on_standard(settings: &Settings, log: &Filled) -> Outcome<()> {
         settings.report(&measure.over("windows of 1h"));
     }
     if settings.wants("engine.hot_key_cost_ratio") {
-        let hot = Filled::new(settings, Shape { one_key: true, ..log.shape })?;
+        let hot = Filled::new(settings, Shape { spread: Spread::OneKey, ..log.shape })?;
         let mut ratios = Vec::new();
         for _ in 0..settings.runs {
             let one_key = hot.run(&ALL_WINDOWS, |_| ())?.cpu_seconds;

@@ -36,19 +36,24 @@ pub async fn measure(settings: &Settings, server: &Server, workload: &Workload) 
         check(workload, &joined)?;
         let mut rates = Vec::new();
         for _ in 0..settings.runs {
-            server.wait_until_quiet().await?;
-            let before = server.cpu_seconds()?;
-            let rows: usize = export(server, &spine).await?.iter().map(RecordBatch::num_rows).sum();
-            let cpu_seconds = server.cpu_seconds()? - before;
-            if rows != spine.len() {
-                return Err(format!("{} rows were asked for, {rows} came back", spine.len()).into());
-            }
-            eprintln!("  {name}: {rows} rows, {cpu_seconds:.2} CPU s");
-            rates.push(rows as f64 / cpu_seconds);
+            rates.push(rows_per_cpu_second(name, server, &spine).await?);
         }
         settings.report(&Measure::new(name, median(rates), "rows/CPU-s"));
     }
     Ok(())
+}
+
+/// Of one export.
+pub async fn rows_per_cpu_second(name: &str, server: &Server, spine: &[SpineRow]) -> Outcome<f64> {
+    server.wait_until_quiet().await?;
+    let before = server.cpu_seconds()?;
+    let rows: usize = export(server, spine).await?.iter().map(RecordBatch::num_rows).sum();
+    let cpu_seconds = server.cpu_seconds()? - before;
+    if rows != spine.len() {
+        return Err(format!("{} rows were asked for, {rows} came back", spine.len()).into());
+    }
+    eprintln!("  {name}: {rows} rows, {cpu_seconds:.2} CPU s");
+    Ok(rows as f64 / cpu_seconds)
 }
 
 /// The joined rows of a spine.

@@ -8,7 +8,9 @@ use arrow_array::{Float64Array, Int64Array, RecordBatch, TimestampMicrosecondArr
 use arrow_flight::FlightDescriptor;
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::channel::mpsc;
+use futures::future::try_join;
+use futures::{SinkExt as _, TryStreamExt as _};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,8 @@ use thyme_proto::v1::control_service_client::ControlServiceClient;
 
 /// Rows of one Arrow batch of an upload.
 const UPLOAD_ROWS: usize = 10_000;
+/// Batches that wait to be sent: the rest is made when it is due.
+const WAITING: usize = 4;
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Commits the definitions and waits until they answer.
@@ -41,14 +45,26 @@ pub async fn commit(server: &Server, windows: &[&str]) -> Outcome<()> {
 pub async fn ingest(server: &Server, events: &[Event]) -> Outcome<()> {
     let command = json!({"dataset": DATASET, "call_id": uuid::Uuid::now_v7().to_string()}).to_string();
     let schema = event_schema();
-    let batches: Outcome<Vec<RecordBatch>> =
-        events.chunks(UPLOAD_ROWS).map(|rows| event_batch(&schema, rows)).collect();
+    let (mut sender, receiver) = mpsc::channel(WAITING);
     let upload = FlightDataEncoderBuilder::new()
-        .with_schema(schema)
+        .with_schema(schema.clone())
         .with_flight_descriptor(Some(FlightDescriptor::new_cmd(command)))
-        .build(futures::stream::iter(batches?).map(Ok));
+        .build(receiver);
+    let send = async move {
+        for rows in events.chunks(UPLOAD_ROWS) {
+            // Where nobody takes them any more the call has ended, and its result says why.
+            if sender.send(Ok(event_batch(&schema, rows)?)).await.is_err() {
+                break;
+            }
+        }
+        Outcome::Ok(())
+    };
     let mut flight = arrow_flight::FlightClient::new(server.query.clone());
-    let results: Vec<_> = flight.do_put(upload).await?.try_collect().await?;
+    let put = async {
+        let results: Vec<_> = flight.do_put(upload).await?.try_collect().await?;
+        Outcome::Ok(results)
+    };
+    let ((), results) = try_join(send, put).await?;
     let last = results.last().ok_or("the ingest ended without a result")?;
     let told: serde_json::Value = serde_json::from_slice(&last.app_metadata)?;
     if told["accepted"] != json!(events.len()) {

@@ -5,10 +5,13 @@ mod audit;
 mod export;
 mod fairness;
 mod freshness;
+mod growth;
 mod load;
+mod lookups;
 mod online;
 mod process;
 
+pub use growth::measure as measure_growth;
 pub use process::run_child;
 
 use crate::engine::ALL_WINDOWS;
@@ -20,7 +23,7 @@ use crate::workload::{Shape, SpineRow, Workload};
 use process::Server;
 use std::path::Path;
 
-/// Measures everything asked for that needs a server.
+/// Measures everything asked for that needs a server with the standard workload.
 pub async fn measure(settings: &Settings) -> Outcome<()> {
     let names = ["ingest", "online", "freshness", "export"];
     let wanted = crate::settings::NAMES.iter().filter(|name| names.iter().any(|part| name.starts_with(part)));
@@ -66,17 +69,8 @@ async fn measure_ingest(settings: &Settings, root: &Path, data: &Path, workload:
     for run in 1..=runs {
         let is_last = run == runs;
         let place = if is_last { data.to_path_buf() } else { root.join(format!("run{run}")) };
-        let server = Server::start(&settings.python, &place, true).await?;
-        load::commit(&server, &ALL_WINDOWS).await?;
-        server.wait_until_quiet().await?;
-        let before = server.cpu_seconds()?;
-        load::ingest(&server, &workload.events).await?;
-        server.wait_until_quiet().await?;
-        let cpu_seconds = server.cpu_seconds()? - before;
-        let events = workload.events.len() as f64;
-        eprintln!("  ingest of {events} events: {cpu_seconds:.2} CPU s, {:.0} events per CPU s", events / cpu_seconds);
-        rates.push(events / cpu_seconds);
-        check(&server, workload).await?;
+        let (server, rate) = loaded(settings, &place, workload).await?;
+        rates.push(rate);
         if is_last {
             settings.report(&Measure::new("ingest.events_per_cpu_s", median(rates), "events/CPU-s"));
             return Ok(server);
@@ -85,6 +79,22 @@ async fn measure_ingest(settings: &Settings, root: &Path, data: &Path, workload:
         std::fs::remove_dir_all(place)?;
     }
     Err("no run was asked for".into())
+}
+
+/// A new server with all events in its state and answers that were checked, and how many events it took per CPU second.
+async fn loaded(settings: &Settings, place: &Path, workload: &Workload) -> Outcome<(Server, f64)> {
+    let server = Server::start(&settings.python, place, true).await?;
+    load::commit(&server, &ALL_WINDOWS).await?;
+    server.wait_until_quiet().await?;
+    let before = server.cpu_seconds()?;
+    load::ingest(&server, &workload.events).await?;
+    server.wait_until_quiet().await?;
+    let cpu_seconds = server.cpu_seconds()? - before;
+    let events = workload.events.len() as f64;
+    let rate = events / cpu_seconds;
+    eprintln!("  ingest of {events} events: {cpu_seconds:.2} CPU s, {rate:.0} events per CPU s");
+    check(&server, workload).await?;
+    Ok((server, rate))
 }
 
 /// 1,000 answers against the brute force.

@@ -19,7 +19,7 @@ use tonic_health::pb::health_client::HealthClient;
 /// What an extractor adds that needs no interpreter, and what one adds that does.
 pub const ADDED_BY_EXTRACTOR: &str = "online.extractor_added_us";
 pub const ADDED_BY_PYTHON: &str = "online.python_extractor_added_us";
-const CALLS: usize = 2000;
+pub const CALLS: usize = 2000;
 /// Calls before those that count.
 pub const WARM_UP: usize = 300;
 const BATCH_KEYS: usize = 100;
@@ -56,27 +56,14 @@ impl<'w> Caller<'w> {
 
     /// One entity, ten features.
     pub async fn unary(&mut self) -> Outcome<Duration> {
-        let request = self.question(ALL_FEATURES, &[]);
+        let request = question(self.key(), ALL_FEATURES, &[]);
         self.ask(request, ONLINE_FEATURES).await
     }
 
     /// The same ten features of the other featureset, and extracted ones.
     async fn extracted(&mut self, more: &[&str]) -> Outcome<Duration> {
-        let request = self.question(EXTRACTED, more);
+        let request = question(self.key(), EXTRACTED, more);
         self.ask(request, ONLINE_FEATURES + more.len()).await
-    }
-
-    fn question(&mut self, featureset: &str, more: &[&str]) -> v1::GetFeaturesRequest {
-        let key = v1::Value { kind: Some(v1::value::Kind::Int64Value(self.key())) };
-        let mut features = feature_names(&ALL_WINDOWS);
-        features.truncate(ONLINE_FEATURES);
-        features.extend(more.iter().map(ToString::to_string));
-        v1::GetFeaturesRequest {
-            featureset: featureset.to_string(),
-            key: BTreeMap::from([("key".to_string(), key)]),
-            features,
-            ..Default::default()
-        }
     }
 
     async fn ask(&mut self, request: v1::GetFeaturesRequest, expected: usize) -> Outcome<Duration> {
@@ -117,6 +104,20 @@ impl<'w> Caller<'w> {
             return Err(format!("{rows} rows came back").into());
         }
         Ok(elapsed)
+    }
+}
+
+/// Ten features of an entity, and more.
+pub fn question(key: i64, featureset: &str, more: &[&str]) -> v1::GetFeaturesRequest {
+    let key = v1::Value { kind: Some(v1::value::Kind::Int64Value(key)) };
+    let mut features = feature_names(&ALL_WINDOWS);
+    features.truncate(ONLINE_FEATURES);
+    features.extend(more.iter().map(ToString::to_string));
+    v1::GetFeaturesRequest {
+        featureset: featureset.to_string(),
+        key: BTreeMap::from([("key".to_string(), key)]),
+        features,
+        ..Default::default()
     }
 }
 

@@ -28,14 +28,26 @@ pub struct Shape {
     pub spine: usize,
     /// Days of event time.
     pub days: i64,
-    /// All events on one key.
-    pub one_key: bool,
+    pub spread: Spread,
     pub seed: u64,
+}
+
+/// How events fall on keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spread {
+    /// Some keys have most of them.
+    Zipf,
+    /// All on one key.
+    OneKey,
+    /// Each key as many, and none at a window's edge on purpose. One each where there are as many events as keys.
+    Even,
 }
 
 impl Shape {
     pub const STANDARD: Shape =
-        Shape { events: 1_000_000, keys: 50_000, spine: 200_000, days: 30, one_key: false, seed: 20_261_120 };
+        Shape { events: 1_000_000, keys: 50_000, spine: 200_000, days: 30, spread: Spread::Zipf, seed: 20_261_120 };
+    /// Ten times the events on the same keys in the same days.
+    pub const GROWN: Shape = Shape { events: 10_000_000, ..Shape::STANDARD };
 }
 
 /// One event. Times are microseconds; the amount is `cents / 100`.
@@ -74,6 +86,13 @@ impl Workload {
         let spine = spine(shape, &events, &mut random);
         Workload { events, spine }
     }
+
+    /// One event of so many, in the same order, and a spine drawn from those, so that its rows lie on events of both.
+    pub fn thinned(&self, shape: &Shape, one_of: usize) -> Workload {
+        let events: Vec<Event> = self.events.iter().step_by(one_of).copied().collect();
+        let spine = spine(shape, &events, &mut Random::new(shape.seed + 3));
+        Workload { events, spine }
+    }
 }
 
 fn events(shape: &Shape, random: &mut Random) -> Vec<Event> {
@@ -82,20 +101,18 @@ fn events(shape: &Shape, random: &mut Random) -> Vec<Event> {
     times.sort_unstable();
     let keys = Zipf::new(shape.keys, random);
     let mut events = Vec::with_capacity(shape.events);
-    for time in times {
-        let key = if shape.one_key { 0 } else { keys.draw(random) };
+    for (number, time) in times.into_iter().enumerate() {
+        let key = match shape.spread {
+            Spread::Zipf => keys.draw(random),
+            Spread::OneKey => 0,
+            Spread::Even => keys.keys[number % keys.keys.len()],
+        };
         let cents = ((random.normal() * 1.1 + 3.2).exp() * 100.0).min(MAX_CENTS) as i64 + 1;
         events.push(Event { key, time, cents, arrival: time });
     }
-    // Boundary material: 2 % of the events copy the key of another and stand exactly one window after it.
-    let count = shape.events / 50;
-    let times: Vec<(i64, i64)> = events.iter().map(|event| (event.key, event.time)).collect();
-    for target in random.sample(shape.events, count) {
-        let (key, time) = times[random.index(times.len())];
-        let time = time + WINDOWS[random.index(WINDOWS.len())].1;
-        if time < START + span {
-            (events[target].key, events[target].time) = (key, time);
-        }
+    // Would take events from keys that have but one.
+    if shape.spread != Spread::Even {
+        put_at_edges(&mut events, START + span, random);
     }
     for event in &mut events {
         let delay = if random.unit() < 0.2 { moment(random, DISORDER) } else { 0 };
@@ -103,6 +120,19 @@ fn events(shape: &Shape, random: &mut Random) -> Vec<Event> {
     }
     events.sort_by_key(|event| event.arrival);
     events
+}
+
+/// Boundary material: 2 % of the events copy the key of another and stand exactly one window after it.
+fn put_at_edges(events: &mut [Event], end: i64, random: &mut Random) {
+    let count = events.len() / 50;
+    let times: Vec<(i64, i64)> = events.iter().map(|event| (event.key, event.time)).collect();
+    for target in random.sample(events.len(), count) {
+        let (key, time) = times[random.index(times.len())];
+        let time = time + WINDOWS[random.index(WINDOWS.len())].1;
+        if time < end {
+            (events[target].key, events[target].time) = (key, time);
+        }
+    }
 }
 
 /// 60 % up to two days after an event of the key, 20 % exactly at one, 10 % exactly one window after one, 10 % anywhere.

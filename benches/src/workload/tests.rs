@@ -47,3 +47,27 @@ fn keys_are_skewed_and_questions_meet_the_window_edges() {
         .count();
     assert!(at > 300 && after > 150, "at={at} after={after}");
 }
+
+#[test]
+fn an_even_spread_leaves_no_key_without_its_event() {
+    let workload = Workload::generate(&Shape { events: 500, keys: 500, days: 1, spread: Spread::Even, ..SMALL });
+    let mut keys: Vec<i64> = workload.events.iter().map(|event| event.key).collect();
+    assert!(!keys.is_sorted(), "keys come in no order of theirs");
+    keys.sort_unstable();
+    assert_eq!(keys, (0..500).collect::<Vec<i64>>());
+}
+
+#[test]
+fn what_is_thinned_is_a_part_and_is_asked_for() {
+    let whole = Workload::generate(&SMALL);
+    let part = whole.thinned(&SMALL, 10);
+    assert_eq!((part.events.len(), part.spine.len()), (SMALL.events / 10, SMALL.spine));
+    assert!(part.events.is_sorted_by_key(|event| event.arrival));
+    let exists = |workload: &Workload| -> std::collections::HashSet<(i64, i64)> {
+        workload.events.iter().map(|event| (event.key, event.time)).collect()
+    };
+    let (of_whole, of_part) = (exists(&whole), exists(&part));
+    assert!(of_part.is_subset(&of_whole));
+    let at = part.spine.iter().filter(|row| of_part.contains(&(row.key, row.time))).count();
+    assert!(at > 300, "at={at}");
+}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,13 +25,11 @@ from thyme.cli.options import (
     types_of_columns,
 )
 from thyme.cli.output import UsageError, note, reports_errors, say_json
-from thyme.errors import InvalidArgumentError, UnavailableError
+from thyme.cli.parts import check_named, check_output, say_parts
 
 if TYPE_CHECKING:
-    from thyme.parts import Manifest, Outcome
     from thyme.result import ThymeResult
 
-Result = TypeVar("Result")
 TIMESTAMP_COLUMN = "timestamp"
 
 
@@ -89,24 +85,30 @@ def query_offline(
     """Join features to the rows of a file, each as of its own time: a training set. Without --input: the changes of all
     keys of a featureset, or the rows of a dataset, between two times. Of several featuresets the columns are named
     FEATURESET.FEATURE, and so are --features."""
+    columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN}
+    given = {
+        "REF": reference,
+        "--features": features,
+        "--exclusive": exclusive,
+        "--statuses": statuses,
+        "--known-at": known_at,
+        "--partition-by": partition_by,
+    }
     if spine is None:
         from thyme.cli.ranges import export_range
 
-        columns = {"--entity-column": entity_columns, "--timestamp-column": timestamp_column != TIMESTAMP_COLUMN}
-        of_parts = {"--partition-by": partition_by, "--manifest": manifest}
-        of_a_spine = {"--format": file_format, **columns, **of_parts}
-        of_features = {"--features": features, "--exclusive": exclusive, "--statuses": statuses}
-        stretch = {"since": since, "until": until, "known_at": known_at}
-        export_range(reference, output, stretch, of_features, of_a_spine, url, control_url, as_json)
+        asked = {**given, "--since": since, "--until": until}
+        export_range(asked, manifest, output, {"--format": file_format, **columns}, url, control_url, as_json)
         return
     if since is not None or until is not None:
         option = "--until" if since is None else "--since"
         hint = "leave --input out for the changes of all keys, or the option"
         raise UsageError(f"{option} is without a spine", hint=hint, field=option)
+    from thyme.channel import retried
     from thyme.parts import Question, export_parts, is_folder, read_manifest
     from thyme.spines import read_spine
 
-    _check_output(output, is_folder(output), bool(partition_by))
+    check_output(output, is_folder(output), bool(partition_by))
     command = {
         "featuresets": reference,
         "entity_columns": entity_columns or [],
@@ -117,12 +119,14 @@ def query_offline(
         "partition_by": partition_by or [],
     }
     again = None if manifest is None else read_manifest(manifest)
-    _check_named({**command, "known_at": known_at}, again)
+    if again is not None and again.stretch is not None:
+        raise UsageError("that manifest is of an export without a spine", hint="leave --input out", field="--input")
+    check_named({**given, **columns}, again, "a featureset")
     with connect(url, control_url) as client:
         if again is None:
             shapes = [client.shape(resolve(part.strip())) for part in reference.split(",")]
-            names, columns = [shape.name for shape in shapes], columns_of_text(shapes, entity_columns)
-            question = Question({**command, "featuresets": names, "entity_columns": columns}, known_at)
+            names, by_key = [shape.name for shape in shapes], columns_of_text(shapes, entity_columns)
+            question = Question({**command, "featuresets": names, "entity_columns": by_key}, known_at)
         else:
             question = Question(again.command, again.known_at, again)
             shapes = [client.shape(name) for name in question.command["featuresets"]]
@@ -134,7 +138,7 @@ def query_offline(
             return read_spine(spine, file_format, types)
 
         if is_folder(output):
-            _say_parts(export_parts(client, shapes, question, read, output, retry_for), output, as_json)
+            say_parts(export_parts(client, shapes, question, read, output, retry_for), output, as_json)
             return
 
         def export() -> tuple[int, ThymeResult]:
@@ -142,7 +146,7 @@ def query_offline(
             result = question.ask(client, shapes, batches, None if again is None else again.pin)
             return _write(result, output, total), result
 
-        count, result = _again(export, retry_for)
+        count, result = retried(export, retry_for)
     if as_json and output != "-":
         told = {"rows": count, "output": output, "query_run_id": result.query_run_id, "position": result.position}
         summary = result.summary or {}
@@ -166,58 +170,3 @@ def _write(result: ThymeResult, output: str, total: int | None) -> int:
             count += batch.num_rows
             shown.advance(batch.num_rows)
     return count
-
-
-def _say_parts(outcome: Outcome, output: str, as_json: bool) -> None:
-    manifest, before = outcome.manifest, outcome.parts_before
-    count = len(manifest.parts)
-    if as_json:
-        held = {"rows": manifest.rows, "output": output, "parts": count, "parts_before": before}
-        say_json({**held, "position": manifest.position, "pin": manifest.pin, "features": manifest.features})
-        return
-    told = f"{manifest.rows} rows in {count} part{'' if count == 1 else 's'}"
-    if before == count:
-        note(f"already there: {told} in {output}")
-    else:
-        note(f"{told} to {output}" + (f", {before} of them were there" if before else ""))
-
-
-def _check_output(output: str, is_folder: bool, has_partitions: bool) -> None:
-    from thyme.files import format_of
-
-    if has_partitions and not is_folder:
-        raise UsageError("--partition-by makes folders", hint="end -o with /", field="--partition-by")
-    if is_folder or output == "-":
-        return
-    try:
-        format_of(output, None)
-    except InvalidArgumentError as error:
-        hint = "end it with .parquet, .csv, .jsonl or .arrow, or with / for a folder of parts"
-        raise InvalidArgumentError(error.message, hint=hint, field="--output") from None
-
-
-def _check_named(given: dict[str, Any], again: Manifest | None) -> None:
-    """Either REF with its options, or a manifest that has them."""
-    if again is None and given["featuresets"] is None:
-        raise UsageError("missing argument REF", hint="name a featureset, or give --manifest", field="REF")
-    options = {"featuresets": "REF", "entity_columns": "--entity-column"}
-    given = {name: value for name, value in given.items() if (name, value) != ("timestamp_column", TIMESTAMP_COLUMN)}
-    named = [options.get(name, f"--{name.replace('_', '-')}") for name, value in given.items() if value]
-    if again is not None and named:
-        raise UsageError(
-            f"--manifest says what is asked, so it is not given beside {', '.join(named)}", field="--manifest"
-        )
-
-
-def _again(export: Callable[[], Result], retry_for: float) -> Result:
-    from thyme.channel import pauses
-
-    waits = pauses(retry_for)
-    while True:
-        try:
-            return export()
-        except UnavailableError as error:
-            pause = next(waits, None)
-            if pause is None:
-                raise error from None
-            time.sleep(pause)

@@ -97,6 +97,12 @@ def _check(field: pa.Field, is_time: bool) -> None:
         )
     if not is_time and any(sign in field.name for sign in "/="):
         raise InvalidArgumentError(f"'{field.name}' cannot name folders", field="--partition-by")
+    if not is_time and field.name.startswith((".", "_")):
+        raise InvalidArgumentError(
+            f"'{field.name}' cannot name folders: readers pass over names that begin so",
+            hint="give the column another name in the spine",
+            field="--partition-by",
+        )
 
 
 def _days(column: pa.Array) -> pa.Array:

@@ -17,10 +17,30 @@ from thyme.version import __version__
 NAME = "_manifest.json"
 EXPORTING, WHOLE = "exporting", "whole"
 
+# What is read of a stored one, with its types.
+_TYPES: dict[str, Any] = {"command": dict, "definition": str, "position": str, "pin": str, "asked": dict, "parts": list}
+# With a spine, and without one: `stretch` tells which.
+_OF_COMMANDS: tuple[dict[str, Any], dict[str, Any]] = (
+    {
+        "featuresets": list,
+        "entity_columns": dict,
+        "timestamp_column": str,
+        "exclusive": bool,
+        "features": (list, type(None)),
+        "statuses": bool,
+        "partition_by": list,
+    },
+    {"since": (str, type(None)), "until": (str, type(None)), "partition_by": list},
+)
+_OF_A_PART: dict[str, Any] = {"files": list, "rows": int, "features": (dict, type(None))}
+_OF_PARTS: tuple[dict[str, Any], dict[str, Any]] = ({"spine_sha256": str}, {"ticket_sha256": str})
+_OF_A_FILE: dict[str, Any] = {"path": str, "bytes": int}
+
 
 @dataclass
 class Manifest:
-    """See the guide for what each entry means. `asked` holds what differs when the same is asked once more."""
+    """See the guide for what each entry means. `asked` holds what differs when the same is asked once more. `stretch`:
+    from when to when, of what is exported without a spine."""
 
     command: dict[str, Any]
     definition: str
@@ -33,6 +53,7 @@ class Manifest:
     thyme: str = __version__
     pyarrow: str = pa.__version__
     parts: list[dict[str, Any]] = field(default_factory=list)
+    stretch: dict[str, str | None] | None = None
 
     @property
     def rows(self) -> int:
@@ -55,6 +76,7 @@ class Manifest:
     def to_json(self) -> bytes:
         """As it is stored."""
         names = ["thyme", "pyarrow", "state", "command", "definition", "position", "known_at", "pin", "watermark"]
+        names += [] if self.stretch is None else ["stretch"]
         held = {name: getattr(self, name) for name in [*names, "rows", "features", "parts", "asked"]}
         return (json.dumps(held, ensure_ascii=False, indent=2) + "\n").encode("utf-8")
 
@@ -66,14 +88,20 @@ class Manifest:
             InvalidArgumentError: it is something else.
         """
         try:
-            held = json.loads(data)
+            held = {"stretch": None, **json.loads(data)}
+            _check(held, _TYPES)
+            of_this_kind = _OF_PARTS[held["stretch"] is not None]
+            for part in held["parts"]:
+                _check(part, _OF_A_PART | of_this_kind)
+                for file in part["files"]:
+                    _check(file, _OF_A_FILE)
             return Manifest(**{found.name: held[found.name] for found in dataclasses.fields(Manifest)})
         except (ValueError, KeyError, TypeError):
-            raise InvalidArgumentError(f"{shown} is no manifest of an export") from None
+            raise _no_manifest(shown) from None
 
     def refuse_other(self, other: Manifest, out: str) -> None:
         """Raises where `other`, about to be asked, is not what this one was."""
-        beside = ["known_at", "definition", "pin"]
+        beside = ["known_at", "definition", "pin", "stretch"]
         if self.state != WHOLE:
             beside += ["thyme", "pyarrow"]  # which may write other bytes
         here, there = ({**one.command, **{name: getattr(one, name) for name in beside}} for one in (self, other))
@@ -86,19 +114,35 @@ class Manifest:
                 )
 
 
+def _no_manifest(shown: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{shown} is no manifest of an export")
+
+
+def _check(held: Any, types: dict[str, Any]) -> None:
+    for name, kind in types.items():
+        if not isinstance(held[name], kind):
+            raise TypeError(name)
+
+
 def _shown(value: Any) -> str:
     return "none" if value in (None, [], {}) else value if isinstance(value, str) else json.dumps(value)
 
 
 def read_manifest(path: str) -> Manifest:
-    """A manifest by its path or URL.
+    """A manifest by its path or URL, whose command can be asked again.
 
     Raises:
         NotFoundError: there is none.
+        InvalidArgumentError: it is something else.
     """
     from thyme.errors import NotFoundError
 
     data = place_of(path).read()
     if data is None:
         raise NotFoundError(f"no such file: {path}")
-    return Manifest.of_json(data, path)
+    found = Manifest.of_json(data, path)
+    try:
+        _check(found.command, _OF_COMMANDS[found.stretch is not None])
+    except (KeyError, TypeError):
+        raise _no_manifest(path) from None
+    return found

@@ -1,4 +1,4 @@
-"""What an export in parts asks, and what its answers say of themselves."""
+"""What an export of a spine in parts asks, and what answers say of themselves."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from thyme.parts.manifest import Manifest
 
 if TYPE_CHECKING:
     from thyme.client import Client
+    from thyme.parts.folder import Asks
     from thyme.result import ThymeResult
     from thyme.shapes import Shape
 
 # The same whenever a file is written.
-_KEPT = ("thyme.featureset", "thyme.definition", "thyme.pin")
+_KEPT = ("thyme.featureset", "thyme.dataset", "thyme.definition", "thyme.pin", "thyme.since", "thyme.until")
 
 
 @dataclass(frozen=True)
@@ -50,21 +51,36 @@ class Question:
         Raises:
             UnimplementedError: a server that gives no pins.
         """
-        told = _told(schema)
-        if "thyme.pin" not in told:
-            raise UnimplementedError("the server gives no pins, which parts need", hint="name a file as output")
-        of = self.again
-        runs = [run for run in told.get("thyme.query_run_id", "").split(",") if run]
-        now = format_micros(datetime_micros(datetime.now(timezone.utc)))
-        return Manifest(
-            command=self.command,
-            definition=told["thyme.definition"],
-            position=told["thyme.position"] if of is None else of.position,
-            known_at=self.known_at,
-            pin=told["thyme.pin"] if of is None else of.pin,
-            watermark=told.get("thyme.watermark") if of is None else of.watermark,
-            asked={"created": now, "ts": told.get("thyme.ts"), "runs": runs, "writer": writer},
-        )
+        return begun(self, schema, writer)
+
+
+def begun(question: Asks, schema: pa.Schema, writer: str) -> Manifest:
+    """The manifest of an export whose first answer has this schema.
+
+    Raises:
+        UnimplementedError: a server that gives no pins.
+    """
+    told = _told(schema)
+    if "thyme.pin" not in told:
+        raise UnimplementedError("the server gives no pins, which parts need", hint="name a file as output")
+    of = question.again
+    runs = [run for run in told.get("thyme.query_run_id", "").split(",") if run]
+    now = format_micros(datetime_micros(datetime.now(timezone.utc)))
+    return Manifest(
+        command=question.command,
+        definition=told["thyme.definition"],
+        position=told["thyme.position"] if of is None else of.position,
+        known_at=question.known_at,
+        pin=told["thyme.pin"] if of is None else of.pin,
+        watermark=told.get("thyme.watermark") if of is None else of.watermark,
+        asked={"created": now, "ts": told.get("thyme.ts"), "runs": runs, "writer": writer},
+        stretch=_stretch(told),
+    )
+
+
+def _stretch(told: dict[str, str]) -> dict[str, str | None] | None:
+    """Of an answer without a spine."""
+    return {"since": told.get("thyme.since"), "until": told["thyme.until"]} if "thyme.until" in told else None
 
 
 def file_schema(schema: pa.Schema) -> pa.Schema:

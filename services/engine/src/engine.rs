@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use thyme_core::failpoint::{Point, pass};
 use thyme_core::position::PositionSet;
+use thyme_core::slice::Slice;
 use thyme_core::{Error, Result};
 use thyme_log::{CommitOutcome, EventLog, Producer, WORK};
 use thyme_state::{Durability, Snapshot, StateStore, Tick};
@@ -39,6 +40,12 @@ pub struct Engine {
     work: Arc<Work>,
     greatest_event_time: Option<i64>,
     shared: Arc<Shared>,
+}
+
+/// Ends what an owner of a slice that is gone has left open in the log, where there is no engine for it yet: until then nobody reads beyond it.
+pub fn end_open(log: &dyn EventLog, slice: Slice) -> Result<()> {
+    let options = EngineOptions { slice, ..EngineOptions::default() };
+    log.producer(&options.transactional_id()).map(drop)
 }
 
 impl Engine {

@@ -24,7 +24,7 @@ mod shard;
 mod spec;
 
 pub use consume::is_router;
-pub use engine::Engine;
+pub use engine::{Engine, end_open};
 pub use handle::{BuildProgress, EmissionStatus, EngineHandle, FeedStatus, ShardStatus};
 pub use rebuild::{Comparison, catch_up, rebuild};
 pub use runner::RunningEngine;

@@ -201,7 +201,14 @@ pub fn from_array(array: &ArrayRef, data_type: &DataType, column: &str) -> Resul
         }
         DataType::Str if is_text => {
             let cast = cast(&plain, &ArrowType::Utf8).map_err(broken)?;
-            read(cast.as_string::<i32>().iter(), |text| Some(Value::str(text)))
+            // Texts that follow each other are often the same: keys of a sorted spine.
+            let mut last: Arc<str> = "".into();
+            read(cast.as_string::<i32>().iter(), |text| {
+                if *last != *text {
+                    last = text.into();
+                }
+                Some(Value::Str(last.clone()))
+            })
         }
         DataType::Bytes if is_bytes => {
             let cast = cast(&plain, &ArrowType::Binary).map_err(broken)?;
@@ -313,8 +320,8 @@ fn ints(array: &ArrayRef, wrong: impl Fn() -> Error) -> Result<Vec<Value>> {
     Ok(read(cast.as_primitive::<Int64Type>().iter(), |number| Some(Value::Int(number))))
 }
 
-fn read<T>(items: impl Iterator<Item = Option<T>>, value: impl Fn(T) -> Option<Value>) -> Vec<Value> {
-    items.map(|item| item.and_then(&value).unwrap_or_default()).collect()
+fn read<T>(items: impl Iterator<Item = Option<T>>, mut value: impl FnMut(T) -> Option<Value>) -> Vec<Value> {
+    items.map(|item| item.and_then(&mut value).unwrap_or_default()).collect()
 }
 
 pub(crate) fn broken(error: arrow_schema::ArrowError) -> Error {

@@ -282,6 +282,7 @@ impl Export {
 impl Drop for Export {
     fn drop(&mut self) {
         if !self.recorded {
+            self.parts.iter_mut().for_each(|part| part.recorder.break_off());
             self.record();
         }
     }

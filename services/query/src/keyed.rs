@@ -43,11 +43,19 @@ impl KeyedRows {
     pub fn new(rows: &Rows, key: &[usize]) -> KeyedRows {
         let mut keyed = KeyedRows { bytes: Vec::new(), rows: Vec::with_capacity(rows.len()) };
         for (row, time) in rows.times.iter().enumerate() {
+            let Some(time) = *time else { continue };
+            let before = keyed.rows.last().filter(|before| before.row as usize + 1 == row).copied();
+            let is_like = |before: &Keyed| {
+                key.iter().all(|&slot| rows.slots[slot][row].value == rows.slots[slot][before.row as usize].value)
+            };
+            if let Some(before) = before.filter(is_like) {
+                keyed.rows.push(Keyed { time, row: row as u32, ..before });
+                continue;
+            }
             let start = keyed.bytes.len();
-            let components = key.iter().map(|&slot| &rows.slots[slot][row].value);
-            match time {
-                Some(time) if key::put_key(&mut keyed.bytes, components).is_some() => keyed.push(*time, row, start),
-                _ => keyed.bytes.truncate(start),
+            match key::put_key(&mut keyed.bytes, key.iter().map(|&slot| &rows.slots[slot][row].value)) {
+                Some(()) => keyed.push(time, row, start),
+                None => keyed.bytes.truncate(start),
             }
         }
         keyed.sort();
@@ -75,20 +83,13 @@ impl KeyedRows {
     /// Takes in a row whose key stands at the end of the bytes, from `start` on.
     fn push(&mut self, time: Micros, row: usize, start: usize) {
         let key = &self.bytes[start..];
-        let row = row as u32;
-        if let Some(before) = self.rows.last().filter(|before| before.key(&self.bytes) == key) {
-            let Keyed { head, start: known, length, vnode, .. } = *before;
-            self.rows.push(Keyed { time, head, start: known, length, row, vnode });
-            self.bytes.truncate(start);
-            return;
-        }
         let mut head = [0; HEAD];
         let known = key.len().min(HEAD);
         head[..known].copy_from_slice(&key[..known]);
         let (first, second) = head.split_at(HEAD / 2);
         let head = [first, second].map(|half| half.try_into().map_or(0, u64::from_be_bytes));
         let (vnode, length) = (key::vnode(key), key.len() as u32);
-        self.rows.push(Keyed { time, head, start, length, row, vnode });
+        self.rows.push(Keyed { time, head, start, length, row: row as u32, vnode });
     }
 
     pub fn order(&self) -> impl Iterator<Item = usize> {

@@ -31,7 +31,7 @@ pub struct RangeQuestion {
     pub of: RangeOf,
     /// From when on. `None`: from the first event, or where a `history=` is, from the time on from which all is kept.
     pub since: Option<Micros>,
-    /// Up to when, excluded. `None`: to now.
+    /// Up to when, excluded. `None`: to now; nothing, if `since` has not come yet.
     pub until: Option<Micros>,
     /// What an earlier answer stood on: exactly that once more, or an error.
     pub pin: Option<Pin>,
@@ -146,7 +146,9 @@ fn stretch(view: &View, sources: &[Arc<Source>], since: Option<Micros>, until: O
         horizon.check(since).map_err(|error| error.field("since"))?;
         view.check_kept(horizon, since)?;
     }
-    Ok(Stretch { since, until: until.unwrap_or_else(|| view.now.saturating_add(1)) })
+    // From a time on that has not come, as where the clock of the node before was ahead, there is nothing yet.
+    let until = until.unwrap_or_else(|| view.now.saturating_add(1).max(since));
+    Ok(Stretch { since, until })
 }
 
 /// What is asked, found in what is served.
@@ -308,6 +310,7 @@ impl RangeExport {
 impl Drop for RangeExport {
     fn drop(&mut self) {
         if !self.recorded {
+            self.recorder.break_off();
             self.record();
         }
     }

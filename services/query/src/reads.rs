@@ -14,7 +14,7 @@ use thyme_core::definition::CompiledPipeline;
 use thyme_core::error::Result;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
-use thyme_state::{Snapshot, Visible, Way};
+use thyme_state::{Snapshot, Visible, Way, WindowReader};
 
 /// About so many rows are read in one turn.
 const TURN_ROWS: usize = 8_192;
@@ -210,6 +210,11 @@ impl Reader<'_> {
             }
             ReadWhat::Newest { columns, .. } => What::Newest(columns),
         };
+        let table = &source.served.table;
+        let mut one_by_one = match &what {
+            What::Windows(windows) => WindowReader::new(table, &windows.reads),
+            What::Newest(_) => WindowReader::new(table, &[]),
+        };
         let mut done = 0;
         for group in keyed.groups(from, source.partitions) {
             if done >= most {
@@ -230,7 +235,7 @@ impl Reader<'_> {
             let of_key = OfKey { state: self.view.state(source, group.partition)?, key: group.key, visible };
             let rows_before = of_key.state.rows_read();
             let read = match &what {
-                What::Windows(windows) => self.read_windows(&of_key, kept, windows, cells)?,
+                What::Windows(windows) => self.read_windows(&of_key, kept, windows, &mut one_by_one, cells)?,
                 What::Newest(columns) => self.read_newest(&of_key, kept, columns, cells)?,
             };
             if let Some(done) = self.found.done.get_mut(self.index) {
@@ -293,6 +298,7 @@ impl Reader<'_> {
         of_key: &OfKey<'_>,
         kept: &[Keyed],
         windows: &WindowsRead<'_>,
+        one_by_one: &mut WindowReader<'_>,
         cells: &mut impl Cells,
     ) -> Result<OfTimes> {
         let OfKey { state, key, visible } = of_key;
@@ -315,7 +321,7 @@ impl Reader<'_> {
             [] => Way::Sought,
             [only] => {
                 let at = until(only).unwrap_or(only[0].time);
-                write(0, &state.read(table, key, at, &windows.reads, visible)?);
+                write(0, one_by_one.read(state, key, at, visible)?);
                 Way::Sought
             }
             many => {

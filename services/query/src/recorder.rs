@@ -98,6 +98,11 @@ impl Recorder {
         self.run.error = Some(error.to_string());
     }
 
+    /// Of an answer that ends before all of it was given out: its client has gone, or its deadline has come.
+    pub fn break_off(&mut self) {
+        self.run.error.get_or_insert_with(|| "broken off before its end".to_string());
+    }
+
     /// Ends the run, records it and returns it.
     pub fn record(&mut self, engine: &QueryEngine) -> RunRecord {
         self.run.latency_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);

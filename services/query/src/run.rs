@@ -30,7 +30,7 @@ pub struct RunRecord {
     pub commit_id: Arc<str>,
     pub watermark: Option<Micros>,
     pub position: PositionSet,
-    /// Why the question failed as a whole.
+    /// Why the question failed as a whole, or that an export was broken off.
     pub error: Option<String>,
     pub created_at: Micros,
 }

@@ -6,6 +6,7 @@ mod checkpoints;
 mod clock;
 pub mod config;
 mod data_dir;
+mod fences;
 mod freshness;
 mod health;
 mod holders;

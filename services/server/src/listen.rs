@@ -13,19 +13,21 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_core::{Error, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Connections that a listener has open at once; further ones wait to be accepted.
 const MOST_CONNECTIONS: u32 = 4096;
 /// Requests under way on one HTTP/2 connection; its client keeps further ones to itself.
 const MOST_STREAMS: u32 = 200;
+/// Connections that the system keeps for a listener until it accepts them.
+const BACKLOG: u32 = 128;
 /// How often a listener that is full says so in the log.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-pub async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+pub fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
+    listener(address).map_err(|error| match error.kind() {
         std::io::ErrorKind::AddrInUse => {
             Error::conflict(format!("port {} is in use, {setting} is {address}", address.port()))
                 .field(setting)
@@ -35,8 +37,18 @@ pub async fn bind(address: SocketAddr, setting: &str) -> Result<TcpListener> {
     })
 }
 
-/// HTTP/1 and HTTP/2 (by prior knowledge) until `stop` says true; requests under way are finished. `name` is what the listener is called
-/// in metrics and the log.
+/// As tokio binds one, and its connections are kept alive: a client that is gone without a word would hold its place for ever.
+fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.set_keepalive(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// HTTP/1 and HTTP/2 (by prior knowledge) until `stop` says true; requests under way are finished, or cut when the task is aborted. `name` is
+/// what the listener is called in metrics and the log.
 pub fn serve(name: &'static str, listener: TcpListener, routes: Router, stop: watch::Receiver<bool>) -> JoinHandle<()> {
     tokio::spawn(serve_at_most(MOST_CONNECTIONS, name, listener, routes, stop))
 }
@@ -51,6 +63,8 @@ async fn serve_at_most(
     // Without this, each request makes its routes anew.
     let routes = routes.with_state(());
     let mut places = Places::new(most, name);
+    // They end with this task, wherever they are: a stop that lasts too long aborts it.
+    let mut connections = JoinSet::new();
     loop {
         let next = async {
             let place = places.next().await;
@@ -66,10 +80,11 @@ async fn serve_at_most(
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY was not set");
         }
-        tokio::spawn(converse(stream, routes.clone(), stop.clone(), place.taken()));
+        while connections.try_join_next().is_some() {}
+        connections.spawn(converse(stream, routes.clone(), stop.clone(), place.taken()));
     }
     drop(listener);
-    places.all_free().await;
+    while connections.join_next().await.is_some() {}
 }
 
 /// One connection to its end; when the server stops, until the requests under way are answered.
@@ -149,11 +164,6 @@ impl Places {
                 "a listener has all the connections it takes, others wait for one to close"
             );
         }
-    }
-
-    async fn all_free(&self) {
-        // Nobody closes the semaphore.
-        let _all = self.free.acquire_many(self.most).await;
     }
 }
 

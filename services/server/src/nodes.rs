@@ -1,5 +1,6 @@
 //! This node among several on one log: which slices of the work it owns and which it follows, as the log's own group decides.
 
+use crate::fences::Fences;
 use crate::freshness::Freshness;
 use crate::holders::GroupHolders;
 use crate::slices::Slices;
@@ -30,6 +31,7 @@ const ERASES_ELSEWHERE: Duration = Duration::from_secs(5);
 pub struct NodeParts {
     pub engine: EngineHandle,
     pub controller: Arc<Controller>,
+    pub log: Arc<dyn EventLog>,
     pub member: Arc<dyn Member>,
     pub freshness: Arc<Freshness>,
     /// Of the slices that this node answers for.
@@ -45,6 +47,7 @@ pub struct NodeParts {
 pub struct Node {
     parts: NodeParts,
     owns: watch::Receiver<BTreeSet<u16>>,
+    fences: Fences,
     /// When it is tried again to build anew what holds erased events.
     erases_from: Option<Instant>,
 }
@@ -54,7 +57,8 @@ impl Node {
     pub async fn start(parts: NodeParts) -> Result<Node> {
         let owns = parts.member.owns();
         let until = Instant::now() + DECIDE;
-        let mut node = Node { parts, owns, erases_from: None };
+        let fences = Fences::watch(owns.clone(), parts.log.clone(), parts.engine.clone());
+        let mut node = Node { parts, owns, fences, erases_from: None };
         while let Err(error) = node.look().await {
             if !node.may_pass(&error) || Instant::now() > until {
                 return Err(error);
@@ -113,6 +117,7 @@ impl Node {
         let mut outcome = Ok(());
         if owned != owns || controller.leads() != owns.contains(&0) {
             tracing::info!(slices = ?owns, of = engine.slices(), "this node owns these slices of the work");
+            self.fences.settle(&owns).await;
             // What cannot be gained yet is tried again, and holds up nothing else.
             outcome = controller.own(&owns).await;
         }

@@ -69,7 +69,7 @@ impl Server {
         let recorder = telemetry::recorder()?;
         describe_metrics();
         let data_dir = Arc::new(DataDir::open(&config.data_dir)?);
-        let ports = Ports::bind(&config).await?;
+        let ports = Ports::bind(&config)?;
         tracing::info!(data_dir = %data_dir.root().display(), "opening");
         let clock: Arc<dyn Clock> = Arc::new(WallClock);
         let (log, slices) = open_its_log(&config, &data_dir).await?;
@@ -157,6 +157,7 @@ impl Server {
         let node = Node::start(NodeParts {
             engine: engine.clone(),
             controller: controller.clone(),
+            log: log.clone(),
             member,
             freshness: freshness.clone(),
             states: states.clone(),
@@ -275,12 +276,12 @@ struct Ports {
 }
 
 impl Ports {
-    async fn bind(config: &Config) -> Result<Ports> {
+    fn bind(config: &Config) -> Result<Ports> {
         let control = match config.query_only {
-            false => Some(listen::bind(config.control_addr, "server.control_addr").await?),
+            false => Some(listen::bind(config.control_addr, "server.control_addr")?),
             true => None,
         };
-        let query = listen::bind(config.query_addr, "server.query_addr").await?;
+        let query = listen::bind(config.query_addr, "server.query_addr")?;
         let control_addr = control.as_ref().map(local).transpose()?;
         let query_addr = local(&query)?;
         Ok(Ports { control, query, control_addr, query_addr })

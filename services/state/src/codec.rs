@@ -26,6 +26,33 @@ pub fn take_varint(rest: &mut &[u8]) -> Result<u64> {
 
 #[inline]
 fn take_long_varint(rest: &mut &[u8]) -> Result<u64> {
+    match rest.first_chunk::<8>() {
+        Some(chunk) if u64::from_le_bytes(*chunk) & GOES_ON != GOES_ON => {
+            let (number, length) = varint_within(u64::from_le_bytes(*chunk));
+            *rest = &rest[length..];
+            Ok(number)
+        }
+        _ => take_varint_bytewise(rest),
+    }
+}
+
+/// The bits of eight bytes that say that another byte follows.
+const GOES_ON: u64 = 0x8080_8080_8080_8080;
+
+/// A varint that ends within eight bytes, and how many it has.
+#[inline]
+fn varint_within(bytes: u64) -> (u64, usize) {
+    let bits = (!bytes & GOES_ON).trailing_zeros() + 1;
+    let sevens = bytes & !GOES_ON & (u64::MAX >> (64 - bits));
+    // Seven bits of each byte: put together by two, by four, by eight.
+    let twos = sevens & 0x007f_007f_007f_007f | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
+    let fours = twos & 0x0000_3fff_0000_3fff | (twos & 0x3fff_0000_3fff_0000) >> 2;
+    let number = fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4;
+    (number, (bits / 8) as usize)
+}
+
+#[cold]
+fn take_varint_bytewise(rest: &mut &[u8]) -> Result<u64> {
     let mut number = 0u64;
     for index in 0..10 {
         let Some(&byte) = rest.get(index) else { return Err(broken()) };
@@ -84,4 +111,28 @@ pub fn key_u32(key: &[u8], at: usize) -> Result<u32> {
 pub fn key_u64(key: &[u8], at: usize) -> Result<u64> {
     let bytes = key.get(at..).and_then(|rest| rest.first_chunk::<8>()).ok_or_else(broken)?;
     Ok(u64::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn varints_of_every_length_read_back_before_any_bytes() {
+        let mut numbers = vec![0, 1, u64::MAX];
+        numbers.extend((1..64).flat_map(|bit| [(1u64 << bit) - 1, 1 << bit, (1 << bit) | 0x2b]));
+        for number in numbers {
+            for behind in [&[] as &[u8], &[0], &[0xff; 9], &[0x80; 3]] {
+                let mut bytes = Vec::new();
+                put_varint(&mut bytes, number);
+                bytes.extend_from_slice(behind);
+                let mut rest = bytes.as_slice();
+                assert_eq!(take_varint(&mut rest).unwrap(), number);
+                assert_eq!(rest, behind, "{number}");
+            }
+        }
+        for broken in [&[] as &[u8], &[0x80], &[0xff; 7], &[0xff; 8], &[0xff; 11]] {
+            assert!(take_varint(&mut &*broken).is_err(), "{broken:?}");
+        }
+    }
 }

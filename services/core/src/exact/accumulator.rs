@@ -3,7 +3,7 @@
 //! Most sums stay near the binary point, so `NEAR` limbs around it stand inline; a sum that leaves them moves to `WIDE` limbs on
 //! the heap. That is a matter of memory alone: value, equality and bytes do not depend on it.
 
-use super::rounding::{round_quotient, round_to_f64};
+use super::rounding::{round_quotient, round_to_f64, round_whole, round_whole_over, signed};
 use super::{Overflow, natural::Natural};
 use crate::error::{Error, Result};
 use crate::record::{put_varint, take_varint, unzigzag, zigzag};
@@ -145,16 +145,32 @@ impl<const NEAR: usize, const WIDE: usize, const POINT: usize> Accumulator<NEAR,
         (negative, Natural::from_limbs(magnitude), 64 * (low as i64 - point as i64))
     }
 
+    /// Sign, magnitude and exponent of a number that two limbs hold, as they do most.
+    #[inline]
+    fn two_limbs(&self) -> Option<(bool, u128, i32)> {
+        let Accumulator::Near(limbs) = self else { return None };
+        let (mut limbs, negative) = (*limbs, is_negative(limbs));
+        if negative {
+            negate(&mut limbs);
+        }
+        let low = limbs.iter().position(|limb| *limb != 0).unwrap_or(0).min(NEAR - 2);
+        let fits = limbs[low + 2..].iter().all(|limb| *limb == 0);
+        let magnitude = u128::from(limbs[low + 1]) << 64 | u128::from(limbs[low]);
+        fits.then_some((negative, magnitude, 64 * (low as i32 - Self::NEAR_POINT as i32)))
+    }
+
     /// The nearest f64, ties to even.
     pub fn to_f64(&self) -> Result<f64, Overflow> {
+        if let Some((negative, magnitude, exponent)) = self.two_limbs() {
+            return Ok(signed(negative, round_whole(magnitude, exponent)));
+        }
         let round = |limbs: &mut [u64], point: usize| {
             let negative = is_negative(limbs);
             if negative {
                 negate(limbs);
             }
             let rounded = round_to_f64(limbs, -64 * point as i64, false)?;
-            // Not -rounded: zero has one sign.
-            Ok(if negative { 0.0 - rounded } else { rounded })
+            Ok(signed(negative, rounded))
         };
         match self {
             Accumulator::Near(limbs) => round(&mut { *limbs }, Self::NEAR_POINT),
@@ -164,6 +180,9 @@ impl<const NEAR: usize, const WIDE: usize, const POINT: usize> Accumulator<NEAR,
 
     /// The number over `count`, which is not zero, rounded once.
     pub fn divided(&self, count: u64) -> Result<f64, Overflow> {
+        if let Some((negative, magnitude, exponent)) = self.two_limbs() {
+            return Ok(signed(negative, round_whole_over(magnitude, exponent, count)));
+        }
         if let (Accumulator::Near(limbs), Ok(divisor)) = (self, u32::try_from(count)) {
             let (mut limbs, negative) = (*limbs, is_negative(limbs));
             if negative {
@@ -173,12 +192,12 @@ impl<const NEAR: usize, const WIDE: usize, const POINT: usize> Accumulator<NEAR,
             // Rounding needs these bits where a remainder is left.
             if remainder == 0 || limbs[1..].iter().any(|limb| *limb != 0) {
                 let quotient = round_to_f64(&limbs, -64 * Self::NEAR_POINT as i64, remainder != 0)?;
-                return Ok(if negative { 0.0 - quotient } else { quotient });
+                return Ok(signed(negative, quotient));
             }
         }
         let (negative, magnitude, exponent) = self.parts();
         let quotient = round_quotient(magnitude, exponent, &[count])?;
-        Ok(if negative { 0.0 - quotient } else { quotient })
+        Ok(signed(negative, quotient))
     }
 
     /// Where the significant bytes of the two's complement begin and end, counted from the first limb.

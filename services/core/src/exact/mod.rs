@@ -5,6 +5,7 @@ mod accumulator;
 mod decayed;
 mod decimal_sum;
 mod float_sum;
+mod float_units;
 mod int_squares;
 mod limbs;
 mod moments;
@@ -16,6 +17,7 @@ mod tests;
 pub use decayed::{DecayedSum, FADED};
 pub use decimal_sum::{DecimalSquares, DecimalSum, decimal_to_f64, variance_of_decimals};
 pub use float_sum::{FloatSquares, FloatSum};
+pub use float_units::FloatUnits;
 pub use int_squares::IntSquares;
 pub use moments::{mean_of_ints, variance_of_floats, variance_of_ints};
 

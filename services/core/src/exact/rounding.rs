@@ -48,6 +48,46 @@ pub(super) fn round_quotient(mut numerator: Natural, exponent: i64, divisors: &[
     round_to_f64(numerator.limbs(), exponent - shift as i64, is_inexact)
 }
 
+/// Rounds `magnitude * 2^exponent`. The exponent is between -900 and 800.
+#[inline]
+pub(super) fn round_whole(magnitude: u128, exponent: i32) -> f64 {
+    // The conversion rounds; the product only moves the point.
+    magnitude as f64 * power_of_two(exponent)
+}
+
+/// Rounds `magnitude * 2^exponent` divided by `count`, which is not zero. The exponent is between -800 and 800.
+#[inline]
+pub(super) fn round_whole_over(magnitude: u128, exponent: i32, count: u64) -> f64 {
+    if magnitude == 0 {
+        return 0.0;
+    }
+    // By a divisor of b bits a dividend of 63 + b leaves a quotient of 63 or 64: more than f64 keeps, so that of what is left only has to be
+    // known whether there is anything.
+    let bits = 128 - magnitude.leading_zeros();
+    let wanted = 63 + 64 - count.leading_zeros();
+    let (dividend, is_cut) = match wanted.checked_sub(bits) {
+        Some(more) => (magnitude << more, false),
+        None => (magnitude >> (bits - wanted), magnitude.trailing_zeros() < bits - wanted),
+    };
+    let quotient = dividend / u128::from(count);
+    let is_inexact = is_cut || quotient * u128::from(count) != dividend;
+    let shift = wanted as i32 - bits as i32;
+    (quotient as u64 | u64::from(is_inexact)) as f64 * power_of_two(exponent - shift)
+}
+
+/// Not -magnitude: zero has one sign.
+#[inline]
+pub(super) fn signed(negative: bool, magnitude: f64) -> f64 {
+    if negative { 0.0 - magnitude } else { magnitude }
+}
+
+/// A normal one.
+#[inline]
+fn power_of_two(exponent: i32) -> f64 {
+    debug_assert!((-1022..=1023).contains(&exponent), "2^{exponent} is no normal number");
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
 /// The 64 bits from bit `at` on.
 fn bits_from(limbs: &[u64], at: u64) -> u64 {
     let (index, shift) = ((at / 64) as usize, at % 64);

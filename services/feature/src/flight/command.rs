@@ -1,12 +1,12 @@
 //! Flight descriptors: a command as protobuf (`google.protobuf.Any` around the message), its JSON form, or a path that names
 //! a dataset or featureset.
 
+use super::json::{JsonExport, JsonIngest};
 use arrow_flight::FlightDescriptor;
 use arrow_flight::flight_descriptor::DescriptorType;
 use prost::Message as _;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use std::collections::BTreeMap;
 use thyme_core::{Error, Result};
 use thyme_proto::v1;
 
@@ -21,46 +21,6 @@ pub(crate) enum Form {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JsonExport {
-    #[serde(default)]
-    featureset: Option<String>,
-    #[serde(default)]
-    featuresets: Vec<String>,
-    #[serde(default)]
-    entity_columns: BTreeMap<String, String>,
-    /// The column of the only key.
-    #[serde(default)]
-    entity_column: Option<String>,
-    #[serde(default)]
-    timestamp_column: Option<String>,
-    #[serde(default)]
-    features: Option<Vec<String>>,
-    #[serde(default)]
-    known_at: Option<String>,
-    #[serde(default)]
-    exclusive: bool,
-    #[serde(default)]
-    at_least: Option<String>,
-    #[serde(default)]
-    statuses: bool,
-    #[serde(default)]
-    pin: Option<String>,
-    #[serde(default)]
-    spine: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct JsonIngest {
-    dataset: String,
-    #[serde(default)]
-    event_id_column: Option<String>,
-    #[serde(default)]
-    call_id: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct JsonSpine {
     spine: String,
 }
@@ -70,27 +30,14 @@ pub(crate) fn export_command(descriptor: &FlightDescriptor) -> Result<v1::Export
     let mut command = match Described::read(descriptor)? {
         Described::Name(featureset) => v1::ExportCommand { featureset, ..v1::ExportCommand::default() },
         Described::Json(text) => {
-            let json: JsonExport = parse_json(text)?;
+            let mut json: JsonExport = parse_json(text)?;
             if json.featureset.is_none() && json.featuresets.is_empty() {
                 return Err(unreadable("missing field `featureset`"));
             }
-            let mut entity_columns = json.entity_columns;
-            if let Some(column) = json.entity_column {
-                entity_columns.insert("entity_id".to_string(), column);
+            if let Some(column) = json.entity_column.take() {
+                json.entity_columns.insert("entity_id".to_string(), column);
             }
-            v1::ExportCommand {
-                featureset: json.featureset.unwrap_or_default(),
-                featuresets: json.featuresets,
-                entity_columns,
-                timestamp_column: json.timestamp_column.unwrap_or_default(),
-                features: json.features.unwrap_or_default(),
-                known_at: json.known_at.unwrap_or_default(),
-                exclusive: json.exclusive,
-                at_least: json.at_least.unwrap_or_default(),
-                statuses: json.statuses,
-                pin: json.pin.unwrap_or_default(),
-                spine: json.spine.unwrap_or_default(),
-            }
+            json.into()
         }
         Described::Any(any) => unpack(&any, "ExportCommand")?,
     };
@@ -129,12 +76,7 @@ pub(crate) fn put_command(descriptor: &FlightDescriptor) -> Result<(Put, Form)> 
         }
         Described::Json(text) => {
             let json: JsonIngest = parse_json(text)?;
-            let command = v1::IngestCommand {
-                dataset: json.dataset,
-                event_id_column: json.event_id_column.unwrap_or_default(),
-                call_id: json.call_id.unwrap_or_default(),
-            };
-            (Put::Rows(command), Form::Json)
+            (Put::Rows(json.into()), Form::Json)
         }
         Described::Any(any) if message_name(&any) == "thyme.v1.SpineCommand" => {
             unpack::<v1::SpineCommand>(&any, "SpineCommand")?;

@@ -5,12 +5,12 @@
 //! along with spines whose joined rows fit there.
 
 use super::command::{export_command, form};
-use super::encoding::{encoded, to_flight};
+use super::encoding::encoded;
 use super::ending::{Told, with_ending};
 use super::limits::{Limits, until_idle};
 use super::stream::{Upload, open};
+use super::work::{Sender, Work};
 use crate::asking::asking;
-use crate::task::AbortOnDrop;
 use arrow_array::RecordBatch;
 use arrow_flight::FlightData;
 use arrow_flight::error::FlightError;
@@ -18,18 +18,18 @@ use futures::stream::{BoxStream, Stream};
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
-use thyme_core::{Error, ErrorKind, Result};
+use thyme_core::{Error, Result};
 use thyme_proto::v1;
 use thyme_query::{Export, ExportQuestion, ExportSummary, QueryEngine};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tonic::metadata::MetadataMap;
 use tonic::{Status, Streaming};
 
 /// Joined rows that may wait for the client.
 const WAITING_BYTES: u32 = 64 << 20;
 
-/// What comes of a spine: its batches, each with its share of [`WAITING_BYTES`], then `None`.
-type Joined = Result<Option<(RecordBatch, OwnedSemaphorePermit)>>;
+/// A batch with its share of [`WAITING_BYTES`].
+type Joined = (RecordBatch, OwnedSemaphorePermit);
 
 /// Checks the command and the spine's schema, then streams. Returns the run's id as well.
 pub(crate) async fn exchange(
@@ -71,7 +71,7 @@ pub(super) fn export_question(command: v1::ExportCommand, metadata: &MetadataMap
     })
 }
 
-/// The joined batches; what came of them is told before they end. The work ends when the stream is dropped: the client has gone.
+/// The joined batches.
 fn join(
     upload: Upload,
     export: Export,
@@ -79,27 +79,11 @@ fn join(
     limits: Limits,
     told: oneshot::Sender<ExportSummary>,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
-    let (sender, receiver) = mpsc::unbounded_channel();
-    let work = async move {
-        let done = within(deadline, join_all(upload, export, limits, &sender, told)).await;
-        let _gone = sender.send(done.map(|()| None));
-    };
-    up_to_the_end(receiver, AbortOnDrop(tokio::spawn(work)))
-}
-
-/// What the work sends. Without the end that it tells, it has died: the rows are not all there.
-fn up_to_the_end(
-    receiver: mpsc::UnboundedReceiver<Joined>,
-    work: AbortOnDrop<()>,
-) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
-    futures::stream::unfold((Some(receiver), work), |(receiver, work)| async move {
-        let mut receiver = receiver?;
-        let next = receiver.recv().await;
-        let next = next.unwrap_or_else(|| Err(Error::internal("the export ended before its rows did")));
-        let rest = next.is_ok().then_some(receiver);
+    let work = Work::begin(deadline, told, |sender| join_all(upload, export, limits, sender));
+    futures::stream::try_unfold(work, |mut work| async move {
+        let joined = work.next().await;
         // The permit is dropped here: the batch is on its way.
-        let batch = next.map(|joined| joined.map(|(batch, _permit)| batch)).transpose()?;
-        Some((batch.map_err(to_flight), (rest, work)))
+        joined.map(|joined| joined.map(|(batch, _permit)| (batch, work)))
     })
 }
 
@@ -107,9 +91,8 @@ async fn join_all(
     mut upload: Upload,
     mut export: Export,
     limits: Limits,
-    sender: &mpsc::UnboundedSender<Joined>,
-    told: oneshot::Sender<ExportSummary>,
-) -> Result<()> {
+    sender: Sender<Joined>,
+) -> Result<Option<ExportSummary>> {
     let waiting = Arc::new(Semaphore::new(WAITING_BYTES as usize));
     let rows_at_once = export.rows_at_once();
     let mut has_begun = false;
@@ -122,44 +105,10 @@ async fn join_all(
         let permit = waiting.clone().acquire_many_owned(bytes).await;
         let permit = permit.map_err(|_| Error::internal("the export's queue is closed"))?;
         if sender.send(Ok(Some((joined, permit)))).is_err() {
-            return Ok(());
+            return Ok(None);
         }
     }
     let summary = export.summary();
     export.finish();
-    let _gone = told.send(summary);
-    Ok(())
-}
-
-/// The work, ended at its deadline if it has one.
-pub(super) async fn within<T>(deadline: Option<Duration>, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let Some(deadline) = deadline else { return work.await };
-    let too_late = format!("the export was not done within {} ms", deadline.as_millis());
-    let done = tokio::time::timeout(deadline, work).await;
-    done.unwrap_or_else(|_| Err(Error::new(ErrorKind::DeadlineExceeded, too_late)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use futures::StreamExt as _;
-
-    #[tokio::test]
-    async fn work_that_dies_is_no_end_of_the_rows() {
-        let batch = RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty()));
-        let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-        let (sender, receiver) = mpsc::unbounded_channel();
-        sender.send(Ok(Some((batch, permit)))).unwrap();
-        let work = AbortOnDrop(tokio::spawn(async move {
-            let _held = sender;
-            panic!("of the test");
-        }));
-        let taken: Vec<_> = up_to_the_end(receiver, work).collect().await;
-        assert!(matches!(taken.as_slice(), [Ok(_), Err(_)]), "{taken:?}");
-
-        let (sender, receiver) = mpsc::unbounded_channel();
-        sender.send(Ok(None)).unwrap();
-        let work = AbortOnDrop(tokio::spawn(async {}));
-        assert_eq!(up_to_the_end(receiver, work).count().await, 0);
-    }
+    Ok(Some(summary))
 }

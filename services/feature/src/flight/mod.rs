@@ -5,6 +5,7 @@ mod command;
 mod encoding;
 mod ending;
 mod exchange;
+mod json;
 pub(crate) mod limits;
 mod listing;
 mod put;
@@ -14,12 +15,15 @@ mod ranges;
 pub(crate) mod room;
 pub(crate) mod spines;
 mod stream;
+mod ticket;
 mod uploaded;
+mod work;
 
 pub use spines::Spines;
 
 use self::command::Put;
 use self::limits::Limits;
+use self::ticket::Asked;
 use crate::grpc::RUN_ID_HEADER;
 use crate::task::blocking;
 use arrow_flight::flight_service_server::{FlightService, FlightServiceServer};
@@ -179,9 +183,11 @@ impl FlightService for Flight {
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Self::DoGetStream>, Status> {
         let (metadata, _, ticket) = request.into_parts();
         let limits = self.limits.clone();
-        let got = match range_command::read_ticket(&ticket).map_err(plain)? {
-            Some((command, slices)) => ranges::get(&self.engine, &metadata, command, slices, limits).await,
-            None => uploaded::get(self.engine.clone(), &self.spines, &metadata, ticket, limits).await,
+        let got = match Asked::read(&ticket).map_err(plain)? {
+            Asked::Slices { command, slices } => ranges::get(&self.engine, &metadata, command, slices, limits).await,
+            Asked::Part { command, part, form } => {
+                uploaded::get(self.engine.clone(), &self.spines, &metadata, (command, part, form), limits).await
+            }
         };
         got.map(|(rows, run_id)| with_run(rows, &run_id)).map_err(plain)
     }

@@ -3,7 +3,9 @@
 
 use super::encoding::{encoded, to_flight};
 use super::limits::{Limits, until_idle};
-use super::range_command::{Command, ticket};
+use super::range_command::Command;
+use super::ticket::Asked;
+use super::work::too_late;
 use crate::asking::asking;
 use arrow_array::RecordBatch;
 use arrow_flight::error::FlightError;
@@ -14,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::pin::Pin;
 use thyme_core::time::{Micros, format_time, parse_time};
-use thyme_core::{Error, ErrorKind, Result};
+use thyme_core::{Error, Result};
 use thyme_proto::convert::time_to_wire;
 use thyme_proto::v1;
 use thyme_query::{QueryEngine, RangeExport, RangeOf, RangeQuestion};
@@ -39,7 +41,8 @@ pub(crate) async fn flight_info(
     let expires = time_to_wire(info.asked.saturating_add(PROMISED));
     let endpoint = |first: u8| -> Result<FlightEndpoint> {
         let slices = first..=first + (SLICES_EACH - 1);
-        Ok(FlightEndpoint::new().with_ticket(ticket(command.clone(), slices)?).with_expiration_time(expires))
+        let ticket = Asked::Slices { command: command.clone(), slices }.ticket()?;
+        Ok(FlightEndpoint::new().with_ticket(ticket).with_expiration_time(expires))
     };
     let firsts = (0..=u8::MAX).step_by(usize::from(SLICES_EACH));
     let endpoints: Result<Vec<FlightEndpoint>> = firsts.map(endpoint).collect();
@@ -94,10 +97,6 @@ fn batches(
             }
         }
     })
-}
-
-fn too_late(deadline: Duration) -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, format!("the export was not done within {} ms", deadline.as_millis()))
 }
 
 /// What a command asks.

@@ -2,30 +2,28 @@
 //! flight: a ticket has all that DoGet is to do, under the pin that GetFlightInfo has made, so it is answered the same each time.
 
 use super::command::{Form, form};
-use super::encoding::{encoded, to_flight};
+use super::encoding::encoded;
 use super::ending::{Told, with_ending};
-use super::exchange::{export_question, within};
+use super::exchange::export_question;
 use super::limits::{Limits, until_idle};
 use super::spines::{PartReader, Spines};
-use crate::task::{AbortOnDrop, blocking};
+use super::ticket::Asked;
+use super::work::{Sender, Work};
+use crate::task::blocking;
 use arrow_array::RecordBatch;
 use arrow_flight::error::FlightError;
-use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
-use bytes::Bytes;
+use arrow_flight::{FlightData, FlightDescriptor, FlightEndpoint, FlightInfo};
 use futures::stream::{BoxStream, Stream};
-use prost::Message as _;
 use std::sync::Arc;
 use std::time::Duration;
 use thyme_core::{Error, Result};
 use thyme_proto::convert::time_to_wire;
 use thyme_proto::v1;
 use thyme_query::{Export, ExportSummary, QueryEngine};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tonic::Status;
 use tonic::metadata::MetadataMap;
 
-const TICKET: &str = "type.googleapis.com/thyme.v1.ExportTicket";
-const MAX_TICKET_BYTES: usize = 64 << 10;
 /// Rows of the first chunk of a part. The second one is begun when these are taken: of a reader that is only opened, no more is in memory.
 const FIRST_ROWS: usize = 8192;
 
@@ -43,7 +41,7 @@ pub(crate) async fn flight_info(
             "put one first (DoPut with {\"spine\": \"new\"}) and name it {\"spine\": \"its id\"}, or send the spine through DoExchange",
         ));
     }
-    let json = form(&descriptor)? == Form::Json;
+    let form = form(&descriptor)?;
     let spine = spines.get(&command.spine)?;
     let export = engine.export(export_question(command.clone(), metadata)?, spine.schema.clone()).await?;
     let (schema, run_id) = (export.schema(), export.query_run_id());
@@ -52,7 +50,7 @@ pub(crate) async fn flight_info(
     let command = v1::ExportCommand { pin, known_at: String::new(), at_least: String::new(), ..command };
     let expires = time_to_wire(spines.renew(&command.spine)?);
     let endpoint = |part: u32| -> Result<FlightEndpoint> {
-        let ticket = ticket(v1::ExportTicket { command: Some(command.clone()), part, json })?;
+        let ticket = Asked::Part { command: command.clone(), part, form }.ticket()?;
         Ok(FlightEndpoint::new().with_ticket(ticket).with_expiration_time(expires))
     };
     let endpoints: Result<Vec<FlightEndpoint>> = (0..spine.parts).map(endpoint).collect();
@@ -64,47 +62,14 @@ pub(crate) async fn flight_info(
     Ok((info.with_total_records(rows).with_total_bytes(-1), run_id))
 }
 
-fn ticket(ticket: v1::ExportTicket) -> Result<Ticket> {
-    let any = prost_types::Any { type_url: TICKET.to_string(), value: ticket.encode_to_vec() };
-    let bytes = any.encode_to_vec();
-    if bytes.len() > MAX_TICKET_BYTES {
-        let message = format!("a ticket of {} bytes; at most {MAX_TICKET_BYTES} are taken", bytes.len());
-        return Err(Error::invalid(message).hint("name fewer features, or none for all of them; or use DoExchange"));
-    }
-    Ok(Ticket::new(bytes))
-}
-
-/// What a ticket says: the command, the part, and how the command was written. Nothing in it is trusted more than in a command.
-fn read_ticket(bytes: &Bytes) -> Result<(v1::ExportCommand, u32, Form)> {
-    let wrong = |what: &str| {
-        Error::invalid(format!("not a ticket of GetFlightInfo: {what}"))
-            .field("ticket")
-            .hint("pass a ticket as GetFlightInfo has told it, or ask it again")
-    };
-    if bytes.len() > MAX_TICKET_BYTES {
-        return Err(wrong("it is too long"));
-    }
-    let any = prost_types::Any::decode(bytes.clone()).map_err(|_| wrong("it is not readable"))?;
-    if any.type_url != TICKET {
-        return Err(wrong("it is of another kind"));
-    }
-    let ticket = v1::ExportTicket::decode(any.value.as_slice()).map_err(|_| wrong("it is not readable"))?;
-    let command = ticket.command.unwrap_or_default();
-    if command.spine.is_empty() || command.pin.is_empty() {
-        return Err(wrong("it has no spine or no pin"));
-    }
-    Ok((command, ticket.part, if ticket.json { Form::Json } else { Form::Protobuf }))
-}
-
 /// Joins a part. Returns the run's id as well.
 pub(crate) async fn get(
     engine: Arc<QueryEngine>,
     spines: &Spines,
     metadata: &MetadataMap,
-    ticket: Ticket,
+    (command, part, form): (v1::ExportCommand, u32, Form),
     limits: Limits,
 ) -> Result<(BoxStream<'static, Result<FlightData, Status>>, Arc<str>)> {
-    let (command, part, form) = read_ticket(&ticket.ticket)?;
     let spine = spines.get(&command.spine)?;
     let question = export_question(command, metadata)?;
     let deadline = question.asking.deadline;
@@ -117,10 +82,7 @@ pub(crate) async fn get(
     Ok((until_idle(with_ending(joined, schema, summary, Told::WithoutPlan(form)), idle), run_id))
 }
 
-/// What comes of a part: its batches, then `None`.
-type Joined = Result<Option<RecordBatch>>;
-
-/// The joined batches. The work ends when the stream is dropped: the client has gone.
+/// The joined batches.
 fn join(
     part: PartReader,
     export: Export,
@@ -128,46 +90,27 @@ fn join(
     limits: Limits,
     told: oneshot::Sender<ExportSummary>,
 ) -> impl Stream<Item = Result<RecordBatch, FlightError>> + Send {
-    let (sender, joined) = mpsc::unbounded_channel();
     let wanted = Arc::new(Semaphore::new(0));
-    let work = {
-        let wanted = wanted.clone();
-        async move {
-            let done = within(deadline, join_all(part, export, limits, &wanted, &sender)).await;
-            let done = done.map(|summary| {
-                let _gone = summary.map(|summary| told.send(summary));
-                None
-            });
-            let _gone = sender.send(done);
-        }
-    };
-    let taking = Taking { joined, wanted, times: 0, is_over: false, _work: AbortOnDrop(tokio::spawn(work)) };
-    futures::stream::unfold(taking, Taking::next)
+    let work = Work::begin(deadline, told, |sender| join_all(part, export, limits, wanted.clone(), sender));
+    futures::stream::try_unfold(Taking { work, wanted, times: 0 }, Taking::next)
 }
 
 /// The end where the client takes.
 struct Taking {
-    joined: mpsc::UnboundedReceiver<Joined>,
+    work: Work<RecordBatch>,
     /// How many chunks may be begun.
     wanted: Arc<Semaphore>,
     times: u32,
-    is_over: bool,
-    _work: AbortOnDrop<()>,
 }
 
 impl Taking {
     /// The first chunk is made when it is asked for, and so is the second: a client that opens many readers and reads one after the other
     /// costs little. From then on one is made while the one before is taken.
-    async fn next(mut self) -> Option<(Result<RecordBatch, FlightError>, Taking)> {
-        if self.is_over {
-            return None;
-        }
+    async fn next(mut self) -> Result<Option<(RecordBatch, Taking)>, FlightError> {
         self.wanted.add_permits(if self.times == 1 { 2 } else { 1 });
         self.times = self.times.saturating_add(1);
-        let joined = self.joined.recv().await;
-        let joined = joined.unwrap_or_else(|| Err(Error::internal("the export ended before its rows did")));
-        self.is_over = joined.is_err();
-        joined.map_err(to_flight).transpose().map(|batch| (batch, self))
+        let joined = self.work.next().await?;
+        Ok(joined.map(|batch| (batch, self)))
     }
 }
 
@@ -175,8 +118,8 @@ async fn join_all(
     mut part: PartReader,
     mut export: Export,
     limits: Limits,
-    wanted: &Semaphore,
-    sender: &mpsc::UnboundedSender<Joined>,
+    wanted: Arc<Semaphore>,
+    sender: Sender<RecordBatch>,
 ) -> Result<Option<ExportSummary>> {
     // Half of what DoExchange joins at once: one chunk is worked on while another one is taken. The same cuts each time.
     let rows_at_once = (export.rows_at_once() / 2).max(1);

@@ -266,6 +266,7 @@ async fn an_export_whose_client_goes_away_ends() {
         tokio::task::yield_now().await;
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
+    assert_eq!(stack.runs.0.lock()[0].error.as_deref(), Some("broken off before its end"));
 }
 
 #[tokio::test]

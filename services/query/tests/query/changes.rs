@@ -314,6 +314,37 @@ fn an_erased_key_ends_what_stood_on_it() {
     assert_eq!(ask(&world, &asked_for(&["orders"]), &[]).unwrap().num_rows(), 15);
 }
 
+/// What was asked last says from when on the next one is asked, and that may be of a clock that is ahead.
+#[test]
+fn from_a_time_on_that_has_not_come_there_is_nothing() {
+    let world = World::new(None);
+    world.orders(&everyone_at(HOUR));
+    let since = Some(1_000_000 * HOUR);
+    let changes = RangeQuestion { since, ..asked_for(&["orders"]) };
+    let rows = RangeQuestion { of: RangeOf::Rows { dataset: "Order".to_string() }, ..changes.clone() };
+    for question in [changes, rows] {
+        let settled = info(&world, &question).unwrap().question;
+        assert_eq!(settled.until, since, "so that the next one begins there again");
+        assert_eq!(rows_of(&world, &settled, &[]).unwrap().num_rows(), 0);
+    }
+}
+
+#[test]
+fn an_export_that_is_broken_off_is_no_run_that_went_well() {
+    let world = World::new(None);
+    world.orders(&everyone_at(HOUR));
+    let settled = info(&world, &asked_for(&["orders"])).unwrap().question;
+    wait(async { world.query.range(&settled, 0..=u8::MAX).await.map(drop) }).unwrap();
+    let schema = spine_of(&Value::str("a"), &[HOUR]).schema();
+    let joined = with_spine(&["orders"], Asking::default(), None);
+    wait(async { world.query.export(joined, schema).await.map(drop) }).unwrap();
+    assert_eq!(rows_of(&world, &settled, &[]).unwrap().num_rows(), 16);
+    let runs = world.runs.0.lock();
+    let errors: Vec<Option<&str>> = runs.iter().map(|run| run.error.as_deref()).collect();
+    let broken_off = Some("broken off before its end");
+    assert_eq!(errors, [broken_off, broken_off, None]);
+}
+
 #[test]
 fn what_has_no_changes_of_its_own_is_refused() {
     let world = World::new(None);

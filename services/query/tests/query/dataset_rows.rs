@@ -111,8 +111,6 @@ proptest! {
         let now = accepted.greatest.values().copied().max().unwrap_or(0);
         let known_at = is_known_at.then_some(KnownAt::AppendTime(100));
         let until = length.map(|length| since.unwrap_or(0) + length);
-        // Up to now there is nothing from a time on that has not come.
-        let since = since.map(|since| if until.is_none() { since.min(now) } else { since });
         let question = RangeQuestion { since, until, asking: Asking { known_at, ..Asking::default() }, ..rows("Order") };
         let settled = info(&world, &question).unwrap().question;
         let answer = rows_of(&world, &settled, &cuts).unwrap();

@@ -19,7 +19,7 @@ struct Listening {
 }
 
 async fn listen(most: u32, name: &'static str, routes: Router) -> Listening {
-    let listener = bind("127.0.0.1:0".parse().unwrap(), "test").await.unwrap();
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "test").unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopping) = watch::channel(false);
     let task = tokio::spawn(serve_at_most(most, name, listener, routes, stopping));
@@ -71,6 +71,15 @@ async fn further_connections_wait_until_one_closes() {
     expect_answer(&mut fourth).await;
 }
 
+/// Else a machine that is switched off has its place until the server ends.
+#[tokio::test]
+async fn connections_are_kept_alive() {
+    let listener = bind("127.0.0.1:0".parse().unwrap(), "test").unwrap();
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (stream, _) = TcpListener::accept(&listener).await.unwrap();
+    assert!(TcpSocket::from_std_stream(stream.into_std().unwrap()).keepalive().unwrap());
+}
+
 #[tokio::test]
 async fn a_listener_that_stops_answers_what_is_under_way_and_closes_the_rest() {
     let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
@@ -93,6 +102,26 @@ async fn a_listener_that_stops_answers_what_is_under_way_and_closes_the_rest() {
     expect_answer(&mut asking).await;
     timeout(SOON, listening.task).await.unwrap().unwrap();
     assert!(TcpStream::connect(listening.address).await.is_err(), "nobody listens any more");
+}
+
+#[tokio::test]
+async fn a_listener_that_is_aborted_cuts_its_connections() {
+    let begun = Arc::new(Notify::new());
+    let asked = begun.clone();
+    let stuck = move || async move {
+        asked.notify_one();
+        std::future::pending::<&'static str>().await
+    };
+    let listening = listen(8, "cut", Router::new().route("/", get(stuck))).await;
+    let mut asking = TcpStream::connect(listening.address).await.unwrap();
+    ask(&mut asking).await;
+    timeout(SOON, begun.notified()).await.unwrap();
+
+    listening.stop.send_replace(true);
+    assert!(timeout(A_WHILE, asking.read(&mut [0u8])).await.is_err(), "a request is under way");
+    listening.task.abort();
+    let heard = timeout(SOON, asking.read(&mut [0u8])).await.expect("it is cut");
+    assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
 }
 
 /// In the words of RFC 9113: a client's preface and empty settings; what comes first from the server are its settings.

@@ -13,6 +13,7 @@
 //! The table of a raw dataset grows when the dataset gains a field. Its bits tell which columns are there, seven to a byte, the top
 //! bit saying that another byte follows, up to the last column that is there: the bytes of an event are the same before and after.
 
+use super::loaded::Column;
 use crate::codec::{
     broken, put_bytes, put_signed, put_varint, take_byte, take_bytes, take_exact, take_signed, take_varint,
 };
@@ -138,6 +139,23 @@ pub fn decode(layout: &TableLayout, time: i64, rest: &mut &[u8], wanted: &[bool]
     Ok(bits.predicates(layout))
 }
 
+/// The same, each wanted value behind those of its column.
+#[inline]
+pub fn push(layout: &TableLayout, time: i64, rest: &mut &[u8], columns: &mut [Column]) -> Result<u64> {
+    let bits = Bits::take(layout, rest)?;
+    for (index, (data_type, column)) in layout.columns.iter().zip(columns).enumerate() {
+        match (column, bits.is_null(index)) {
+            (Column::Unread, true) => {}
+            (Column::Unread, false) => skip_value(data_type, rest)?,
+            (Column::Floats(numbers), true) => numbers.push(f64::NAN),
+            (Column::Floats(numbers), false) => numbers.push(take_float(rest)?),
+            (Column::Values(values), true) => values.push(Value::Null),
+            (Column::Values(values), false) => values.push(take_value(data_type, time, rest)?),
+        }
+    }
+    Ok(bits.predicates(layout))
+}
+
 #[inline]
 fn is_set(bits: &[u8], index: usize) -> bool {
     bits[index / 8] >> (index % 8) & 1 != 0
@@ -192,20 +210,22 @@ fn put_float(number: f64, out: &mut Vec<u8>) {
 }
 
 #[inline]
+fn take_float(rest: &mut &[u8]) -> Result<f64> {
+    let head = take_varint(rest)?;
+    if head != RAW_FLOAT {
+        return Ok(unzigzag(head >> 1) as f64 / 100.0);
+    }
+    let bytes = rest.first_chunk::<8>().ok_or_else(broken)?;
+    *rest = &rest[8..];
+    Ok(f64::from_le_bytes(*bytes))
+}
+
+#[inline]
 fn take_value(data_type: &DataType, time: i64, rest: &mut &[u8]) -> Result<Value> {
     Ok(match data_type {
         DataType::Bool => Value::Bool(take_byte(rest)? != 0),
         DataType::Int => Value::Int(take_signed(rest)?),
-        DataType::Float => {
-            let head = take_varint(rest)?;
-            if head == RAW_FLOAT {
-                let bytes = rest.first_chunk::<8>().ok_or_else(broken)?;
-                *rest = &rest[8..];
-                Value::Float(f64::from_le_bytes(*bytes))
-            } else {
-                Value::Float(unzigzag(head >> 1) as f64 / 100.0)
-            }
-        }
+        DataType::Float => Value::Float(take_float(rest)?),
         DataType::Time => Value::Time(time.wrapping_add(take_signed(rest)?)),
         DataType::Decimal => Value::Decimal(Decimal::decode(rest)?),
         DataType::Str => Value::str(std::str::from_utf8(take_bytes(rest)?).map_err(|_| broken())?),

@@ -10,6 +10,7 @@
 
 use super::body;
 use super::coordinate::{Coordinate, coordinate, origin_of, time_of};
+use super::loaded::Column;
 use crate::codec::{broken, put_signed, put_varint, take_byte, take_signed, take_varint};
 use crate::model::Table;
 use thyme_core::position::Position;
@@ -127,7 +128,7 @@ pub fn count(row: &[u8]) -> Result<usize> {
 }
 
 /// Reads a leaf from its newest event on. After each [`LeafCursor::advance`] the body is taken by exactly one of
-/// [`LeafCursor::body`], [`LeafCursor::skip`] and [`LeafCursor::decode`].
+/// [`LeafCursor::body`], [`LeafCursor::skip`], [`LeafCursor::decode`] and [`LeafCursor::push`].
 pub struct LeafCursor<'a> {
     table: &'a Table,
     row_start_time: i64,
@@ -215,6 +216,12 @@ impl<'a> LeafCursor<'a> {
     #[inline]
     pub fn decode(&mut self, wanted: &[bool], values: &mut [thyme_core::Value]) -> Result<u64> {
         body::decode(&self.table.layout, self.time, &mut self.rest, wanted, values)
+    }
+
+    /// The same, each value behind those of its column.
+    #[inline]
+    pub fn push(&mut self, columns: &mut [Column]) -> Result<u64> {
+        body::push(&self.table.layout, self.time, &mut self.rest, columns)
     }
 
     /// Appends all events, oldest first.

@@ -10,6 +10,7 @@ use super::page::{EntryHead, add_event};
 use super::scan::ScanRun;
 use super::walk::{Direction, Step, Visitor, Walker};
 use crate::model::{Table, Visible};
+use crate::snapshot::Snapshot;
 use thyme_core::aggregate::{Partial, PartialKind, TableLayout, WindowData, WindowRead};
 use thyme_core::{Error, Result, Value};
 
@@ -25,33 +26,79 @@ pub fn check(layout: &TableLayout, windows: &[WindowRead]) -> Result<()> {
     if fits { Ok(()) } else { Err(Error::internal("a question does not fit the layout of its table")) }
 }
 
-pub fn read(walker: &Walker<'_>, at: i64, windows: &[WindowRead], visible: &Visible) -> Result<Vec<WindowData>> {
-    let layout = &walker.table.layout;
-    check(layout, windows)?;
-    let mut data: Vec<WindowData> = windows.iter().map(|_| WindowData::default()).collect();
-    for (read, found) in windows.iter().zip(&mut data) {
-        found.partials =
-            read.partials.iter().map(|index| Partial::empty(&layout.partials[usize::from(*index)])).collect();
+/// Reads the same windows of one key after the other: what does not depend on the key is worked out once for a time.
+pub struct WindowReader<'a> {
+    table: &'a Table,
+    windows: &'a [WindowRead],
+    rings: Option<RingPlan>,
+    /// By ring and partial, of the key that is read.
+    totals: Vec<Vec<Partial>>,
+    values: Vec<Value>,
+    data: Vec<WindowData>,
+}
+
+impl<'a> WindowReader<'a> {
+    pub fn new(table: &'a Table, windows: &'a [WindowRead]) -> WindowReader<'a> {
+        WindowReader { table, windows, rings: None, totals: Vec::new(), values: Vec::new(), data: Vec::new() }
     }
-    if let Some(mut rings) = Rings::new(walker.table, at, windows, visible) {
-        let from = rings.from;
-        walker.walk(Direction::NewestFirst, from, at, &mut rings)?;
-        rings.finish(windows, &mut data);
+
+    /// The windows that end at a time, of a key of the table in a snapshot.
+    pub fn read(&mut self, snapshot: &Snapshot, key: &[u8], at: i64, visible: &Visible) -> Result<&[WindowData]> {
+        self.walk(&Walker::new(snapshot, self.table, key)?, at, visible)?;
+        Ok(&self.data)
     }
-    if let Some(mut run) = DigestRun::new(walker.table, at, windows, visible) {
-        let from = run.from;
-        walker.walk(Direction::NewestFirst, from, at, &mut run)?;
-        run.finish(&mut data);
-    }
-    for direction in [Direction::NewestFirst, Direction::OldestFirst] {
-        if let Some(mut run) = ScanRun::new(walker.table, at, windows, direction, visible) {
+
+    fn walk(&mut self, walker: &Walker<'_>, at: i64, visible: &Visible) -> Result<()> {
+        let (table, windows) = (self.table, self.windows);
+        let layout = &table.layout;
+        check(layout, windows)?;
+        self.clear();
+        if self.rings.as_ref().is_none_or(|rings| rings.at != at) {
+            self.rings = RingPlan::new(layout, at, windows);
+        }
+        if let Some(plan) = &self.rings {
+            plan.clear(layout, &mut self.totals, &mut self.values);
+            let mut rings = Rings { plan, table, visible, totals: &mut self.totals, values: &mut self.values };
+            walker.walk(Direction::NewestFirst, plan.from, at, &mut rings)?;
+            rings.finish(windows, &mut self.data);
+        }
+        if let Some(mut run) = DigestRun::new(table, at, windows, visible) {
             let from = run.from;
-            walker.walk(direction, from, at, &mut run)?;
-            run.finish(&mut data);
+            walker.walk(Direction::NewestFirst, from, at, &mut run)?;
+            run.finish(&mut self.data);
+        }
+        for direction in [Direction::NewestFirst, Direction::OldestFirst] {
+            if let Some(mut run) = ScanRun::new(table, at, windows, direction, visible) {
+                let from = run.from;
+                walker.walk(direction, from, at, &mut run)?;
+                run.finish(&mut self.data);
+            }
+        }
+        place_scans(windows, &mut self.data);
+        Ok(())
+    }
+
+    /// As if no key had been read.
+    fn clear(&mut self) {
+        self.data.resize_with(self.windows.len(), WindowData::default);
+        for (read, found) in self.windows.iter().zip(&mut self.data) {
+            let empty = |index: &u16| Partial::empty(&self.table.layout.partials[usize::from(*index)]);
+            found.partials.clear();
+            found.partials.extend(read.partials.iter().map(empty));
+            found.scans.clear();
         }
     }
-    // Scans of both directions were appended; put each where its window lists it.
-    for (read, found) in windows.iter().zip(&mut data) {
+}
+
+pub fn read(walker: &Walker<'_>, at: i64, windows: &[WindowRead], visible: &Visible) -> Result<Vec<WindowData>> {
+    let mut reader = WindowReader::new(walker.table, windows);
+    reader.walk(walker, at, visible)?;
+    Ok(reader.data)
+}
+
+/// Scans of both directions were appended: each is put where its window lists it.
+fn place_scans(windows: &[WindowRead], data: &mut [WindowData]) {
+    for (read, found) in windows.iter().zip(data) {
         let mut newest = std::mem::take(&mut found.scans).into_iter();
         let newest_count = read.scans.iter().filter(|scan| scan.newest_first).count();
         let newest_lists: Vec<_> = newest.by_ref().take(newest_count).collect();
@@ -61,13 +108,10 @@ pub fn read(walker: &Walker<'_>, at: i64, windows: &[WindowRead], visible: &Visi
             found.scans.push(list.unwrap_or_default());
         }
     }
-    Ok(data)
 }
 
-/// The partials of all windows, but for digests, ring by ring.
-struct Rings<'a> {
-    table: &'a Table,
-    visible: &'a Visible,
+/// Which rings the windows make that end at a time.
+struct RingPlan {
     at: i64,
     /// Start of the longest window.
     from: i64,
@@ -79,14 +123,21 @@ struct Rings<'a> {
     upto: Vec<usize>,
     /// Whether an entry may not know one of them.
     may_be_unknown: bool,
-    totals: Vec<Vec<Partial>>,
     columns: Vec<bool>,
-    values: Vec<Value>,
 }
 
-impl<'a> Rings<'a> {
-    fn new(table: &'a Table, at: i64, windows: &[WindowRead], visible: &'a Visible) -> Option<Rings<'a>> {
-        let layout = &table.layout;
+/// The partials of all windows, but for digests, ring by ring.
+struct Rings<'a> {
+    plan: &'a RingPlan,
+    table: &'a Table,
+    visible: &'a Visible,
+    totals: &'a mut [Vec<Partial>],
+    values: &'a mut [Value],
+}
+
+impl RingPlan {
+    /// `None` if there are none.
+    fn new(layout: &TableLayout, at: i64, windows: &[WindowRead]) -> Option<RingPlan> {
         let merges = |index: &&u16| !layout.partials[usize::from(**index)].kind.is_digest();
         let mut starts: Vec<i64> = windows
             .iter()
@@ -118,20 +169,17 @@ impl<'a> Rings<'a> {
                 columns[usize::from(column)] = true;
             }
         }
-        let empty: Vec<Partial> = layout.partials.iter().map(Partial::empty).collect();
-        Some(Rings {
-            table,
-            visible,
-            at,
-            from,
-            totals: vec![empty; starts.len()],
-            starts,
-            wanted,
-            upto,
-            may_be_unknown,
-            columns,
-            values: vec![Value::Null; layout.columns.len()],
-        })
+        Some(RingPlan { at, from, starts, wanted, upto, may_be_unknown, columns })
+    }
+
+    /// Totals of nothing, and room for an event's values.
+    fn clear(&self, layout: &TableLayout, totals: &mut Vec<Vec<Partial>>, values: &mut Vec<Value>) {
+        totals.resize_with(self.starts.len(), Vec::new);
+        for of_ring in totals {
+            of_ring.clear();
+            of_ring.extend(layout.partials.iter().map(Partial::empty));
+        }
+        values.resize(layout.columns.len(), Value::Null);
     }
 
     /// The ring of a time not after `at`: the shortest window that holds it.
@@ -139,18 +187,22 @@ impl<'a> Rings<'a> {
     fn ring_of(&self, time: i64) -> Option<usize> {
         self.starts.iter().position(|start| *start <= time)
     }
+}
 
-    fn finish(mut self, windows: &[WindowRead], data: &mut [WindowData]) {
+impl Rings<'_> {
+    fn finish(self, windows: &[WindowRead], data: &mut [WindowData]) {
         let layout = &self.table.layout;
         for ring in 1..self.totals.len() {
             let (shorter, longer) = self.totals.split_at_mut(ring);
-            for (index, spec) in layout.partials.iter().enumerate().filter(|(index, _)| self.wanted[ring][*index]) {
+            let wanted = &self.plan.wanted[ring];
+            for (index, spec) in layout.partials.iter().enumerate().filter(|(index, _)| wanted[*index]) {
                 longer[0][index].merge(spec, &shorter[ring - 1][index]);
             }
         }
         for (read, found) in windows.iter().zip(data).filter(|(read, _)| !read.partials.is_empty()) {
-            let start = read.window.start(self.at);
-            if let Some(totals) = self.starts.iter().position(|other| *other == start).map(|ring| &self.totals[ring]) {
+            let start = read.window.start(self.plan.at);
+            let ring = self.plan.starts.iter().position(|other| *other == start);
+            if let Some(totals) = ring.map(|ring| &self.totals[ring]) {
                 for (place, index) in found.partials.iter_mut().zip(&read.partials) {
                     place.clone_from(&totals[usize::from(*index)]);
                 }
@@ -162,25 +214,25 @@ impl<'a> Rings<'a> {
 impl Visitor for Rings<'_> {
     #[inline]
     fn entry(&mut self, first: i64, last: i64, head: &EntryHead<'_>) -> Result<Step> {
-        let ring = match self.ring_of(first) {
-            Some(ring) if last <= self.at && self.visible.sees(head.sequence, head.append_time) => ring,
+        let ring = match self.plan.ring_of(first) {
+            Some(ring) if last <= self.plan.at && self.visible.sees(head.sequence, head.append_time) => ring,
             _ => return Ok(Step::Open),
         };
-        let is_in_one_ring = ring == 0 || last < self.starts[ring - 1];
+        let is_in_one_ring = ring == 0 || last < self.plan.starts[ring - 1];
         if !is_in_one_ring {
             return Ok(Step::Open);
         }
-        let (wanted, totals) = (&self.wanted[ring], &mut self.totals[ring]);
-        if self.may_be_unknown {
+        let (wanted, totals) = (&self.plan.wanted[ring], &mut self.totals[ring]);
+        if self.plan.may_be_unknown {
             let mut is_unknown = false;
-            head.partials(&self.table.layout, self.upto[ring], |index, _, partial| {
+            head.partials(&self.table.layout, self.plan.upto[ring], |index, _, partial| {
                 is_unknown |= wanted[index] && partial.is_unknown();
             })?;
             if is_unknown {
                 return Ok(Step::Open);
             }
         }
-        head.partials(&self.table.layout, self.upto[ring], |index, spec, partial| {
+        head.partials(&self.table.layout, self.plan.upto[ring], |index, spec, partial| {
             if wanted[index] {
                 totals[index].merge(spec, &partial);
             }
@@ -190,21 +242,21 @@ impl Visitor for Rings<'_> {
 
     fn leaf(&mut self, mut leaf: LeafCursor<'_>) -> Result<bool> {
         while leaf.advance()? {
-            if leaf.time < self.from {
+            if leaf.time < self.plan.from {
                 break;
             }
-            let ring = match self.ring_of(leaf.time) {
-                Some(ring) if leaf.time <= self.at && self.visible.sees(leaf.sequence, leaf.append_time) => ring,
+            let ring = match self.plan.ring_of(leaf.time) {
+                Some(ring) if leaf.time <= self.plan.at && self.visible.sees(leaf.sequence, leaf.append_time) => ring,
                 _ => {
                     leaf.skip()?;
                     continue;
                 }
             };
-            let predicates = leaf.decode(&self.columns, &mut self.values)?;
-            let (wanted, totals) = (&self.wanted[ring], &mut self.totals[ring]);
-            for (index, spec) in self.table.layout.partials.iter().enumerate().take(self.upto[ring]) {
+            let predicates = leaf.decode(&self.plan.columns, self.values)?;
+            let (wanted, totals) = (&self.plan.wanted[ring], &mut self.totals[ring]);
+            for (index, spec) in self.table.layout.partials.iter().enumerate().take(self.plan.upto[ring]) {
                 if wanted[index] {
-                    add_event(&mut totals[index], spec, leaf.time, &self.values, predicates);
+                    add_event(&mut totals[index], spec, leaf.time, self.values, predicates);
                 }
             }
         }

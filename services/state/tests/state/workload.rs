@@ -92,7 +92,8 @@ fn value(random: &mut Random, data_type: &DataType) -> Value {
     match data_type {
         DataType::Float => match random.below(4) {
             0 => Value::Float((random.next() as i64 >> 12) as f64 * 1e-7),
-            1 => Value::Float(1e16),
+            // Now and then one that is too far from the others to be summed in units of one size.
+            1 => Value::Float(if random.below(16) == 0 { 1e-30 } else { 1e16 }),
             _ => Value::Float((random.below(2_000_000) as f64 - 1_000_000.0) / 100.0),
         },
         DataType::Int if random.below(10) == 0 => Value::Int(random.next() as i64),
