@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
-import subprocess
-import sys
-import time
 from datetime import timedelta
 
 import pyarrow as pa
@@ -15,7 +11,7 @@ import pyarrow.parquet as pq
 from harness import SOAK
 from shop import USERS
 from shop import rows as orders
-from test_export_parts import content, late_order, parts_of
+from test_export_parts import content, killed_until_done
 from thyme.parts import read_manifest
 from thyme.times import as_micros
 
@@ -144,29 +140,9 @@ def test_parts_are_the_rows_of_one_answer(shop, tmp_path):
 
 
 def test_parts_of_a_command_that_is_killed(shop, tmp_path):
-    """At any moment; between two of its runs the server, and late orders come."""
-    out, chance, killed = tmp_path / "out", random.Random(), 0
+    out = tmp_path / "out"
     asked = ("query-offline", "UserFeatures", "--features", "n_all,total_1d,last_city,share", "-o", str(out))
-    while True:
-        before = parts_of(out / "_manifest.json")
-        with subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *asked], cwd=shop.directory, env=shop.env, stderr=subprocess.PIPE, text=True
-        ) as command:
-            while command.poll() is None and parts_of(out / "_manifest.json") == before:
-                time.sleep(0.001)
-            time.sleep(chance.random() * 0.2)
-            if killed < (10 if SOAK else 2):
-                command.send_signal(signal.SIGKILL)
-            told = command.communicate()[1]
-        if command.returncode == 0:
-            break
-        assert command.returncode == -signal.SIGKILL, told
-        killed += 1
-        if killed == 1:
-            shop.kill()
-            shop.start()
-            late_order(shop, 1)
-    assert killed > 0
+    killed_until_done(COMMAND, shop, asked, out, most=10 if SOAK else 2, rest=0.2)
     manifest = read_manifest(f"{out}/_manifest.json")
     done = shop.run("query-offline", "--manifest", f"{out}/_manifest.json", "-o", f"{tmp_path}/calm/")
     assert done.returncode == 0, done.stderr

@@ -142,36 +142,41 @@ def late_order(shop, number):
         client.query("UserFeatures", USERS[0], at_least=position)
 
 
-def test_killed_and_gone_on_with(shop, spine, tmp_path):
-    """The command at any moment; between two of its runs the server, and late orders come."""
-    out, chance = tmp_path / "out", random.Random()
-    arguments = ["query-offline", "UserFeatures", "--input", "spine.parquet", "-o", str(out), "--statuses"]
-    arguments += ["--entity-column", "who", "--timestamp-column", "at", "--features", ",".join(FEATURES)]
-    killed = 0
+def killed_until_done(command, shop, arguments, out, most, rest) -> None:
+    """Runs a command that exports into `out` again and again, and kills it at any moment, at most `rest` seconds after
+    a part and `most` times in all; after the first time the server, and late orders come."""
+    chance, killed = random.Random(), 0
     while True:
         before = parts_of(out / "_manifest.json")
         with subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *arguments],
+            [sys.executable, "-c", command, *arguments],
             cwd=shop.directory,
             env=shop.env,
             stderr=subprocess.PIPE,
             text=True,
-        ) as command:
-            while command.poll() is None and parts_of(out / "_manifest.json") == before:
+        ) as running:
+            while running.poll() is None and parts_of(out / "_manifest.json") == before:
                 time.sleep(0.001)
-            time.sleep(chance.random() * 0.05)
-            if killed < (20 if SOAK else 3):
-                command.send_signal(signal.SIGKILL)
-            told = command.communicate()[1]
-        if command.returncode == 0:
-            break
-        assert command.returncode == -signal.SIGKILL, told
+            time.sleep(chance.random() * rest)
+            if killed < most:
+                running.send_signal(signal.SIGKILL)
+            told = running.communicate()[1]
+        if running.returncode == 0:
+            assert killed > 0
+            return
+        assert running.returncode == -signal.SIGKILL, told
         killed += 1
         if killed == 1:
             shop.kill()
             shop.start()
             late_order(shop, 1)
-    assert killed > 0
+
+
+def test_killed_and_gone_on_with(shop, spine, tmp_path):
+    out = tmp_path / "out"
+    arguments = ["query-offline", "UserFeatures", "--input", "spine.parquet", "-o", str(out), "--statuses"]
+    arguments += ["--entity-column", "who", "--timestamp-column", "at", "--features", ",".join(FEATURES)]
+    killed_until_done(COMMAND, shop, arguments, out, most=20 if SOAK else 3, rest=0.05)
     manifest = read_manifest(f"{out}/_manifest.json")
     assert rows_of(out).equals(asked_directly(shop, spine, manifest.pin).replace_schema_metadata(None))
     assert asked_directly(shop, spine, None)["total_1d"] != asked_directly(shop, spine, manifest.pin)["total_1d"]
