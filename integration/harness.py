@@ -132,7 +132,8 @@ class Server:
         if self.process is None or self.is_killed:
             return 0
         if (ended := self.process.poll()) is not None:
-            assert ended >= 0, f"{self.directory}: died of signal {-ended}"
+            said = self.log_file.read_text(errors="replace")[-4_000:]
+            assert ended >= 0, f"{self.directory}: died of signal {-ended}, having said: {said}"
             return ended
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
