@@ -177,9 +177,9 @@ impl Slices {
         Ok(())
     }
 
-    /// Whether one is on its way.
-    pub fn is_opening(&self) -> bool {
-        !self.opening.is_empty()
+    /// Whether one is on its way, or here and not answered for yet.
+    pub fn are_coming(&self) -> bool {
+        !self.opening.is_empty() || self.open.values().any(|open| open.goal.is_some())
     }
 
     /// Begins to open slices that are wanted, goes on with those that are open by now, and lets go of those that are not wanted and that
@@ -256,6 +256,7 @@ impl Slices {
     fn answer_for_what_is_whole(&mut self) {
         for (slice, open) in &mut self.open {
             if open.goal.as_ref().is_some_and(|goal| goal.is_reached(&open.engine.handle)) {
+                tracing::info!(slice, "this node answers for the slice");
                 open.goal = None;
                 self.parts.states.add(*slice, &open.state);
             }
