@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 /// How often a follower looks at the catalog.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The same while something comes to it: a slice that opens, or that is here and not owned or answered for yet.
+/// The same while something comes to it: a slice that opens, or that is here and not owned yet.
 const LOOK_SOON: Duration = Duration::from_millis(100);
 /// How long a start waits for its part in the work.
 const DECIDE: Duration = Duration::from_secs(20);
@@ -99,7 +99,7 @@ impl Node {
 
     fn pause(&self) -> Duration {
         let is_coming = self.can_own(&self.owns.borrow()) != *self.parts.controller.owned().borrow();
-        if is_coming || self.parts.slices.are_coming() { LOOK_SOON } else { LOOK_EVERY }
+        if is_coming || self.parts.slices.is_opening() { LOOK_SOON } else { LOOK_EVERY }
     }
 
     /// Of these slices those that are here, as others come first; and those that there should not be, which are refused.
