@@ -35,13 +35,22 @@ impl QueryEngine {
     }
 
     pub(crate) async fn look_up(&self, question: &LookupQuestion, recorder: &mut Recorder) -> Result<LookedUp> {
+        let deadline = Deadline::new(self.deadline(&question.asking));
+        self.while_slices_come(async || self.look_up_in_time(question, recorder, deadline).await).await
+    }
+
+    async fn look_up_in_time(
+        &self,
+        question: &LookupQuestion,
+        recorder: &mut Recorder,
+        deadline: Deadline,
+    ) -> Result<LookedUp> {
         let served = self.served()?;
         recorder.serves(&served);
         let plan = served.lookup_plan(&question.dataset)?;
         let key = read_key(&plan, question)?;
         let names: Vec<&str> = plan.dataset.key_names().collect();
         recorder.entities(vec![entity_id(&names, &key)]);
-        let deadline = Deadline::new(self.deadline(&question.asking));
         let view = self.view(served, &question.asking, question.at.is_none(), deadline).await?;
         let at = question.at.unwrap_or(view.now);
         let mut touched = Touched::default();

@@ -143,6 +143,19 @@ impl QueryEngine {
         Error::precondition(message).hint(hint)
     }
 
+    /// Asks again where nobody answered for a slice that has come here meanwhile.
+    pub(crate) async fn while_slices_come<T>(&self, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+        loop {
+            let before = self.parts.states.now();
+            match ask().await {
+                Err(error) if error.kind() == ErrorKind::Unavailable && self.parts.states.have_changed(&before) => {
+                    tracing::debug!(%error, "slices have come or gone meanwhile: it is asked again");
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Asks as many nodes as it takes until all of these slices are answered for.
     pub(crate) async fn gather_many<'a, A>(
         &self,
@@ -171,6 +184,10 @@ impl QueryEngine {
             let map = self.holders();
             let shares = match shares(&map, &wanted, of, &tried) {
                 Ok(shares) => shares,
+                // The question is asked again.
+                Err(_) if wanted.iter().any(|slice| !view.has(*slice) && self.parts.states.has(*slice)) => {
+                    return Err(Error::unavailable("a slice has just come here").hint("ask again"));
+                }
                 Err(_) if begun.elapsed() < PATIENCE && deadline.left() > LOOK_EVERY => {
                     tokio::time::sleep(LOOK_EVERY).await;
                     continue;
