@@ -217,11 +217,6 @@ impl KafkaSettings {
             ("enable.idempotence", "true"),
             ("acks", "all"),
         ];
-        let defaults = [
-            ("queue.buffering.max.messages", "500000"),
-            // A broker that still writes the markers of the last transaction has the next one's first request come again.
-            ("retry.backoff.ms", "10"),
-        ];
-        self.client("transactions", &defaults, &fixed)
+        self.client("transactions", &[("queue.buffering.max.messages", "500000")], &fixed)
     }
 }
