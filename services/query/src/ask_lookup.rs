@@ -36,7 +36,13 @@ impl QueryEngine {
 
     pub(crate) async fn look_up(&self, question: &LookupQuestion, recorder: &mut Recorder) -> Result<LookedUp> {
         let deadline = Deadline::new(self.deadline(&question.asking));
-        self.while_slices_come(async || self.look_up_in_time(question, recorder, deadline).await).await
+        loop {
+            let before = self.parts.states.now();
+            let outcome = self.look_up_in_time(question, recorder, deadline).await;
+            if !self.has_come_since(&before, &outcome) {
+                return outcome;
+            }
+        }
     }
 
     async fn look_up_in_time(

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
+use thyme_state::HeldNow;
 
 /// How long a question waits for somebody who answers: a node whose slices have changed is nowhere to be seen for a moment.
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -143,17 +144,10 @@ impl QueryEngine {
         Error::precondition(message).hint(hint)
     }
 
-    /// Asks again where nobody answered for a slice that has come here meanwhile.
-    pub(crate) async fn while_slices_come<T>(&self, mut ask: impl AsyncFnMut() -> Result<T>) -> Result<T> {
-        loop {
-            let before = self.parts.states.now();
-            match ask().await {
-                Err(error) if error.kind() == ErrorKind::Unavailable && self.parts.states.have_changed(&before) => {
-                    tracing::debug!(%error, "slices have come or gone meanwhile: it is asked again");
-                }
-                outcome => return outcome,
-            }
-        }
+    /// Whether nobody answered for a slice that has come here since: then it is asked again.
+    pub(crate) fn has_come_since<T>(&self, before: &HeldNow, outcome: &Result<T>) -> bool {
+        outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+            && self.parts.states.have_changed(before)
     }
 
     /// Asks as many nodes as it takes until all of these slices are answered for.
