@@ -12,6 +12,7 @@ mod pump;
 mod reader;
 mod seat;
 mod settings;
+mod shares;
 mod topics;
 mod worker;
 
@@ -288,8 +289,8 @@ impl EventLog for KafkaLog {
     }
 
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
-        self.slices()?;
-        Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
+        let slices = self.slices()?;
+        Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node, slices)?))
     }
 
     fn presence(&self, node: Node) -> Result<Box<dyn Presence>> {
