@@ -270,7 +270,7 @@ class Storm:
         if (ended := server.process.poll()) is None:
             server.kill()
         else:
-            self.faults.append(f"{server.directory.name}: died of {ended} before it was killed")
+            self.faults.append(f"{server.directory.name}: died of {ended} before it was killed: {server.last_words()}")
         started = time.monotonic()
         server.launch()
         until_answered(server, "")
