@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import select
 import selectors
 import signal
@@ -179,6 +180,8 @@ def main() -> None:
     from thyme.cli import main as command
 
     server = Origin(Path(sys.argv[1]))
+    # Who dies of a signal leaves its memory where it ran.
+    resource.setrlimit(resource.RLIMIT_CORE, (resource.getrlimit(resource.RLIMIT_CORE)[1],) * 2)
     gc.freeze()
     print("ready", flush=True)
     request = server.serve()

@@ -112,6 +112,8 @@ class Server:
     def wait_ready(self, timeout: float = 120) -> None:
         deadline = time.monotonic() + timeout
         while reason := self.not_ready():
+            if (ended := self.process.poll()) is not None:
+                raise AssertionError(f"{self.directory}: ended with {ended}: {self.last_words()}")
             assert time.monotonic() < deadline, reason
             time.sleep(0.1)
 
@@ -123,7 +125,8 @@ class Server:
 
     def kill(self) -> None:
         """One that has died before, by itself, fails the test: nothing that a test does to it may do that."""
-        assert self.is_killed or self.process.poll() is None, f"{self.directory}: died of {self.process.poll()}"
+        if not self.is_killed and (ended := self.process.poll()) is not None:
+            raise AssertionError(f"{self.directory}: died of {ended}: {self.last_words()}")
         self.is_killed = True
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=60)
@@ -132,10 +135,20 @@ class Server:
         if self.process is None or self.is_killed:
             return 0
         if (ended := self.process.poll()) is not None:
-            assert ended >= 0, f"{self.directory}: died of signal {-ended}"
+            assert ended >= 0, f"{self.directory}: died of signal {-ended}: {self.last_words()}"
             return ended
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=60)
+
+    def last_words(self) -> str:
+        """Of a server that died of a signal: the end of its log and, where the machine keeps that and has a debugger,
+        where its threads stood."""
+        said = self.log_file.read_text(errors="replace")[-4_000:]
+        core = max(self.directory.glob("core*"), default=None)
+        if core is None or shutil.which("gdb") is None:
+            return said
+        look = ["gdb", "--batch", "-ex", "bt 50", "-ex", "thread apply all bt 12", sys.executable, str(core)]
+        return said + subprocess.run(look, capture_output=True, text=True, timeout=300).stdout[:60_000]
 
     def lose_state(self) -> None:
         """Of all slices; the server must be stopped."""

@@ -6,16 +6,18 @@ aggregated dataset, once: in its topic for others and in the logs of two pipelin
     python integration/storm.py           # at length: 1,000,000 events, 110 SIGKILLs, 10 broker kills, 10 pauses
     python integration/storm.py --events 20000 --kills 4 --broker-kills 1 --pauses 1
 
-A recovery is warm: a killed server is started at once on its own disk, and has recovered when it answers with every
-event in state that it had acknowledged. That takes an owner of the work. Where the other server owns it and is held up,
-as it may be in a pause, the group waits for it as long as a member may be silent; kills in pauses are told apart, as
-takeovers.
+A recovery is warm: a server that is killed when both are at rest, each ready and with its share of the slices, is
+started at once on its own disk, and has recovered when it answers with every event in state that it had acknowledged.
+That takes an owner of the work. Where the other server owns it and is held up, as it may be in a pause, the group waits
+for it as long as a member may be silent; kills in pauses are told apart, as takeovers. So are kills before the servers
+are at rest again, when slices come to them that they have not had on their disks, as kills in moves.
 
 With one slice whoever takes over has followed, and its state is there. With several the servers take checkpoints, and a
 slice that moves comes from the newest one and from what the log has since (`restored`: how often).
 
-Ends with one JSON line: events, sigkills, broker_kills, pauses, lost, doubled, restored, recoveries, answers_p99_s (the
-first answer out of its state), recovery_p50_s, recovery_p99_s, recovery_most_s, takeover_most_s, seconds, faults.
+Ends with one JSON line: events, sigkills, broker_kills, pauses, lost, doubled, restored, recoveries (how many were
+warm), answers_p99_s (the first answer out of its state), recovery_p50_s, recovery_p99_s, recovery_most_s,
+takeover_most_s, moves, move_most_s, seconds, faults.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from harness import Server
 from kafka_broker import Broker
 from postgres_server import Postgres
 from shop import SOURCE, START, USERS, micros_text
+from surfaces import share
 from thyme import positions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -213,6 +216,7 @@ class Storm:
         self.answers: list[float] = []
         self.recoveries: list[float] = []
         self.takeovers: list[float] = []
+        self.moves: list[float] = []
         self.faults: list[str] = []
         self.servers: list[Server] = []
         self.loaders: list[Loader] = []
@@ -252,9 +256,13 @@ class Storm:
         self.sent.wait_for(goal.events)
 
     def _kill(self) -> None:
+        is_warm = at_rest(self.servers)
         answered, recovered = self._recover(self.chance.randrange(2))
-        self.answers.append(answered)
-        self.recoveries.append(recovered)
+        if is_warm:
+            self.answers.append(answered)
+            self.recoveries.append(recovered)
+        else:
+            self.moves.append(recovered)
 
     def _recover(self, which: int) -> tuple[float, float]:
         """Kills a server and starts it: the seconds to its first answer, and to one with all it had acknowledged."""
@@ -262,7 +270,7 @@ class Storm:
         if (ended := server.process.poll()) is None:
             server.kill()
         else:
-            self.faults.append(f"{server.directory.name}: died of {ended} before it was killed")
+            self.faults.append(f"{server.directory.name}: died of {ended} before it was killed: {server.last_words()}")
         started = time.monotonic()
         server.launch()
         until_answered(server, "")
@@ -392,6 +400,11 @@ class Storm:
         self.postgres.close()
 
 
+def at_rest(servers: list[Server]) -> bool:
+    """Whether each may be asked, and has its share of the slices."""
+    return not any(server.not_ready() for server in servers) and share(servers)
+
+
 def until_answered(server: Server, position: str) -> None:
     """Until it answers out of a state that holds `position`. On a connection of its own each time: no client's pauses
     between attempts are measured."""
@@ -441,6 +454,8 @@ def run(goal: Goal, broker: Broker, seed: int = 11) -> dict[str, Any]:
         "recovery_p99_s": percentile(storm.recoveries, 0.99),
         "recovery_most_s": percentile(storm.recoveries, 1),
         "takeover_most_s": percentile(storm.takeovers, 1),
+        "moves": len(storm.moves),
+        "move_most_s": percentile(storm.moves, 1),
         "seconds": round(time.monotonic() - started),
         "faults": storm.faults,
     }

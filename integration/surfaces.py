@@ -34,6 +34,17 @@ def metrics(address: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in samples}
 
 
+def slices_of(server: Server) -> int:
+    """How many slices of the work it owns; none before it is among those that share it."""
+    return int(metrics(server.queries).get("thyme_slices_owned", 0))
+
+
+def share(servers: list[Server]) -> bool:
+    """Whether each has its share of the slices; of a single one there is no more to have."""
+    owned = [slices_of(server) for server in servers]
+    return sum(owned) == servers[0].status()["slices"] and max(owned) - min(owned) <= 1
+
+
 def _descriptor(command: dict[str, object]) -> flight.FlightDescriptor:
     return flight.FlightDescriptor.for_command(json.dumps(command).encode())
 

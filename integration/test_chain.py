@@ -8,7 +8,8 @@ from datetime import datetime, timedelta, timezone
 from decimal import Context, Decimal, localcontext
 
 from harness import wait_until
-from test_kafka_nodes import asking, both, is_serving, owner_of, owns, share
+from surfaces import share
+from test_kafka_nodes import asking, both, is_serving, owner_of, owns
 from thyme import positions
 
 FEATURES = """

@@ -13,8 +13,9 @@ import urllib.request
 from harness import wait_until
 from load import Load, check_rows
 from shop import SOURCE
+from surfaces import share, slices_of
 from test_emit import EMITTING
-from test_kafka_nodes import both, is_serving, owner_of, share, slices_of
+from test_kafka_nodes import both, is_serving, owner_of
 
 
 def test_another_machine_goes_on_where_the_first_one_ended(broker, make_server, tmp_path):

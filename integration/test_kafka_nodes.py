@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 import re
 import shutil
-import urllib.request
 
 import pytest
 
 from harness import SOAK, wait_until
 from load import Load, check_rows
 from shop import SOURCE, USERS, rows
-from surfaces import metrics
+from surfaces import metrics, share, slices_of
 from thyme.client import Client
 
 ROUNDS = 12 if SOAK else 2
@@ -46,19 +45,6 @@ def owns(server) -> bool:
     """Whether it leads: takes commits."""
     with server.client() as client:
         return "control" in client.status()["roles"]
-
-
-def slices_of(server) -> int:
-    """How many slices of the work it owns."""
-    with urllib.request.urlopen(f"http://{server.queries}/metrics", timeout=30) as answer:
-        found = re.search(r"^thyme_slices_owned (\d+)", answer.read().decode(), re.MULTILINE)
-    return int(found[1]) if found else 0
-
-
-def share(servers) -> bool:
-    """Whether each has its share of the slices; of a single one there is no more to have."""
-    owned = [slices_of(server) for server in servers]
-    return sum(owned) == servers[0].status()["slices"] and max(owned) - min(owned) <= 1
 
 
 def owner_of(servers):

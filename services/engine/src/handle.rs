@@ -249,29 +249,29 @@ impl EngineHandle {
         self.together(|applied| applied.have_come_to(position, ids))
     }
 
+    /// Waits until it is so, which is looked at after every tick of an engine.
+    pub async fn wait_until(&self, is_so: impl Fn() -> bool) {
+        loop {
+            let engines = self.engines.load_full();
+            let mut versions: Vec<_> = engines.values().map(|engine| engine.version.subscribe()).collect();
+            drop(engines);
+            if is_so() {
+                return;
+            }
+            // One that ends is not there any more when it is looked again.
+            if any_changed(&mut versions).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    }
+
     /// Waits until what these slices have of `position` is in their states. One that goes meanwhile is not waited for.
     pub async fn wait_applied(&self, slices: &BTreeSet<u16>, position: &PositionSet, deadline: Duration) -> Result<()> {
         let have_applied = |engines: &Engines| {
             let waited_for = engines.iter().filter(|(slice, _)| slices.contains(slice));
             Together::new(waited_for.map(|(_, engine)| engine.applied.read())).covers_own(position, |_| true)
         };
-        if have_applied(&self.engines.load()) {
-            return Ok(());
-        }
-        let reached = async {
-            loop {
-                let engines = self.engines.load_full();
-                let mut versions: Vec<_> = engines.values().map(|engine| engine.version.subscribe()).collect();
-                if have_applied(&engines) {
-                    return;
-                }
-                drop(engines);
-                // One that ends is not there any more when it is looked again.
-                if any_changed(&mut versions).await.is_err() {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
-            }
-        };
+        let reached = self.wait_until(|| have_applied(&self.engines.load()));
         tokio::time::timeout(deadline, reached).await.map_err(|_| {
             Error::new(ErrorKind::DeadlineExceeded, "the events asked for with at_least were not applied in time")
                 .field("at_least")

@@ -72,6 +72,7 @@ impl Engine {
 
     async fn run(mut self) {
         let shared = self.shared().clone();
+        self.options.awaits_log = false;
         let mut log_changes = self.log().changes();
         let mut retry = RETRY.0;
         let mut noted_at = Instant::now();

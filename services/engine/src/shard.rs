@@ -191,7 +191,13 @@ impl Shard {
         let committed =
             group.iter().map(|index| self.members[*index].committed()).filter(|offset| *offset > from).min();
         let limit = committed.unwrap_or(u64::MAX).min(below);
-        let read = log.read(&self.topic, self.partition, from, options.tick_records, READ_BYTES);
+        let (topic, records) = (&self.topic, options.tick_records);
+        // Below a place that others have come to there is a record, which must be read.
+        let read = if options.awaits_log || below < u64::MAX {
+            log.read(topic, self.partition, from, records, READ_BYTES)
+        } else {
+            log.read_arrived(topic, self.partition, from, records, READ_BYTES)
+        };
         if self.follows && read.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
             return Ok(None);
         }

@@ -136,6 +136,9 @@ pub struct EngineOptions {
     pub slice: Slice,
     /// What the engine begins as.
     pub role: Role,
+    /// A round waits for records that are in the log and still on their way here, so that one without work has worked off all there is.
+    /// Who is woken when they come need not wait.
+    pub awaits_log: bool,
 }
 
 impl EngineOptions {
@@ -154,6 +157,7 @@ impl Default for EngineOptions {
             producer_id: "thyme-engine".to_string(),
             slice: Slice::WHOLE,
             role: Role::Owner,
+            awaits_log: true,
         }
     }
 }

@@ -179,8 +179,14 @@ impl Simulation {
         let spec = self.spec();
         let machine = &mut self.machines[which];
         machine.engine = None;
-        let options =
-            EngineOptions { tick_records, durable: false, role, slice: machine.slice, ..EngineOptions::default() };
+        let options = EngineOptions {
+            tick_records,
+            durable: false,
+            role,
+            slice: machine.slice,
+            awaits_log: false,
+            ..EngineOptions::default()
+        };
         let opened = Engine::open(machine.state.clone(), self.log.clone(), options)
             .and_then(|mut engine| engine.deploy(&spec).map(|()| engine));
         match opened {

@@ -108,6 +108,19 @@ pub trait EventLog: Send + Sync {
         max_bytes: usize,
     ) -> Result<Vec<LogRecord>>;
 
+    /// The same without waiting for what is on its way to this process: it may give nothing although there is a record, and
+    /// [`changes`](EventLog::changes) wakes when it has come. For who concludes nothing from that and has other things to do meanwhile.
+    fn read_arrived(
+        &self,
+        topic: &str,
+        partition: u16,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogRecord>> {
+        self.read(topic, partition, from, max_records, max_bytes)
+    }
+
     /// Says that reads from there on are to come, so that the log can fetch ahead.
     fn expect_reads(&self, _topic: &str, _partition: u16, _from: u64) {}
 

@@ -42,8 +42,16 @@ impl QueryEngine {
     /// Answers and keeps the intermediate values.
     pub(crate) async fn evaluate(&self, question: &Question, recorder: &mut Recorder) -> Result<Evaluated> {
         let deadline = Deadline::new(self.deadline(&question.asking));
-        let evaluated = tokio::time::timeout(deadline.total, self.evaluate_in_time(question, recorder, deadline));
-        evaluated.await.unwrap_or_else(|_| Err(deadline.passed()))
+        let evaluated = async {
+            loop {
+                let before = self.parts.states.now();
+                let outcome = self.evaluate_in_time(question, recorder, deadline).await;
+                if !self.has_come_since(&before, &outcome) {
+                    return outcome;
+                }
+            }
+        };
+        tokio::time::timeout(deadline.total, evaluated).await.unwrap_or_else(|_| Err(deadline.passed()))
     }
 
     async fn evaluate_in_time(

@@ -35,13 +35,28 @@ impl QueryEngine {
     }
 
     pub(crate) async fn look_up(&self, question: &LookupQuestion, recorder: &mut Recorder) -> Result<LookedUp> {
+        let deadline = Deadline::new(self.deadline(&question.asking));
+        loop {
+            let before = self.parts.states.now();
+            let outcome = self.look_up_in_time(question, recorder, deadline).await;
+            if !self.has_come_since(&before, &outcome) {
+                return outcome;
+            }
+        }
+    }
+
+    async fn look_up_in_time(
+        &self,
+        question: &LookupQuestion,
+        recorder: &mut Recorder,
+        deadline: Deadline,
+    ) -> Result<LookedUp> {
         let served = self.served()?;
         recorder.serves(&served);
         let plan = served.lookup_plan(&question.dataset)?;
         let key = read_key(&plan, question)?;
         let names: Vec<&str> = plan.dataset.key_names().collect();
         recorder.entities(vec![entity_id(&names, &key)]);
-        let deadline = Deadline::new(self.deadline(&question.asking));
         let view = self.view(served, &question.asking, question.at.is_none(), deadline).await?;
         let at = question.at.unwrap_or(view.now);
         let mut touched = Touched::default();

@@ -44,7 +44,7 @@ impl QueryEngine {
     }
 
     fn has(&self, slice: u16) -> bool {
-        self.parts.states.held().contains(&slice)
+        self.parts.states.has(slice)
     }
 
     /// The same in the slices of a part, for another node.

@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use thyme_core::error::{Error, ErrorKind, Result};
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
+use thyme_state::HeldNow;
 
 /// How long a question waits for somebody who answers: a node whose slices have changed is nowhere to be seen for a moment.
 const PATIENCE: Duration = Duration::from_millis(1_500);
@@ -143,6 +144,12 @@ impl QueryEngine {
         Error::precondition(message).hint(hint)
     }
 
+    /// Whether nobody answered for a slice that has come here since: then it is asked again.
+    pub(crate) fn has_come_since<T>(&self, before: &HeldNow, outcome: &Result<T>) -> bool {
+        outcome.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable)
+            && self.parts.states.have_changed(before)
+    }
+
     /// Asks as many nodes as it takes until all of these slices are answered for.
     pub(crate) async fn gather_many<'a, A>(
         &self,
@@ -171,6 +178,10 @@ impl QueryEngine {
             let map = self.holders();
             let shares = match shares(&map, &wanted, of, &tried) {
                 Ok(shares) => shares,
+                // The question is asked again.
+                Err(_) if wanted.iter().any(|slice| !view.has(*slice) && self.parts.states.has(*slice)) => {
+                    return Err(Error::unavailable("a slice has just come here").hint("ask again"));
+                }
                 Err(_) if begun.elapsed() < PATIENCE && deadline.left() > LOOK_EVERY => {
                     tokio::time::sleep(LOOK_EVERY).await;
                     continue;

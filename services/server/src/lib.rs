@@ -4,6 +4,7 @@ mod adapters;
 mod catalog;
 mod checkpoints;
 mod clock;
+mod coming;
 pub mod config;
 mod data_dir;
 mod fences;

@@ -4,13 +4,14 @@
 use crate::checkpoints;
 use crate::checkpoints::restore::{self, Restored};
 use crate::checkpoints::taker::{RunningTaker, Taker, report};
+use crate::coming::Coming;
 use crate::config::CheckpointConfig;
 use crate::data_dir::DataDir;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_catalog::{Catalog, Severity};
-use thyme_control::{CheckpointBoard, Controller, SliceGoal};
+use thyme_control::{CheckpointBoard, Controller};
 use thyme_core::slice::Slice;
 use thyme_core::time::Clock;
 use thyme_core::{Error, Result};
@@ -142,8 +143,8 @@ struct Open {
     engine: RunningEngine,
     /// None where no checkpoints are taken.
     taker: Option<RunningTaker>,
-    /// What is to be reached before it is answered for; None once it is.
-    goal: Option<SliceGoal>,
+    /// Until it is answered for.
+    coming: Coming,
 }
 
 impl Slices {
@@ -172,8 +173,8 @@ impl Slices {
             self.tell(restored).await;
         }
         let taker = taker.map(Taker::start);
-        self.open.insert(slice.index, Open { state, engine, taker, goal: Some(goal) });
-        self.answer_for_what_is_whole();
+        let coming = Coming::watch(slice.index, goal, engine.handle.clone(), &state, self.parts.states.clone());
+        self.open.insert(slice.index, Open { state, engine, taker, coming });
         Ok(())
     }
 
@@ -201,7 +202,6 @@ impl Slices {
         for slice in self.again.extract_if(.., |slice, _| !wanted.contains(slice)) {
             self.parts.controller.slice_is_unopened(slice.0, None);
         }
-        self.answer_for_what_is_whole();
         let unwanted: Vec<u16> = self.open.keys().filter(|slice| !wanted.contains(slice)).copied().collect();
         for slice in unwanted.into_iter().filter(|slice| others.has_owner(*slice)) {
             if let Err(error) = self.let_go(slice).await {
@@ -253,19 +253,13 @@ impl Slices {
         }
     }
 
-    fn answer_for_what_is_whole(&mut self) {
-        for (slice, open) in &mut self.open {
-            if open.goal.as_ref().is_some_and(|goal| goal.is_reached(&open.engine.handle)) {
-                open.goal = None;
-                self.parts.states.add(*slice, &open.state);
-            }
-        }
-    }
-
     /// Nothing of the slice is here from now on; its engine and state are closed beside everything else.
     async fn let_go(&mut self, slice: u16) -> Result<()> {
         self.parts.controller.remove_slice(slice).await?;
-        let Some(Open { state, engine, taker, .. }) = self.open.remove(&slice) else { return Ok(()) };
+        let Some(Open { state, engine, taker, coming }) = self.open.remove(&slice) else { return Ok(()) };
+        // It may just have come to where it was to be.
+        coming.give_up();
+        self.parts.states.remove(slice);
         let (opener, board) = (self.parts.opener.clone(), self.parts.board.clone());
         self.closing.insert(
             slice,

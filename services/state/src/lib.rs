@@ -23,7 +23,7 @@ pub use closing::Closing;
 pub use digest::{Digest, StateDigest};
 pub use model::{Durability, Event, Options, Table, Visible};
 pub use snapshot::{EventsFrom, Snapshot};
-pub use states::{Elsewhere, Snapshots, States};
+pub use states::{Elsewhere, HeldNow, Snapshots, States};
 pub use store::StateStore;
 pub use tables::bitmap::{BITMAP_BITS, Bitmap};
 pub use tables::counters::{CounterScope, Counters};

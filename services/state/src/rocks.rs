@@ -296,6 +296,15 @@ fn meaning(kind: &rocksdb::ErrorKind, text: &str) -> Error {
     }
 }
 
+/// What to do with a state that this build does not read.
+pub fn to_be_built_anew(path: &Path) -> String {
+    let path = path.display();
+    format!(
+        "all that is in it can be had from the log: stop thyme, move the state away (mv {path} {path}.old) and start thyme again, which builds \
+         it anew; or run the version of thyme that wrote it"
+    )
+}
+
 fn open_error(error: rocksdb::Error, path: &Path) -> Error {
     let text = error.to_string().to_lowercase();
     let is_locked = text.contains("lock hold by current process") || text.contains("while lock file");
@@ -305,7 +314,7 @@ fn open_error(error: rocksdb::Error, path: &Path) -> Error {
     }
     if text.contains("column families not opened") || text.contains("column family not found") {
         return Error::precondition(format!("the state directory is of an unknown format: {text}"))
-            .hint("it was written by another version of thyme; use that version");
+            .hint(to_be_built_anew(path));
     }
     translate(error).context(format!("cannot open the state, path={}", path.display()))
 }

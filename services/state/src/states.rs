@@ -18,6 +18,9 @@ pub struct States {
 
 type Held = BTreeMap<u16, Arc<StateStore>>;
 
+/// What was here at one moment.
+pub struct HeldNow(Arc<Held>);
+
 impl States {
     /// Of all slices, in their order.
     pub fn new(by_slice: Vec<Arc<StateStore>>) -> States {
@@ -55,6 +58,20 @@ impl States {
     /// The slices that are here.
     pub fn held(&self) -> BTreeSet<u16> {
         self.held.load().keys().copied().collect()
+    }
+
+    pub fn has(&self, slice: u16) -> bool {
+        self.held.load().contains_key(&slice)
+    }
+
+    /// What is here now, to compare with what is here later.
+    pub fn now(&self) -> HeldNow {
+        HeldNow(self.held.load_full())
+    }
+
+    /// Whether slices have come or gone since.
+    pub fn have_changed(&self, since: &HeldNow) -> bool {
+        !Arc::ptr_eq(&since.0, &self.held.load())
     }
 
     /// Those that are here, in the order of their slices.

@@ -8,7 +8,10 @@ use std::time::Duration;
 use thyme_core::ErrorKind;
 use thyme_core::position::PositionSet;
 use thyme_core::time::ClockMode;
-use thyme_query::{Answer, At, Deployment, HolderMap, OtherNode, Question};
+use thyme_core::value::Value;
+use thyme_query::{
+    Answer, Asking, At, Deployment, Given, GivenMap, HolderMap, LookupQuestion, OtherNode, QueryEngine, Question,
+};
 
 const USERS: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
@@ -75,6 +78,31 @@ fn who_answers_is_waited_for_a_moment() {
         std::thread::sleep(Duration::from_millis(100));
         first.knows(&[&second]);
         assert_eq!(asked.join().unwrap().columns, whole.columns);
+    });
+}
+
+/// A node that was started again has its slices a moment later than its map of the others.
+#[test]
+fn what_comes_here_while_it_is_waited_for_is_read_here() {
+    let world = world();
+    let first = Node::start(&world, &[0]);
+    first.knows(&[]);
+    let whole = world.ask(all()).unwrap();
+    let lookup = |user| LookupQuestion {
+        dataset: "Order".to_string(),
+        key: GivenMap::from([("user".to_string(), Given::Value(Value::str(user)))]),
+        at: Some(HOUR),
+        asking: Asking::default(),
+    };
+    let rows = |query: &QueryEngine| USERS.map(|user| first.wait(query.lookup(lookup(user))).unwrap().row);
+    let all_rows = rows(&world.query);
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| ask(&first));
+        let looked_up = scope.spawn(|| rows(&first.query));
+        std::thread::sleep(Duration::from_millis(100));
+        first.states.add(1, &world.states.all()[&1]);
+        assert_eq!(asked.join().unwrap().unwrap().columns, whole.columns);
+        assert_eq!(looked_up.join().unwrap(), all_rows);
     });
 }
 

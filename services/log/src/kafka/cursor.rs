@@ -19,6 +19,8 @@ use thyme_core::{Error, Result};
 
 /// How long a record that is known to be there may take to arrive.
 const ARRIVAL: Duration = Duration::from_secs(10);
+/// How often it is looked whether it is still waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What was read last is kept up to this size, for readers that took less of it than they asked for.
 const KEPT_BYTES: usize = 1 << 20;
 
@@ -27,6 +29,13 @@ const KEPT_BYTES: usize = 1 << 20;
 pub struct Budget {
     pub records: usize,
     pub bytes: usize,
+}
+
+/// Whether a read waits for a record that is known to be there and has not come yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    UntilArrived,
+    None,
 }
 
 pub struct Cursor {
@@ -44,6 +53,8 @@ pub struct Cursor {
     kept_from: u64,
     kept: Vec<LogRecord>,
     strays: u64,
+    /// Since when reads have not got what must be there.
+    lacks_since: Option<Instant>,
     /// What must be there did not come.
     is_starved: bool,
 }
@@ -88,6 +99,7 @@ impl Cursor {
             kept_from: from,
             kept: Vec::new(),
             strays,
+            lacks_since: None,
             is_starved: false,
         })
     }
@@ -124,7 +136,7 @@ impl Cursor {
     }
 
     /// Records from `from` on, which it [serves](Self::serves).
-    pub fn read(&mut self, from: u64, budget: Budget) -> Result<Vec<LogRecord>> {
+    pub fn read(&mut self, from: u64, budget: Budget, patience: Patience) -> Result<Vec<LogRecord>> {
         let again = self.kept.partition_point(|record| record.offset < from);
         let mut records: Vec<LogRecord> = self.kept[again..].to_vec();
         if from == self.next {
@@ -133,7 +145,7 @@ impl Cursor {
         let mut bytes: usize = records.iter().map(size).sum();
         if records.len() < budget.records && bytes < budget.bytes.max(1) {
             let left = Budget { records: budget.records - records.len(), bytes: budget.bytes.saturating_sub(bytes) };
-            let fresh = self.fetch(left, records.is_empty())?;
+            let fresh = self.fetch(left, if records.is_empty() { patience } else { Patience::None })?;
             bytes += fresh.iter().map(size).sum::<usize>();
             records.extend(fresh);
         }
@@ -156,43 +168,49 @@ impl Cursor {
         self.next < known || self.first_end.is_some_and(|end| self.next < end)
     }
 
-    /// What is there; if `may_wait`, waits for what must be there.
-    fn fetch(&mut self, budget: Budget, may_wait: bool) -> Result<Vec<LogRecord>> {
+    /// What has come; where that is nothing, but something must be there, what comes, as far as patience goes.
+    fn fetch(&mut self, budget: Budget, patience: Patience) -> Result<Vec<LogRecord>> {
         let mut taken = Taken::default();
-        let until = Instant::now() + ARRIVAL;
         loop {
+            let lacks = taken.is_empty() && self.must_wait();
+            let wait = if lacks && patience == Patience::UntilArrived { LOOK_EVERY } else { Duration::ZERO };
             let Some(queue) = &self.queue else {
                 return Err(Error::unavailable("the place in the log is closed"));
             };
-            let waits = may_wait && taken.is_empty() && self.must_wait();
-            let wait = if waits { Duration::from_millis(100) } else { Duration::ZERO };
-            match queue.poll(wait) {
+            let is_over = match queue.poll(wait) {
                 Some(Ok(message)) => {
                     taken.add(&message);
-                    if taken.places.len() >= budget.records || taken.bytes.len() >= budget.bytes {
-                        return Ok(taken.into_records());
-                    }
+                    taken.places.len() >= budget.records || taken.bytes.len() >= budget.bytes
                 }
-                Some(Err(KafkaError::PartitionEOF(_))) => self.first_end = None,
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    self.first_end = None;
+                    false
+                }
                 // What was taken is lost to this cursor, which the reader drops: it is read again.
-                Some(Err(error)) => {
-                    if let Some(error) = self.fatal(&error) {
-                        return Err(error);
-                    }
-                }
-                None if wait.is_zero() => return Ok(taken.into_records()),
-                None => {}
+                Some(Err(error)) => match self.fatal(&error) {
+                    Some(error) => return Err(error),
+                    None => false,
+                },
+                None => !lacks || patience == Patience::None,
+            };
+            if !taken.is_empty() || !self.must_wait() {
+                self.lacks_since = None;
+            } else if self.lacks_since.get_or_insert_with(Instant::now).elapsed() > ARRIVAL {
+                return Err(self.starved());
             }
-            if taken.is_empty() && Instant::now() > until {
-                let what =
-                    format!("reading topic '{}' partition {} at offset {}", self.name, self.partition, self.next);
-                let late = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
-                // It may be of another topic of that name, which somebody else has deleted. The next cursor asks the broker.
-                self.connection.ends.forget(&self.topic);
-                self.is_starved = true;
-                return Err(self.connection.failed(&what, &late));
+            if is_over {
+                return Ok(taken.into_records());
             }
         }
+    }
+
+    fn starved(&mut self) -> Error {
+        let what = format!("reading topic '{}' partition {} at offset {}", self.name, self.partition, self.next);
+        let late = KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut);
+        // It may be of another topic of that name, which somebody else has deleted. The next cursor asks the broker.
+        self.connection.ends.forget(&self.topic);
+        self.is_starved = true;
+        self.connection.failed(&what, &late)
     }
 
     /// Errors that do not go away by waiting.

@@ -12,6 +12,7 @@ mod pump;
 mod reader;
 mod seat;
 mod settings;
+mod shares;
 mod topics;
 mod worker;
 
@@ -23,6 +24,7 @@ use crate::{Appended, Batch, EventLog, LogRecord, Producer};
 use append::Appender;
 use async_trait::async_trait;
 use context::Context;
+use cursor::{Budget, Patience};
 use groups::Groups;
 use parking_lot::Mutex;
 use pump::Pump;
@@ -237,7 +239,20 @@ impl EventLog for KafkaLog {
         max_records: usize,
         max_bytes: usize,
     ) -> Result<Vec<LogRecord>> {
-        self.reader.read(topic, partition, from, reader::Budget { records: max_records.max(1), bytes: max_bytes })
+        let budget = Budget { records: max_records.max(1), bytes: max_bytes };
+        self.reader.read(topic, partition, from, budget, Patience::UntilArrived)
+    }
+
+    fn read_arrived(
+        &self,
+        topic: &str,
+        partition: u16,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogRecord>> {
+        let budget = Budget { records: max_records.max(1), bytes: max_bytes };
+        self.reader.read(topic, partition, from, budget, Patience::None)
     }
 
     fn expect_reads(&self, topic: &str, partition: u16, from: u64) {
@@ -274,8 +289,8 @@ impl EventLog for KafkaLog {
     }
 
     fn join(&self, node: Node) -> Result<Box<dyn Member>> {
-        self.slices()?;
-        Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node)?))
+        let slices = self.slices()?;
+        Ok(Box::new(member::KafkaMember::join(self.connection.clone(), node, slices)?))
     }
 
     fn presence(&self, node: Node) -> Result<Box<dyn Presence>> {

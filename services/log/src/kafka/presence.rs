@@ -2,7 +2,7 @@
 //! A client's name is all that it can say about itself there, so one whose slices change joins anew.
 
 use super::Connection;
-use super::seat::{PAUSE, POLL, sit};
+use super::seat::{PAUSE, POLL, Wish, sit};
 use super::topics::ASK;
 use crate::membership::{ANSWERS, Answering, Node, Presence};
 use std::collections::BTreeSet;
@@ -104,6 +104,7 @@ impl Part {
         let config = settings.present(&settings.full_name(ANSWERS), &name);
         let wanted = Wanted::Announce(slices, owned);
         // A member has a topic. What it is given of that is nothing to it.
-        sit(&self.connection, ANSWERS, &config, &Arc::default(), || self.wanted() == wanted)
+        let wish = || if self.wanted() == wanted { Wish::Stay } else { Wish::Go };
+        sit(&self.connection, ANSWERS, &config, &Arc::default(), wish)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::Connection;
 use super::context::Context;
-use super::cursor::Cursor;
+use super::cursor::{Budget, Cursor, Patience};
 use super::errors::code_of;
 use crate::LogRecord;
 use parking_lot::Mutex;
@@ -16,8 +16,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use thyme_core::{Error, ErrorKind, Result};
-
-pub use super::cursor::Budget;
 
 /// How long the broker may take to say where a partition ends.
 const ASK_END: Duration = Duration::from_secs(3);
@@ -70,7 +68,14 @@ impl Reader {
         Reader { connection, fetchers: Mutex::default(), cursors: Mutex::default(), asker: Mutex::new(asker) }
     }
 
-    pub fn read(&self, topic: &str, partition: u16, from: u64, budget: Budget) -> Result<Vec<LogRecord>> {
+    pub fn read(
+        &self,
+        topic: &str,
+        partition: u16,
+        from: u64,
+        budget: Budget,
+        patience: Patience,
+    ) -> Result<Vec<LogRecord>> {
         self.connection.topics.check(topic, partition)?;
         let mut standing = self.standing_at(topic, partition, from);
         let (cursor, outcome, next, kept_from) = loop {
@@ -81,7 +86,7 @@ impl Reader {
             let mut held = cursor.lock();
             // Another thread may have had it first, and moved it on or closed it.
             if held.serves(from) {
-                let outcome = held.read(from, budget);
+                let outcome = held.read(from, budget, patience);
                 // It may have taken records that nobody gets: whoever waits for it must not go on behind them.
                 if outcome.is_err() {
                     held.close();

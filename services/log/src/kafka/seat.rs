@@ -12,13 +12,25 @@ use rdkafka::{ClientContext, TopicPartitionList};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use thyme_core::{Error, Result};
 use tokio::sync::watch;
 
 /// After a group could not be taken part in, wait this long.
 pub const PAUSE: Duration = Duration::from_secs(1);
 pub const POLL: Duration = Duration::from_millis(100);
+/// How long the group is told that a seat is given back.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What a member wants of its seat.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    Stay,
+    /// It goes; where it has a name in the group, what it was given stays its own until the session is over.
+    Go,
+    /// What it was given is others' from now on.
+    GiveBack,
+}
 
 /// The groups that this process would be in and is not, by name, and why.
 #[derive(Default)]
@@ -43,14 +55,14 @@ impl KeptOut {
     }
 }
 
-/// A member of the group as long as it `stays`, over the topic of the slices; what it is given goes to `given`. An error if it cannot be
+/// A member of the group as long as it `wishes`, over the topic of the slices; what it is given goes to `given`. An error if it cannot be
 /// one: librdkafka tells it once and may not ask again for minutes, so that the next try is another client's.
 pub fn sit(
     connection: &Arc<Connection>,
     group: &'static str,
     config: &ClientConfig,
     given: &Arc<watch::Sender<BTreeSet<u16>>>,
-    stays: impl Fn() -> bool,
+    mut wish: impl FnMut() -> Wish,
 ) -> Result<()> {
     let what = format!("joining the group '{}'", connection.settings.full_name(group));
     let failed = |error: &KafkaError| connection.failed(&what, error);
@@ -60,7 +72,12 @@ pub fn sit(
     let client: BaseConsumer<Seat> = config.create_with_context(seat).map_err(|error| failed(&error))?;
     client.subscribe(&[&connection.settings.full_name(WORK)]).map_err(|error| failed(&error))?;
     let mut refused = None;
-    while stays() {
+    loop {
+        match wish() {
+            Wish::Stay => {}
+            Wish::Go => return Ok(()),
+            Wish::GiveBack => return give_back(&client).map_err(|error| failed(&error)),
+        }
         // Nobody writes to the topic; polling serves the group.
         if let Some(Err(error)) = client.poll(POLL)
             && is_refusal(&error)
@@ -75,6 +92,19 @@ pub fn sit(
         let has_seat = client.context().is_taken.load(Ordering::Acquire);
         if let Some(error) = refused.as_ref().filter(|error| !has_seat || is_of_group(error)) {
             return Err(failed(error));
+        }
+    }
+}
+
+/// To end does not do it: a member with a name keeps its seat.
+fn give_back(client: &BaseConsumer<Seat>) -> std::result::Result<(), KafkaError> {
+    client.unsubscribe();
+    let until = Instant::now() + FAREWELL;
+    while Instant::now() < until {
+        if let Some(Err(error)) = client.poll(POLL)
+            && is_refusal(&error)
+        {
+            return Err(error);
         }
     }
     Ok(())

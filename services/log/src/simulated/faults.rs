@@ -13,6 +13,8 @@ pub struct Faults {
     pub silent_send: u16,
     /// Making a producer, reading, and asking for committed offsets get no answer.
     pub silent_other: u16,
+    /// Records are still on their way to who reads without waiting.
+    pub late_arrival: u16,
     /// An append fails before, halfway or after.
     pub append: u16,
     /// A decided transaction's markers are written later.
@@ -29,6 +31,7 @@ impl Faults {
         slow_end: 150,
         silent_send: 20,
         silent_other: 15,
+        late_arrival: 200,
         append: 150,
         late_markers: 500,
         timeout: 60,

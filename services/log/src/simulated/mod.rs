@@ -92,6 +92,22 @@ impl EventLog for SimulatedLog {
         self.shared.broker.lock().read(topic, partition, from, max_records.max(1), max_bytes)
     }
 
+    fn read_arrived(
+        &self,
+        topic: &str,
+        partition: u16,
+        from: u64,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<Vec<LogRecord>> {
+        let mut broker = self.shared.broker.lock();
+        let rate = broker.faults.late_arrival;
+        if broker.chance.happens(rate) {
+            return Ok(Vec::new());
+        }
+        broker.read(topic, partition, from, max_records.max(1), max_bytes)
+    }
+
     fn end_offset(&self, topic: &str, partition: u16) -> Result<u64> {
         Ok(self.shared.broker.lock().partition(topic, partition)?.stable_end())
     }

@@ -50,6 +50,7 @@ const SILENT_ENDS: Faults = Faults {
     append: 0,
     late_markers: 0,
     timeout: 0,
+    late_arrival: 0,
 };
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::codec::{broken, put_varint, take_varint};
 use crate::keys::{FORMAT_VERSION, Family, MetaKey, RowKind};
-use crate::rocks::{OwnedSnapshot, Rocks, translate};
+use crate::rocks::{OwnedSnapshot, Rocks, to_be_built_anew, translate};
 use crate::snapshot::Snapshot;
 use crate::tick::Tick;
 use rocksdb::WriteBatch;
@@ -22,7 +22,7 @@ pub fn check_format_version(rocks: &Rocks) -> Result<()> {
         return Err(Error::precondition(format!(
             "the state directory has format version {version}, this build reads {FORMAT_VERSION}"
         ))
-        .hint("open it with the version of thyme that wrote it, or point to an empty directory and replay the log"));
+        .hint(to_be_built_anew(rocks.db().path())));
     }
     Ok(())
 }

@@ -133,6 +133,12 @@ fn another_format_version_is_refused() {
     let error = StateStore::open(directory.path(), Options::default()).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
     assert_eq!(error.message(), "the state directory has format version 77, this build reads 1");
+    // What the error says is what to do.
+    let (path, away) = (directory.path().display().to_string(), directory.path().with_extension("old"));
+    assert!(error.hint_text().unwrap().contains(&format!("(mv {path} {})", away.display())), "{error}");
+    std::fs::rename(directory.path(), &away).unwrap();
+    StateStore::open(directory.path(), Options::default()).unwrap();
+    std::fs::remove_dir_all(away).unwrap();
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! The group of nodes that would own the work.
 
 use super::*;
+use rdkafka::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, Rebalance};
 use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 use thyme_log::{Answering, Member, Node, Presence};
 use tokio::sync::mpsc;
@@ -136,6 +139,63 @@ async fn nodes_share_the_slices() {
     let first = log.join(node("first")).unwrap();
     until_it_owns(first.as_ref(), 2).await;
     check_kept(changes, &until_it_owns(second.as_ref(), 2).await).await;
+}
+
+/// Stands still when it is told to give slices away.
+struct Stuck {
+    told: mpsc::UnboundedSender<()>,
+    until: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl ClientContext for Stuck {}
+
+impl ConsumerContext for Stuck {
+    fn pre_rebalance(&self, _: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
+        if matches!(rebalance, Rebalance::Revoke(_)) {
+            self.told.send(()).unwrap();
+            // It goes on when the other end is gone.
+            let _ = self.until.lock().unwrap().recv();
+        }
+    }
+}
+
+/// A node that is killed between two steps of the group, when it is to give slices away, is back with what it was to keep. The group takes
+/// itself for settled then, and nobody has the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn slices_that_a_killed_node_was_to_give_away_find_an_owner() {
+    let prefix = own_prefix();
+    let (log, other_log) = (sliced(&prefix, Some(4)), sliced(&prefix, None));
+    assert_eq!(log.slices().unwrap(), 4);
+    let (told, mut heard) = mpsc::unbounded_channel();
+    let (go_on, until) = std::sync::mpsc::channel();
+    let config = [
+        ("bootstrap.servers", BROKER.address.clone()),
+        ("group.id", format!("{prefix}.owner")),
+        ("group.instance.id", "first".to_string()),
+        ("client.id", node("first").url),
+        ("partition.assignment.strategy", "cooperative-sticky".to_string()),
+    ];
+    let config: ClientConfig = config.into_iter().map(|(name, value)| (name.to_string(), value)).collect();
+    let killed: BaseConsumer<Stuck> = config.create_with_context(Stuck { told, until: Mutex::new(until) }).unwrap();
+    killed.subscribe(&[&format!("{prefix}.owner")]).unwrap();
+    let (has_all, mut all) = mpsc::unbounded_channel();
+    let polls = std::thread::spawn(move || {
+        while !has_all.is_closed() {
+            let _ = killed.poll(Duration::from_millis(100));
+            if killed.assignment().unwrap().count() == 4 {
+                let _ = has_all.send(());
+            }
+        }
+    });
+    all.recv().await.unwrap();
+    let second = other_log.join(node("second")).unwrap();
+    heard.recv().await.unwrap();
+    let first = log.join(node("first")).unwrap();
+    let of_first = until_it_owns(first.as_ref(), 2).await;
+    let of_second = until_it_owns(second.as_ref(), 2).await;
+    assert_eq!(until_it_owns(first.as_ref(), 2).await.union(&of_second).count(), 4, "{of_first:?} {of_second:?}");
+    drop((go_on, all));
+    polls.join().unwrap();
 }
 
 pub fn answers(name: &str) -> Node {

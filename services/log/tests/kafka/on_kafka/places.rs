@@ -2,6 +2,9 @@
 
 use super::*;
 use rdkafka::admin::{AdminOptions, ResourceSpecifier};
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use std::time::Duration;
+use thyme_log::CommitOutcome;
 
 /// State is rebuilt from the beginning of the log, whatever a broker keeps unless it is told otherwise.
 #[tokio::test]
@@ -47,6 +50,39 @@ async fn what_was_read_at_one_place_is_there_at_every_other() {
         assert_eq!(first, second, "round {round}");
         end = first.last().unwrap().offset + 1;
     }
+}
+
+/// What stands behind an open transaction is acknowledged, and nobody can read it before that has ended.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_wait_for_records_is_woken_by_them() {
+    let prefix = own_prefix();
+    let log = KafkaLog::open(settings(&BROKER, &prefix, &[])).unwrap();
+    log.create_topic("t", 1).unwrap();
+    let mut producer = log.producer("p").unwrap();
+    producer.begin().unwrap();
+    producer.send(batch("t", 0, &["open"])).unwrap();
+    let of_all = [("bootstrap.servers", BROKER.address.as_str()), ("isolation.level", "read_uncommitted")];
+    let of_all: ClientConfig = of_all.map(|(name, value)| (name.to_string(), value.to_string())).into_iter().collect();
+    let of_all: BaseConsumer = of_all.create().unwrap();
+    while of_all.fetch_watermarks(&format!("{prefix}.t"), 0, Duration::from_secs(10)).map_or(0, |(_, high)| high) < 1 {}
+    log.append(vec![batch("t", 0, &["behind"])]).await.unwrap();
+
+    let mut changes = log.changes();
+    let read = || log.read_arrived("t", 0, 0, 10, 1 << 20).unwrap();
+    assert_eq!(read(), [], "it would wait in vain, and has other things to do");
+    assert!(matches!(producer.commit(), CommitOutcome::Committed));
+    let arrived = async {
+        loop {
+            changes.mark_unchanged();
+            let records = read();
+            if records.len() == 2 {
+                return records;
+            }
+            changes.changed().await.unwrap();
+        }
+    };
+    let arrived = tokio::time::timeout(Duration::from_secs(30), arrived).await.unwrap();
+    assert_eq!(arrived, log.read("t", 0, 0, 10, 1 << 20).unwrap());
 }
 
 /// Somebody else has deleted a topic and made another of that name: what was known of the first is not waited for.
