@@ -17,7 +17,7 @@ use thyme_core::testing::cases;
 use thyme_core::window::Window;
 use thyme_engine::Engine;
 use thyme_log::chance::Chance;
-use thyme_state::{StateStore, Table, Visible};
+use thyme_state::{StateStore, Sweeper, Table, Visible};
 
 const USERS: u8 = 9;
 const CITIES: u8 = 3;
@@ -191,7 +191,10 @@ fn a_snapshot_has_what_ticks_let_go_of_since() {
                 seen.push((times[which], data[0].partials.clone()));
                 Ok(())
             };
-            snapshot.sweep(&world.direct, &key, &times, &windows, &Visible::ALL, &mut visit).unwrap();
+            Sweeper::new(&world.direct, &windows)
+                .unwrap()
+                .sweep(&snapshot, &key, &times, &Visible::ALL, &mut visit)
+                .unwrap();
             for (at, swept) in seen {
                 let read = snapshot.read(&world.direct, &key, at, &windows, &Visible::ALL).unwrap();
                 assert_eq!(swept, read[0].partials);

@@ -8,6 +8,7 @@ use crate::summary::Counts;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use std::sync::Arc;
+use thyme_core::aggregate::Number;
 use thyme_core::error::{Error, Result};
 use thyme_core::schema::DataType;
 use thyme_core::value::Value;
@@ -21,6 +22,11 @@ pub(crate) trait Cells {
     /// The same value in every row of a slot, to be overwritten: no ERROR.
     fn fill(&mut self, slot: usize, value: &FeatureValue);
     fn set(&mut self, slot: usize, row: usize, value: &Value, status: &Status);
+    /// The same of a number that is `OK`. False: it has to be set as a value.
+    #[inline]
+    fn set_number(&mut self, _slot: usize, _row: usize, _number: Number) -> bool {
+        false
+    }
 }
 
 impl Cells for Rows {
@@ -122,6 +128,11 @@ impl Cells for ColumnRows {
             }
         }
     }
+    #[inline]
+    fn set_number(&mut self, slot: usize, row: usize, number: Number) -> bool {
+        let place = self.places[row] as usize;
+        self.columns[slot].as_mut().is_some_and(|column| column.set_number(place, number))
+    }
 }
 
 /// No row stands here.
@@ -196,6 +207,17 @@ impl Column {
             (_, Value::Null) => {}
             (_, other) => self.wrong = Some(other.type_name()),
         }
+    }
+
+    #[inline]
+    fn set_number(&mut self, row: usize, number: Number) -> bool {
+        match (&mut self.cells, number) {
+            (Typed::Floats(cells), Number::Float(number)) => cells[row] = number,
+            (Typed::Ints(cells), Number::Int(number)) => cells[row] = number,
+            _ => return false,
+        }
+        self.marks[row] = VALID;
+        true
     }
 
     fn counts(&self) -> Counts {

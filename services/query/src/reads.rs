@@ -9,15 +9,17 @@ use crate::summary::ReadCounts;
 use crate::view::{Touched, View};
 use std::borrow::Cow;
 use std::sync::Arc;
-use thyme_core::aggregate::{Outcome, ReadPlan, WindowData, WindowRead};
+use thyme_core::aggregate::{Number, Outcome, ReadPlan, Shown, WindowData, WindowRead};
 use thyme_core::definition::CompiledPipeline;
 use thyme_core::error::Result;
 use thyme_core::time::Micros;
 use thyme_core::value::Value;
-use thyme_state::{Snapshot, Visible, Way, WindowReader};
+use thyme_state::{Snapshot, Sweeper, Visible, Way};
 
 /// About so many rows are read in one turn.
 const TURN_ROWS: usize = 8_192;
+/// From so many rows on, keys are mostly near each other in the state.
+const MANY_ROWS: usize = 1_024;
 const NULL_TIMESTAMP: &str = "the timestamp is null";
 
 /// What becomes of a T that a dataset's `history=` does not reach.
@@ -187,6 +189,8 @@ struct WindowsRead<'a> {
     plan: &'a ReadPlan,
     slots: &'a [usize],
     reads: Cow<'a, [WindowRead]>,
+    /// Of many rows, a key is swept also at a single time: that finds it where the one before was.
+    are_of_many: bool,
 }
 
 /// Reads one table.
@@ -206,15 +210,17 @@ impl Reader<'_> {
         let source = &self.read.source;
         let what = match &self.read.what {
             ReadWhat::Windows { pipeline, plan, slots } => {
-                What::Windows(WindowsRead { pipeline, plan, slots, reads: self.view.windows(&plan.windows) })
+                let (reads, are_of_many) = (self.view.windows(&plan.windows), keyed.len() >= MANY_ROWS);
+                What::Windows(WindowsRead { pipeline, plan, slots, reads, are_of_many })
             }
             ReadWhat::Newest { columns, .. } => What::Newest(columns),
         };
         let table = &source.served.table;
-        let mut one_by_one = match &what {
-            What::Windows(windows) => WindowReader::new(table, &windows.reads),
-            What::Newest(_) => WindowReader::new(table, &[]),
+        let reads: &[WindowRead] = match &what {
+            What::Windows(windows) => &windows.reads,
+            What::Newest(_) => &[],
         };
+        let mut sweeper = Sweeper::new(table, reads)?;
         let mut done = 0;
         for group in keyed.groups(from, source.partitions) {
             if done >= most {
@@ -235,7 +241,7 @@ impl Reader<'_> {
             let of_key = OfKey { state: self.view.state(source, group.partition)?, key: group.key, visible };
             let rows_before = of_key.state.rows_read();
             let read = match &what {
-                What::Windows(windows) => self.read_windows(&of_key, kept, windows, &mut one_by_one, cells)?,
+                What::Windows(windows) => self.read_windows(&of_key, kept, windows, &mut sweeper, cells)?,
                 What::Newest(columns) => self.read_newest(&of_key, kept, columns, cells)?,
             };
             if let Some(done) = self.found.done.get_mut(self.index) {
@@ -293,16 +299,16 @@ impl Reader<'_> {
         rows.iter().for_each(|at| self.found.hits[at.row as usize] = true);
     }
 
-    fn read_windows(
+    fn read_windows<'r>(
         &mut self,
-        of_key: &OfKey<'_>,
+        of_key: &OfKey<'r>,
         kept: &[Keyed],
         windows: &WindowsRead<'_>,
-        one_by_one: &mut WindowReader<'_>,
+        sweeper: &mut Sweeper<'r>,
         cells: &mut impl Cells,
     ) -> Result<OfTimes> {
         let OfKey { state, key, visible } = of_key;
-        let (view, table) = (self.view, &self.read.source.served.table);
+        let view = self.view;
         // At the first instant of all there is nothing before it to read.
         let is_before_all = |at: &&Keyed| view.read_time(at.time).is_none();
         let kept = &kept[kept.iter().take_while(is_before_all).count()..];
@@ -319,21 +325,21 @@ impl Reader<'_> {
         let until = |span: &&[Keyed]| view.read_time(span[0].time);
         let way = match spans.as_slice() {
             [] => Way::Sought,
-            [only] => {
+            [only] if !windows.are_of_many => {
                 let at = until(only).unwrap_or(only[0].time);
-                write(0, one_by_one.read(state, key, at, visible)?);
+                write(0, sweeper.read(state, key, at, visible)?);
                 Way::Sought
             }
             many => {
                 let times: Vec<Micros> = many.iter().filter_map(until).collect();
-                state.sweep(table, key, &times, &windows.reads, visible, &mut |index, data| {
+                sweeper.sweep(state, key, &times, visible, &mut |index, data| {
                     write(index, data);
                     Ok(())
                 })?
             }
         };
         if !without_value.is_empty() {
-            let oldest = state.oldest_time(table, key, visible)?;
+            let oldest = state.oldest_time(&self.read.source.served.table, key, visible)?;
             let is_known = |span: &&&[Keyed]| oldest.zip(until(span)).is_some_and(|(oldest, until)| oldest <= until);
             without_value.iter().filter(is_known).for_each(|span| self.hit(span));
         }
@@ -344,14 +350,31 @@ impl Reader<'_> {
     fn write(&self, span: &[Keyed], data: &[WindowData], windows: &WindowsRead<'_>, cells: &mut impl Cells) -> bool {
         let WindowsRead { pipeline, plan, slots, .. } = windows;
         let mut any_value = false;
-        plan.finish(&pipeline.plan, span[0].time, data, |place, outcome| {
+        plan.show(&pipeline.plan, span[0].time, data, |place, shown| {
+            let slot = slots[place];
+            let outcome = match shown {
+                Shown::Number(number) => {
+                    any_value = true;
+                    return self.put_number(cells, slot, span, number);
+                }
+                Shown::Other(outcome) => outcome,
+            };
             any_value |= !matches!(outcome, Outcome::Empty(_));
-            let (slot, output) = (slots[place], &pipeline.plan.outputs[plan.outputs[place].output]);
+            let output = &pipeline.plan.outputs[plan.outputs[place].output];
             let default = self.planned.slots[slot].default.as_ref();
             let (value, status) = settled(outcome, default, output.default.as_ref());
             self.put(cells, slot, span, value, &status);
         });
         any_value
+    }
+
+    #[inline]
+    fn put_number(&self, cells: &mut impl Cells, slot: usize, rows: &[Keyed], number: Number) {
+        for at in rows {
+            if !cells.set_number(slot, at.row as usize, number) {
+                self.put(cells, slot, std::slice::from_ref(at), &number.into(), &Status::Ok);
+            }
+        }
     }
 
     /// The same in all these rows, as the slot has it.

@@ -11,7 +11,7 @@ use thyme_core::position::Position;
 use thyme_core::schema::DataType;
 use thyme_core::window::Window;
 use thyme_core::{Result, Value};
-use thyme_state::{Durability, Event, Options, StateStore, Table, Visible};
+use thyme_state::{Durability, Event, Options, StateStore, Sweeper, Table, Visible};
 
 const HOUR: i64 = 3_600_000_000;
 const START: i64 = 1_704_067_200_000_000;
@@ -170,9 +170,10 @@ fn main() -> Result<()> {
         spine.entry(key_bytes(key)).or_default().push(time + random.below(48 * HOUR as u64) as i64);
     }
     let (cpu, mut answered) = (cpu_seconds(), 0u64);
+    let mut sweeper = Sweeper::new(&table, &reads)?;
     for (key, times) in &mut spine {
         times.sort_unstable();
-        snapshot.sweep(&table, key, times, &reads, &Visible::ALL, &mut |_, _| {
+        sweeper.sweep(&snapshot, key, times, &Visible::ALL, &mut |_, _| {
             answered += 1;
             Ok(())
         })?;
@@ -180,6 +181,7 @@ fn main() -> Result<()> {
     println!("sweep: {:.0} rows per CPU-s over {} keys", answered as f64 / (cpu_seconds() - cpu), spine.len());
     store.compact()?;
     println!("kept: {:.1} bytes per event", store.trie_file_bytes()? as f64 / count as f64);
+    drop(sweeper);
     drop((snapshot, store));
     let _ = std::fs::remove_dir_all(&directory);
     Ok(())

@@ -43,12 +43,28 @@ const GOES_ON: u64 = 0x8080_8080_8080_8080;
 #[inline]
 fn varint_within(bytes: u64) -> (u64, usize) {
     let bits = (!bytes & GOES_ON).trailing_zeros() + 1;
-    let sevens = bytes & !GOES_ON & (u64::MAX >> (64 - bits));
+    (varint_of(bytes & (u64::MAX >> (64 - bits))), (bits / 8) as usize)
+}
+
+/// A varint of up to eight bytes, behind which there are zeros.
+#[inline]
+pub fn varint_of(bytes: u64) -> u64 {
+    let sevens = bytes & !GOES_ON;
     // Seven bits of each byte: put together by two, by four, by eight.
     let twos = sevens & 0x007f_007f_007f_007f | (sevens & 0x7f00_7f00_7f00_7f00) >> 1;
     let fours = twos & 0x0000_3fff_0000_3fff | (twos & 0x3fff_0000_3fff_0000) >> 2;
-    let number = fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4;
-    (number, (bits / 8) as usize)
+    fours & 0x0fff_ffff | (fours & 0x0fff_ffff_0000_0000) >> 4
+}
+
+/// Which of the first 64 bytes end a varint, the first one in the lowest bit.
+#[inline]
+pub fn ends_of(bytes: &[u8; 72]) -> u64 {
+    let (words, _) = bytes.as_chunks::<8>();
+    words[..8].iter().rev().fold(0, |ends, word| {
+        let of_word = !u64::from_le_bytes(*word) & GOES_ON;
+        // Moves the top bit of each byte to its place among the top eight.
+        ends << 8 | of_word.wrapping_mul(0x0002_0408_1020_4081) >> 56
+    })
 }
 
 #[cold]
@@ -134,5 +150,17 @@ mod tests {
         for broken in [&[] as &[u8], &[0x80], &[0xff; 7], &[0xff; 8], &[0xff; 11]] {
             assert!(take_varint(&mut &*broken).is_err(), "{broken:?}");
         }
+    }
+    #[test]
+    fn ends_are_the_bytes_that_end() {
+        for seed in 1..200u64 {
+            let byte = |at: usize| (seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (at % 57)) as u8 ^ at as u8;
+            let bytes: [u8; 72] = std::array::from_fn(byte);
+            let ends = ends_of(&bytes);
+            for (at, byte) in bytes[..64].iter().enumerate() {
+                assert_eq!(ends >> at & 1 == 1, *byte < 0x80, "{seed} {at}");
+            }
+        }
+        assert_eq!((ends_of(&[0; 72]), ends_of(&[0x80; 72])), (u64::MAX, 0));
     }
 }

@@ -31,5 +31,4 @@ pub use tables::dedup::{DedupId, DedupKey};
 pub use tables::rejected::Rejected;
 pub use tables::shard::{Acceptance, SourceProgress};
 pub use tick::Tick;
-pub use trie::read::WindowReader;
-pub use trie::sweep::{Way, slides};
+pub use trie::sweep::{Sweeper, Way, slides};

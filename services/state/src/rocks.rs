@@ -9,6 +9,7 @@ use rocksdb::{
     DBRawIterator, DataBlockIndexType, Env,
 };
 use rocksdb::{ReadOptions, SnapshotWithThreadMode, WriteBatch, WriteOptions};
+use std::cmp::Ordering;
 use std::path::Path;
 use std::sync::Arc;
 use thyme_core::{Error, ErrorKind, Result};
@@ -205,14 +206,21 @@ impl OwnedSnapshot {
         self.rocks.db.get_pinned_cf_opt(family, key, &self.read_options).map_err(translate)
     }
 
+    /// The rows of the trie, standing nowhere.
+    pub fn trie_rows(&self) -> Result<Rows<'_>> {
+        let mut options = ReadOptions::default();
+        options.set_snapshot(&self.snapshot);
+        Ok(Rows(self.rocks.db.raw_iterator_cf_opt(self.rocks.family(Family::Trie)?, options)))
+    }
+
     /// Standing at the first row from `from` on; it ends before `to`.
-    fn rows(&self, family: Family, from: &[u8], to: &[u8]) -> Result<DBRawIterator<'_>> {
+    fn rows(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Rows<'_>> {
         let mut options = ReadOptions::default();
         options.set_snapshot(&self.snapshot);
         options.set_iterate_upper_bound(to);
         let mut rows = self.rocks.db.raw_iterator_cf_opt(self.rocks.family(family)?, options);
         rows.seek(from);
-        Ok(rows)
+        Ok(Rows(rows))
     }
 
     /// Goes over the keys from `from` up to (not including) `to`; where `visit` gives a key, it goes on there.
@@ -224,13 +232,13 @@ impl OwnedSnapshot {
         mut visit: impl FnMut(&[u8]) -> Result<Option<Vec<u8>>>,
     ) -> Result<()> {
         let mut rows = self.rows(family, from, to)?;
-        while let Some(key) = rows.key() {
+        while let Some(key) = rows.0.key() {
             match visit(key)? {
-                Some(next) => go_on_at(&mut rows, &next),
-                None => rows.next(),
+                Some(next) => rows.go_on_at(&next),
+                None => rows.0.next(),
             }
         }
-        rows.status().map_err(translate)
+        rows.0.status().map_err(translate)
     }
 
     /// Calls `visit` with every row from `from` up to (not including) `to`, until it returns false.
@@ -241,7 +249,7 @@ impl OwnedSnapshot {
         to: &[u8],
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<bool>,
     ) -> Result<()> {
-        let mut rows = self.rows(family, from, to)?;
+        let mut rows = self.rows(family, from, to)?.0;
         while let Some((key, value)) = rows.item() {
             if !visit(key, value)? {
                 break;
@@ -252,15 +260,51 @@ impl OwnedSnapshot {
     }
 }
 
-/// To the first row from `target` on, which lies ahead: step by step if it is near.
-fn go_on_at(rows: &mut DBRawIterator<'_>, target: &[u8]) {
-    for _ in 0..STEPS_BEFORE_SEEK {
-        rows.next();
-        if rows.key().is_none_or(|key| key >= target) {
-            return;
+/// Rows one after the other.
+pub struct Rows<'a>(DBRawIterator<'a>);
+
+impl Rows<'_> {
+    /// To the first row from `target` on, which lies ahead: step by step if it is near.
+    fn go_on_at(&mut self, target: &[u8]) {
+        if !self.step_to(target) {
+            self.0.seek(target);
         }
     }
-    rows.seek(target);
+
+    /// Goes ahead by a few steps until the first row from `target` on, which lies ahead; false if it is farther.
+    pub fn step_to(&mut self, target: &[u8]) -> bool {
+        (0..STEPS_BEFORE_SEEK).any(|_| {
+            self.0.next();
+            self.0.key().is_none_or(|key| key >= target)
+        })
+    }
+
+    /// Where the row on which it stands is, seen from `target`.
+    pub fn place(&self, target: &[u8]) -> Option<Ordering> {
+        self.0.key().map(|key| key.cmp(target))
+    }
+
+    /// To the first row from `target` on.
+    pub fn seek(&mut self, target: &[u8]) {
+        self.0.seek(target);
+    }
+
+    /// The same, which mostly is a little ahead.
+    pub fn go_to(&mut self, target: &[u8]) {
+        match self.place(target) {
+            Some(Ordering::Equal) => {}
+            Some(Ordering::Less) => self.go_on_at(target),
+            Some(Ordering::Greater) | None => self.0.seek(target),
+        }
+    }
+
+    /// The row on which it stands, if it has this key.
+    pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>> {
+        match self.0.item() {
+            Some((found, row)) => Ok(Some(row).filter(|_| found == key)),
+            None => self.0.status().map(|()| None).map_err(translate),
+        }
+    }
 }
 
 /// What a RocksDB error means: its kind tells the caller what to do.

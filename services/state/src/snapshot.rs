@@ -10,7 +10,6 @@ use crate::trie;
 use crate::trie::coordinate::{coordinate, time_of};
 use crate::trie::leaf::RawEvent;
 use crate::trie::scan::{EventRun, whole_event};
-use crate::trie::sweep::Way;
 use crate::trie::walk::{Direction, Walker};
 use rocksdb::DBPinnableSlice;
 use std::sync::Arc;
@@ -189,20 +188,6 @@ impl Snapshot {
             Ok(Some(behind))
         })?;
         Ok(keys)
-    }
-
-    /// What [`Snapshot::read`] gives at each of `times` (ascending), handed to `visit` with the index of the time. Reads the
-    /// key's rows once and slides the windows over them, unless few times on a large key make single reads cheaper; says which.
-    pub fn sweep(
-        &self,
-        table: &Table,
-        key: &[u8],
-        times: &[i64],
-        windows: &[WindowRead],
-        visible: &Visible,
-        visit: &mut dyn FnMut(usize, &[WindowData]) -> Result<()>,
-    ) -> Result<Way> {
-        trie::sweep::sweep(&Walker::new(self, table, key)?, times, windows, visible, visit)
     }
 
     /// Trie rows read through this snapshot so far.

@@ -3,7 +3,7 @@
 use super::layout::PartialKind;
 use super::operator::{Inputs, Needs, Operator, Request};
 use super::partial::Partial;
-use super::plan::Outcome;
+use super::plan::{Number, Outcome};
 use crate::error::Result;
 use crate::exact::mean_of_ints;
 use crate::schema::DataType;
@@ -31,17 +31,26 @@ pub(super) fn plan(request: &Request<'_>) -> Result<Needs> {
 }
 
 impl Operator for Avg {
-    fn finish(&self, inputs: &Inputs<'_>) -> Option<Outcome> {
-        let count = inputs.count(0)?;
-        if count == 0 {
-            return Some(Outcome::Empty(Value::Null));
-        }
+    fn number(&self, inputs: &Inputs<'_>) -> Option<Number> {
+        let count = inputs.count(0).filter(|count| *count > 0)?;
         let mean = match inputs.partial(1)? {
+            Partial::SumFloat(sum) => sum.mean(count),
             Partial::SumInt(sum) => mean_of_ints(*sum, count),
             Partial::SumDecimal(sum) => sum.mean(count),
-            Partial::SumFloat(sum) => sum.mean(count),
             _ => return None,
         };
-        Some(Outcome::rounded(mean, "average"))
+        mean.ok().map(Number::Float)
+    }
+
+    fn finish(&self, inputs: &Inputs<'_>) -> Option<Outcome> {
+        if inputs.count(0)? == 0 {
+            return Some(Outcome::Empty(Value::Null));
+        }
+        match inputs.partial(1)? {
+            Partial::SumFloat(_) | Partial::SumInt(_) | Partial::SumDecimal(_) => {
+                Some(Outcome::beyond_float("average"))
+            }
+            _ => None,
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::layout::PartialKind;
 use super::operator::{Inputs, Needs, Operator, Request};
-use super::plan::Outcome;
+use super::plan::{Number, Outcome};
 use crate::error::Result;
 use crate::schema::DataType;
 use crate::value::Value;
@@ -23,13 +23,15 @@ pub(super) fn plan(_request: &Request<'_>) -> Result<Needs> {
 }
 
 impl Operator for Count {
+    fn number(&self, inputs: &Inputs<'_>) -> Option<Number> {
+        let count = i64::try_from(inputs.count(0)?).ok();
+        count.filter(|count| *count > 0).map(Number::Int)
+    }
+
     fn finish(&self, inputs: &Inputs<'_>) -> Option<Outcome> {
         Some(match inputs.count(0)? {
             0 => Outcome::Empty(Value::Int(0)),
-            count => match i64::try_from(count) {
-                Ok(count) => Outcome::Value(Value::Int(count)),
-                Err(_) => Outcome::Error("the count is beyond a 64-bit int".to_string()),
-            },
+            _ => Outcome::Error("the count is beyond a 64-bit int".to_string()),
         })
     }
 }

@@ -3,7 +3,7 @@
 use super::layout::PartialKind;
 use super::operator::{Inputs, Needs, Operator, Request};
 use super::partial::Partial;
-use super::plan::Outcome;
+use super::plan::{Number, Outcome};
 use crate::error::Result;
 use crate::schema::DataType;
 use crate::value::Value;
@@ -34,6 +34,14 @@ fn plan(request: &Request<'_>, operator: &str, kind: PartialKind) -> Result<Need
 }
 
 impl Operator for Extreme {
+    fn number(&self, inputs: &Inputs<'_>) -> Option<Number> {
+        match inputs.partial(0)? {
+            Partial::Extreme(Value::Float(number)) => Some(Number::Float(*number)),
+            Partial::Extreme(Value::Int(number)) => Some(Number::Int(*number)),
+            _ => None,
+        }
+    }
+
     fn finish(&self, inputs: &Inputs<'_>) -> Option<Outcome> {
         match inputs.partial(0)? {
             Partial::Extreme(Value::Null) => Some(Outcome::Empty(Value::Null)),

@@ -26,7 +26,7 @@ mod variance;
 pub use digest::{Standing, ValueDigest};
 pub use layout::{MAX_PREDICATES, PartialKind, PartialSpec, Scan, ScanItem, TableLayout, WindowData, WindowRead};
 pub use partial::Partial;
-pub use plan::{ColumnType, Columns, Outcome, OutputPlan, OutputRead, PartialRead, ReadPlan, TablePlan};
+pub use plan::{ColumnType, Columns, Number, Outcome, OutputPlan, OutputRead, PartialRead, ReadPlan, Shown, TablePlan};
 pub use sketch::DistinctSketch;
 
 use crate::expr::{Expr, Literal};

@@ -3,7 +3,7 @@
 use super::AggregateDef;
 use super::layout::{PartialKind, ScanItem, WindowData};
 use super::partial::Partial;
-use super::plan::{ColumnType, Columns, Outcome, OutputRead};
+use super::plan::{ColumnType, Columns, Number, Outcome, OutputRead};
 use crate::error::{Error, Result};
 use crate::schema::DataType;
 use crate::suggest;
@@ -14,7 +14,11 @@ use std::sync::Arc;
 
 /// Makes the value from what was read. Compiled once, with its parameters.
 pub(super) trait Operator: fmt::Debug + Send + Sync {
-    /// `None` if the inputs are not those that its [`Needs`] asked for.
+    /// The value, if it is a number.
+    fn number(&self, _inputs: &Inputs<'_>) -> Option<Number> {
+        None
+    }
+    /// What it is where [`Operator::number`] gives none; `None` if the inputs are not those that its [`Needs`] asked for.
     fn finish(&self, inputs: &Inputs<'_>) -> Option<Outcome>;
 }
 
@@ -116,10 +120,12 @@ impl<'a> Inputs<'a> {
         Inputs { data, read, at }
     }
     /// The partial that the operator asked for as number `index`.
+    #[inline]
     pub fn partial(&self, index: usize) -> Option<&'a Partial> {
         let read = self.read.partials.get(index)?;
         self.data.get(read.window)?.partials.get(usize::from(read.place))
     }
+    #[inline]
     pub fn count(&self, index: usize) -> Option<u64> {
         match self.partial(index)? {
             Partial::Count(count) => Some(*count),

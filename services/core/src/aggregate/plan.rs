@@ -41,9 +41,35 @@ impl Outcome {
     pub(super) fn rounded(number: Result<f64, Overflow>, what: &str) -> Outcome {
         match number {
             Ok(number) => Outcome::Value(Value::Float(number)),
-            Err(Overflow) => Outcome::Error(format!("the {what} is beyond a 64-bit float")),
+            Err(Overflow) => Outcome::beyond_float(what),
         }
     }
+
+    pub(super) fn beyond_float(what: &str) -> Outcome {
+        Outcome::Error(format!("the {what} is beyond a 64-bit float"))
+    }
+}
+
+/// An outcome that is a number, as most are.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Number {
+    Int(i64),
+    Float(f64),
+}
+
+impl From<Number> for Value {
+    fn from(number: Number) -> Value {
+        match number {
+            Number::Int(number) => Value::Int(number),
+            Number::Float(number) => Value::Float(number),
+        }
+    }
+}
+
+/// An outcome as it is shown.
+pub enum Shown<'a> {
+    Number(Number),
+    Other(&'a Outcome),
 }
 
 /// One aggregate, compiled.
@@ -198,16 +224,32 @@ impl ReadPlan {
     /// `data` is parallel to `windows`.
     #[inline]
     pub fn finish(&self, plan: &TablePlan, at: Micros, data: &[WindowData], mut visit: impl FnMut(usize, &Outcome)) {
+        self.show(plan, at, data, |place, shown| match shown {
+            Shown::Number(number) => visit(place, &Outcome::Value(number.into())),
+            Shown::Other(outcome) => visit(place, outcome),
+        });
+    }
+
+    /// The same, numbers as such: for who takes very many of them.
+    #[inline]
+    pub fn show(&self, plan: &TablePlan, at: Micros, data: &[WindowData], mut visit: impl FnMut(usize, Shown<'_>)) {
         for (place, read) in self.outputs.iter().enumerate() {
             let Some(output) = plan.outputs.get(read.output).filter(|_| read.window < data.len()) else {
-                visit(place, &Outcome::Error(format!("window {} of the question was not read", read.window)));
+                let reason = format!("window {} of the question was not read", read.window);
+                visit(place, Shown::Other(&Outcome::Error(reason)));
                 continue;
             };
+            let inputs = Inputs::new(data, read, at);
+            if let Some(number) = output.operator.number(&inputs) {
+                visit(place, Shown::Number(number));
+                continue;
+            }
             // Not moved: to copy what has just been written in smaller parts makes the processor wait.
-            match &output.operator.finish(&Inputs::new(data, read, at)) {
-                Some(outcome) => visit(place, outcome),
+            match &output.operator.finish(&inputs) {
+                Some(outcome) => visit(place, Shown::Other(outcome)),
                 None => {
-                    visit(place, &Outcome::Error(format!("the data read for '{}' do not fit its plan", output.name)));
+                    let reason = format!("the data read for '{}' do not fit its plan", output.name);
+                    visit(place, Shown::Other(&Outcome::Error(reason)));
                 }
             }
         }

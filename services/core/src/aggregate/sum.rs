@@ -3,7 +3,7 @@
 use super::layout::PartialKind;
 use super::operator::{Inputs, Needs, Operator, Request};
 use super::partial::Partial;
-use super::plan::Outcome;
+use super::plan::{Number, Outcome};
 use crate::decimal::{Decimal, WHOLE_DIGITS};
 use crate::error::Result;
 use crate::exact::Overflow;
@@ -34,22 +34,30 @@ pub(super) fn plan(request: &Request<'_>) -> Result<Needs> {
 }
 
 impl Operator for Sum {
+    fn number(&self, inputs: &Inputs<'_>) -> Option<Number> {
+        if inputs.count(0)? == 0 {
+            return None;
+        }
+        match inputs.partial(1)? {
+            Partial::SumFloat(sum) => sum.to_f64().ok().map(Number::Float),
+            Partial::SumInt(sum) => i64::try_from(*sum).ok().map(Number::Int),
+            _ => None,
+        }
+    }
+
     fn finish(&self, inputs: &Inputs<'_>) -> Option<Outcome> {
         if inputs.count(0)? == 0 {
             return Some(Outcome::Empty(self.empty.clone()));
         }
         Some(match inputs.partial(1)? {
-            Partial::SumInt(sum) => match i64::try_from(*sum) {
-                Ok(sum) => Outcome::Value(Value::Int(sum)),
-                Err(_) => Outcome::Error(format!("the sum {sum} is beyond a 64-bit int")),
-            },
+            Partial::SumInt(sum) => Outcome::Error(format!("the sum {sum} is beyond a 64-bit int")),
             Partial::SumDecimal(sum) => match sum.to_decimal() {
                 Ok(sum) => Outcome::Value(Value::Decimal(sum)),
                 Err(Overflow) => Outcome::Error(format!(
                     "the sum is beyond a Decimal, which has {WHOLE_DIGITS} digits before the point"
                 )),
             },
-            Partial::SumFloat(sum) => Outcome::rounded(sum.to_f64(), "sum"),
+            Partial::SumFloat(_) => Outcome::beyond_float("sum"),
             _ => return None,
         })
     }

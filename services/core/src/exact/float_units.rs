@@ -9,6 +9,9 @@ const LIMIT: i32 = 800;
 /// Most bits of a sum, its sign left out.
 const BITS: u32 = 126;
 
+/// Compared side by side.
+const LANES: usize = 4;
+
 /// A power of two of which each of some floats is a whole multiple, so small a number of times that no sum of them leaves 126 bits. Such
 /// sums are as exact as those of [`FloatSum`], and quicker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +22,28 @@ pub struct FloatUnits {
 impl FloatUnits {
     /// `None` if the values are too far from each other. NaN stands for no value.
     pub fn of(values: &[f64]) -> Option<FloatUnits> {
-        let (mut least, mut greatest) = (LIMIT, -LIMIT);
-        for value in values {
-            let (_, mantissa, exponent) = split(*value);
-            if mantissa != 0 {
-                least = least.min(exponent);
-                greatest = greatest.max(exponent);
+        // Side by side, so that the processor compares several at once.
+        let (mut mins, mut maxes) = ([f64::INFINITY; LANES], [0.0f64; LANES]);
+        let mut compare = |values: &[f64; LANES]| {
+            for lane in 0..LANES {
+                let size = values[lane].abs();
+                let nonzero = if size > 0.0 { size } else { f64::INFINITY };
+                mins[lane] = if nonzero < mins[lane] { nonzero } else { mins[lane] };
+                maxes[lane] = if size > maxes[lane] { size } else { maxes[lane] };
             }
-        }
+        };
+        let (chunks, rest) = values.as_chunks::<LANES>();
+        chunks.iter().for_each(&mut compare);
+        let mut last = [0.0; LANES];
+        last[..rest.len()].copy_from_slice(rest);
+        compare(&last);
+        let exponent = |size: f64| split(size).2;
+        let (min, max) = (mins.into_iter().fold(f64::INFINITY, f64::min), maxes.into_iter().fold(0.0, f64::max));
+        let (least, greatest) = if max > 0.0 { (exponent(min), exponent(max)) } else { (LIMIT, -LIMIT) };
         // None is greater than the mantissa's 53 bits at the greatest exponent.
         let of_value = 53 + greatest.saturating_sub(least).max(0).unsigned_abs();
         let of_count = usize::BITS - values.len().leading_zeros();
-        let fits = least >= -LIMIT && greatest + 53 <= LIMIT && of_value + of_count <= BITS;
+        let fits = max.is_finite() && least >= -LIMIT && greatest + 53 <= LIMIT && of_value + of_count <= BITS;
         fits.then_some(FloatUnits { exponent: least })
     }
 
@@ -143,5 +156,6 @@ mod tests {
         assert!(FloatUnits::of(&[1.0, 1e30]).is_none());
         assert!(FloatUnits::of(&[5e-324]).is_none());
         assert!(FloatUnits::of(&[1e300]).is_none());
+        assert!(FloatUnits::of(&[1.0, f64::INFINITY]).is_none());
     }
 }

@@ -26,7 +26,8 @@ use thyme_core::{Decimal, Error, Result, Value};
 
 /// Below this many hundredths, an integer and its quotient by 100 are exact enough to compare bit by bit.
 const MAX_HUNDREDTHS: i64 = 1 << 52;
-const RAW_FLOAT: u64 = 1;
+/// What stands before a float that is no hundredths.
+pub const RAW_FLOAT: u64 = 1;
 
 fn bit_bytes(layout: &TableLayout) -> usize {
     (layout.columns.len() + usize::from(layout.predicates)).div_ceil(8)
@@ -213,11 +214,17 @@ fn put_float(number: f64, out: &mut Vec<u8>) {
 fn take_float(rest: &mut &[u8]) -> Result<f64> {
     let head = take_varint(rest)?;
     if head != RAW_FLOAT {
-        return Ok(unzigzag(head >> 1) as f64 / 100.0);
+        return Ok(float_of(head));
     }
     let bytes = rest.first_chunk::<8>().ok_or_else(broken)?;
     *rest = &rest[8..];
     Ok(f64::from_le_bytes(*bytes))
+}
+
+/// The float that this varint stands for, which is not [`RAW_FLOAT`].
+#[inline]
+pub fn float_of(hundredths: u64) -> f64 {
+    unzigzag(hundredths >> 1) as f64 / 100.0
 }
 
 #[inline]

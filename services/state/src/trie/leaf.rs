@@ -132,9 +132,9 @@ pub fn count(row: &[u8]) -> Result<usize> {
 pub struct LeafCursor<'a> {
     table: &'a Table,
     row_start_time: i64,
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
     /// Events not yet advanced to.
-    remaining: usize,
+    pub(super) remaining: usize,
     count: usize,
     started: bool,
     pub time: i64,

@@ -2,7 +2,9 @@
 //! their partials ([`page`]). It is canonical: its rows depend only on the set of events. Writing is [`insert`], going through
 //! it [`walk`], windows at one time [`read`], windows at many times [`sweep`].
 
+mod ahead;
 pub mod blocks;
+mod blockwise;
 mod body;
 pub mod coordinate;
 mod digests;
@@ -11,6 +13,7 @@ pub mod insert;
 pub mod leaf;
 mod loaded;
 mod page;
+mod plain;
 pub mod read;
 pub mod row_cache;
 pub mod scan;

@@ -44,7 +44,12 @@ impl<'a> WindowReader<'a> {
 
     /// The windows that end at a time, of a key of the table in a snapshot.
     pub fn read(&mut self, snapshot: &Snapshot, key: &[u8], at: i64, visible: &Visible) -> Result<&[WindowData]> {
-        self.walk(&Walker::new(snapshot, self.table, key)?, at, visible)?;
+        self.at(&Walker::new(snapshot, self.table, key)?, at, visible)
+    }
+
+    /// The same, of the key of a walker.
+    pub fn at(&mut self, walker: &Walker<'_>, at: i64, visible: &Visible) -> Result<&[WindowData]> {
+        self.walk(walker, at, visible)?;
         Ok(&self.data)
     }
 

@@ -1,11 +1,12 @@
 //! What a sweep takes differences of: which events each window holds at each time, and the sums of all events before.
 
-use super::loaded::Loaded;
+use super::loaded::{Loaded, clear};
 use super::page::counts_rows;
 use thyme_core::aggregate::{Partial, PartialKind, PartialSpec, TableLayout, WindowRead};
 use thyme_core::exact::FloatUnits;
 
 /// Which events each window holds at each time, as indices of events.
+#[derive(Default)]
 pub struct Bounds {
     /// By time.
     ends: Vec<usize>,
@@ -14,13 +15,12 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    pub fn new(events: &[i64], times: &[i64], windows: &[WindowRead]) -> Bounds {
-        let ends = indices(events, times.iter().copied(), |time, at| time <= at);
-        let starts = |read: &WindowRead| {
-            let starts = times.iter().map(|at| read.window.start(*at));
-            indices(events, starts, |time, start| time < start)
-        };
-        Bounds { ends, begins: windows.iter().map(starts).collect() }
+    pub fn find(&mut self, events: &[i64], times: &[i64], windows: &[WindowRead]) {
+        place(events, times, &mut self.ends, |at| at, |time, at| time <= at);
+        self.begins.resize_with(windows.len(), Vec::new);
+        for (read, begins) in windows.iter().zip(&mut self.begins) {
+            place(events, times, begins, |at| read.window.start(at), |time, start| time < start);
+        }
     }
 
     /// How many events are there at a time.
@@ -36,21 +36,36 @@ impl Bounds {
     }
 }
 
-/// For each of `bounds` (ascending) how many events are before it.
-fn indices(times: &[i64], bounds: impl Iterator<Item = i64>, is_before: impl Fn(i64, i64) -> bool) -> Vec<usize> {
-    let mut found = 0;
-    let index_of = |bound: i64| {
+/// For the bound of each of `times` (ascending) how many events are before it.
+fn place(
+    events: &[i64],
+    times: &[i64],
+    found: &mut Vec<usize>,
+    bound: impl Fn(i64) -> i64,
+    is_before: impl Fn(i64, i64) -> bool,
+) {
+    found.clear();
+    found.reserve(times.len());
+    let mut low = 0;
+    for at in times {
+        let bound = bound(*at);
         // In doubling steps: the next one is mostly near.
         let mut step = 1;
-        while times.get(found + step - 1).is_some_and(|time| is_before(*time, bound)) {
-            found += step;
+        while low + step <= events.len() && is_before(events[low + step - 1], bound) {
+            low += step;
             step *= 2;
         }
-        let reach = times.len().min(found + step - 1);
-        found += times[found..reach].partition_point(|time| is_before(*time, bound));
-        found
-    };
-    bounds.map(index_of).collect()
+        let mut high = events.len().min(low + step - 1);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if is_before(events[middle], bound) {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        found.push(low);
+    }
 }
 
 /// The sums of all events before an event.
@@ -67,7 +82,13 @@ impl Running {
     pub fn difference(&self, spec: &PartialSpec, (begin, end): (usize, usize), found: &mut Partial) {
         match self {
             Running::Whole(sums, None) => *found = Partial::SumInt(sums[end] - sums[begin]),
-            Running::Whole(sums, Some(units)) => *found = Partial::SumFloat(units.sum(sums[end] - sums[begin])),
+            Running::Whole(sums, Some(units)) => {
+                let sum = units.sum(sums[end] - sums[begin]);
+                match found {
+                    Partial::SumFloat(found) => *found = sum,
+                    other => *other = Partial::SumFloat(sum),
+                }
+            }
             Running::Partials { places, totals } => {
                 let total = |event: usize| &totals[places[event] as usize];
                 found.set_difference(spec, total(end), total(begin));
@@ -75,11 +96,10 @@ impl Running {
         }
     }
 
-    fn of_floats(spec: &PartialSpec, loaded: &Loaded<'_>) -> Option<Running> {
+    fn of_floats(spec: &PartialSpec, loaded: &Loaded, mut sums: Vec<i128>) -> Option<Running> {
         let numbers = loaded.floats(spec.column).filter(|_| spec.kind == PartialKind::SumFloat)?;
         let units = FloatUnits::of(numbers)?;
         let mut sum = 0;
-        let mut sums = Vec::with_capacity(numbers.len() + 1);
         sums.push(sum);
         for (event, number) in numbers.iter().enumerate() {
             if loaded.fulfils(spec.predicate, event) {
@@ -90,7 +110,7 @@ impl Running {
         Some(Running::Whole(sums, Some(units)))
     }
 
-    fn of_ints(spec: &PartialSpec, loaded: &Loaded<'_>) -> Option<Running> {
+    fn of_ints(spec: &PartialSpec, loaded: &Loaded) -> Option<Running> {
         if spec.kind != PartialKind::SumInt {
             return None;
         }
@@ -107,7 +127,7 @@ impl Running {
     }
 
     /// Those of most kinds are large, and only kept where they are asked for.
-    fn of_partials(spec: &PartialSpec, loaded: &Loaded<'_>, bounds: &Bounds) -> Running {
+    fn of_partials(spec: &PartialSpec, loaded: &Loaded, bounds: &Bounds) -> Running {
         let mut is_asked = vec![false; loaded.times.len() + 1];
         bounds.begins.iter().flatten().chain(&bounds.ends).for_each(|event| is_asked[*event] = true);
         let mut total = Partial::empty(spec);
@@ -127,26 +147,39 @@ impl Running {
 }
 
 /// The running sums, by partial of the layout; `None` where it is not wanted, cannot be subtracted or is the number of events.
+#[derive(Default)]
 pub struct Totals(Vec<Option<Running>>);
 
 impl Totals {
-    pub fn new(layout: &TableLayout, loaded: &Loaded<'_>, bounds: &Bounds, windows: &[WindowRead]) -> Totals {
-        let mut by_partial: Vec<Option<Running>> = layout.partials.iter().map(|_| None).collect();
+    pub fn sum(&mut self, layout: &TableLayout, loaded: &Loaded, bounds: &Bounds, windows: &[WindowRead]) {
+        let mut before = std::mem::take(&mut self.0);
+        before.resize_with(layout.partials.len(), || None);
+        self.0.resize_with(layout.partials.len(), || None);
         let stretch = loaded.times.first().zip(loaded.times.last()).map_or(0, |(first, last)| first.abs_diff(*last));
         for partial in windows.iter().flat_map(|read| &read.partials) {
             let place = usize::from(*partial);
             let spec = &layout.partials[place];
             let is_summed = Partial::invertible(spec, stretch) && !counts_rows(spec);
-            if is_summed && by_partial[place].is_none() {
-                let whole = Running::of_floats(spec, loaded).or_else(|| Running::of_ints(spec, loaded));
-                by_partial[place] = whole.or_else(|| Some(Running::of_partials(spec, loaded, bounds)));
+            if is_summed && self.0[place].is_none() {
+                let room = room_of(before[place].take(), loaded.times.len() + 1);
+                let whole = Running::of_floats(spec, loaded, room).or_else(|| Running::of_ints(spec, loaded));
+                self.0[place] = whole.or_else(|| Some(Running::of_partials(spec, loaded, bounds)));
             }
         }
-        Totals(by_partial)
     }
 
     #[inline]
     pub fn of(&self, place: usize) -> Option<&Running> {
         self.0[place].as_ref()
     }
+}
+
+/// What the sums of another key stood in, emptied, for so many.
+fn room_of(running: Option<Running>, events: usize) -> Vec<i128> {
+    let mut room = match running {
+        Some(Running::Whole(sums, _)) => sums,
+        _ => Vec::new(),
+    };
+    clear(&mut room, events);
+    room
 }

@@ -1,5 +1,6 @@
 //! Going through the events of one key, row by row, from either end. What to open and what to take as a whole is the visitor's.
 
+use super::ahead::Ahead;
 use super::coordinate::{PageAt, Roots, first_of_time};
 use super::leaf::{LEAF, LeafCursor};
 use super::page::{self, EntryHead, PAGE};
@@ -9,7 +10,7 @@ use crate::keys::{Family, after_prefix, write_trie_prefix};
 use crate::model::Table;
 use crate::snapshot::Snapshot;
 use rocksdb::ColumnFamily;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use thyme_core::{Error, Result};
 
 /// Up to this many root blocks are asked for one by one; beyond, the rows that exist are sought.
@@ -101,27 +102,47 @@ impl<'s> Walker<'s> {
         self.each_block(direction, from, to, &mut |block| {
             let at = self.roots.page(block);
             match self.get(at)? {
-                Some(row) => self.visit(at, &row, direction, from, to, visitor),
+                Some(row) => self.visit(at, &row, (direction, from, to), &mut Ahead::never(), visitor),
                 None => Ok(true),
             }
         })
     }
 
     /// The root rows that touch `[from, to]`, oldest first.
-    pub fn roots(&self, from: i64, to: i64) -> Result<Vec<Root<'s>>> {
+    pub fn roots(&self, from: i64, to: i64, ahead: &mut Ahead<'s>) -> Result<Vec<Root<'s>>> {
         let mut roots = Vec::new();
         self.each_block(Direction::OldestFirst, from, to, &mut |block| {
             let at = self.roots.page(block);
-            roots.extend(self.get(at)?.map(|row| Root { at, row }));
+            let row = match self.cached(at) {
+                Some(row) => Some(row),
+                None if roots.is_empty() => self.first_row(at, ahead)?,
+                None => self.looked_up(at)?,
+            };
+            roots.extend(row.map(|row| Root { at, row }));
             Ok(true)
         })?;
         Ok(roots)
     }
 
+    /// The first row of a key, which is mostly near those of the key before.
+    fn first_row(&self, at: PageAt, ahead: &mut Ahead<'s>) -> Result<Option<Row<'s>>> {
+        let found = ahead.first_row(self.snapshot, &self.key_of(at))?;
+        let Some(row) = found else { return self.looked_up(at) };
+        self.rows.set(self.rows.get() + u64::from(row.is_some()));
+        Ok(row.map(|row| Row::Cached(row.into())))
+    }
+
     /// As [`Walker::walk`], oldest first, from roots that were read before.
-    pub fn walk_roots(&self, roots: &[Root<'s>], from: i64, to: i64, visitor: &mut impl Visitor) -> Result<()> {
+    pub fn walk_roots(
+        &self,
+        roots: &[Root<'s>],
+        from: i64,
+        to: i64,
+        ahead: &mut Ahead<'s>,
+        visitor: &mut impl Visitor,
+    ) -> Result<()> {
         for root in roots {
-            if !self.visit(root.at, &root.row, Direction::OldestFirst, from, to, visitor)? {
+            if !self.visit(root.at, &root.row, (Direction::OldestFirst, from, to), ahead, visitor)? {
                 break;
             }
         }
@@ -194,9 +215,8 @@ impl<'s> Walker<'s> {
         &self,
         at: PageAt,
         row: &[u8],
-        direction: Direction,
-        from: i64,
-        to: i64,
+        (direction, from, to): (Direction, i64, i64),
+        ahead: &mut Ahead<'s>,
         visitor: &mut impl Visitor,
     ) -> Result<bool> {
         match row.first() {
@@ -216,10 +236,7 @@ impl<'s> Walker<'s> {
                         Step::Skip => {}
                         Step::Stop => return Ok(false),
                         Step::Open => {
-                            let child = at.child(entry.node)?;
-                            let row =
-                                self.get(child)?.ok_or_else(|| Error::data_loss("a row of the trie is missing"))?;
-                            if !self.visit(child, &row, direction, from, to, visitor)? {
+                            if !self.open(at.child(entry.node)?, (direction, from, to), ahead, visitor)? {
                                 return Ok(false);
                             }
                             visitor.leave()?;
@@ -232,17 +249,60 @@ impl<'s> Walker<'s> {
         }
     }
 
-    fn get(&self, at: PageAt) -> Result<Option<Row<'s>>> {
+    /// Visits a row that a page told of.
+    fn open(
+        &self,
+        at: PageAt,
+        span: (Direction, i64, i64),
+        ahead: &mut Ahead<'s>,
+        visitor: &mut impl Visitor,
+    ) -> Result<bool> {
+        let missing = || Error::data_loss("a row of the trie is missing");
+        if !ahead.steps() {
+            let row = match self.cached(at) {
+                Some(row) => Some(row),
+                None if ahead.step() => None,
+                None => Some(self.looked_up(at)?.ok_or_else(missing)?),
+            };
+            if let Some(row) = row {
+                return self.visit(at, &row, span, ahead, visitor);
+            }
+        }
+        self.rows.set(self.rows.get() + 1);
+        let row = ahead.row(self.snapshot, &self.key_of(at))?.ok_or_else(missing)?;
+        if row.first() == Some(&LEAF) {
+            return visitor.leaf(LeafCursor::open(self.table, at.start, row)?);
+        }
+        let page = row.to_vec();
+        self.visit(at, &page, span, ahead, visitor)
+    }
+
+    /// The key of a row.
+    fn key_of(&self, at: PageAt) -> Ref<'_, [u8]> {
         let mut key = self.key.borrow_mut();
         key.truncate(self.prefix_length);
         at.write_key(&mut key);
-        let row = match self.snapshot.cached(&key) {
-            Some(row) => Some(Row::Cached(row)),
-            None => self.snapshot.inner().get(self.family, &key)?.map(Row::Stored),
-        };
-        if row.is_some() {
-            self.rows.set(self.rows.get() + 1);
+        drop(key);
+        Ref::map(self.key.borrow(), Vec::as_slice)
+    }
+
+    fn get(&self, at: PageAt) -> Result<Option<Row<'s>>> {
+        match self.cached(at) {
+            Some(row) => Ok(Some(row)),
+            None => self.looked_up(at),
         }
+    }
+
+    fn looked_up(&self, at: PageAt) -> Result<Option<Row<'s>>> {
+        let row = self.snapshot.inner().get(self.family, &self.key_of(at))?.map(Row::Stored);
+        self.rows.set(self.rows.get() + u64::from(row.is_some()));
         Ok(row)
+    }
+
+    /// A row that was written lately.
+    fn cached(&self, at: PageAt) -> Option<Row<'s>> {
+        let row = self.snapshot.cached(&self.key_of(at)).map(Row::Cached);
+        self.rows.set(self.rows.get() + u64::from(row.is_some()));
+        row
     }
 }

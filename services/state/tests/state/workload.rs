@@ -85,6 +85,28 @@ pub fn table(id: u32, routed: bool) -> Table {
     Table { id, layout: Arc::new(TableLayout { columns, predicates: 2, partials, kept: None }), routed }
 }
 
+/// A table with columns of numbers only, whose events are read quicker where all have a value.
+pub fn table_of_numbers(id: u32, columns: usize, routed: bool) -> Table {
+    use PartialKind::*;
+    let partials = vec![
+        spec(Count, None, None),
+        spec(SumFloat, Some(0), None),
+        spec(SumFloat, Some(0), Some(1)),
+        spec(Min, Some(0), None),
+        spec(Max, Some(0), None),
+        spec(Max, Some(0), Some(0)),
+        spec(Count, None, Some(1)),
+        spec(SumInt, Some(1), None),
+        spec(Min, Some(1), Some(1)),
+        spec(Max, Some(2), None),
+        spec(Count, Some(3), None),
+    ];
+    let is_there = |spec: &PartialSpec| spec.column.is_none_or(|column| usize::from(column) < columns);
+    let partials = partials.into_iter().filter(is_there).collect();
+    let columns = [DataType::Float, DataType::Int, DataType::Time, DataType::Bool][..columns].to_vec();
+    Table { id, layout: Arc::new(TableLayout { columns, predicates: 2, partials, kept: None }), routed }
+}
+
 fn value(random: &mut Random, data_type: &DataType) -> Value {
     if random.below(5) == 0 {
         return Value::Null;
